@@ -1,0 +1,105 @@
+//! Measures reverse proxies beside each other on one machine: intertie, nginx, HAProxy and Envoy, with one origin
+//! behind them and one load generator in front, all on loopback.
+//!
+//! The figure that holds against noise is CPU time of the proxy per 100,000 requests. The runs are interleaved and
+//! every ratio compares two runs of the same round, because machines drift by more than the proxies differ.
+//! `bench/README.md` says what each subject is configured to do, and where the comparison limps.
+
+mod args;
+mod environment;
+mod load;
+mod measure;
+mod mode;
+mod origin;
+mod probe;
+mod process;
+mod report;
+mod subjects;
+mod tools;
+mod usage;
+mod workdir;
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+
+use crate::args::{Args, Request};
+use crate::environment::Environment;
+use crate::measure::Bench;
+use crate::origin::Origin;
+use crate::report::Series;
+use crate::subjects::Subject;
+use crate::workdir::WorkDir;
+
+fn main() -> ExitCode {
+    let args = match args::parse(std::env::args().skip(1)) {
+        Ok(Request::Help) => {
+            print!("{}", args::USAGE);
+            return ExitCode::SUCCESS;
+        }
+        Ok(Request::Run(args)) => args,
+        Err(error) => {
+            eprintln!("error: {error:#}\n\n{}", args::USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    process::stop_on_signals()?;
+    let load = load::Tools::find(&args.modes)?;
+    let subjects =
+        args.subjects.iter().map(|&kind| Subject::prepare(kind, args)).collect::<Result<Vec<_>>>()?;
+    // Read before the first load of ours, which would show in the load average.
+    let environment = Environment::read(&subjects, &load)?;
+
+    let dir = WorkDir::create()?;
+    let origin = Origin::start(dir.path())?;
+    let bench = Bench { dir: dir.path(), origin_port: origin.port(), load: &load, seconds: args.seconds };
+    let series = measure_all(&bench, args, &subjects)?;
+    origin.stop()?;
+
+    let report = report::render(&environment, args, &series);
+    print!("{report}");
+    args.append.as_deref().map_or(Ok(()), |path| append(path, &report))
+}
+
+fn measure_all<'a>(bench: &Bench<'_>, args: &Args, subjects: &'a [Subject]) -> Result<Vec<Series<'a>>> {
+    let mut series: Vec<Series<'a>> = args
+        .modes
+        .iter()
+        .flat_map(|&mode| subjects.iter().map(move |subject| Series::new(mode, subject)))
+        .collect();
+    for round in 0..args.rounds {
+        for mode_series in series.chunks_mut(subjects.len()) {
+            // Each round another subject goes first: none is always the one after the rest, or after a warm machine.
+            for turn in 0..subjects.len() {
+                let Series { mode, subject, samples } = &mut mode_series[(round + turn) % subjects.len()];
+                let sample = bench
+                    .measure(subject, *mode)
+                    .with_context(|| format!("{}, mode {mode}, round {}", subject.kind, round + 1))?;
+                eprintln!("round {}/{} {mode:<5} {:<8} {sample}", round + 1, args.rounds, subject.kind);
+                samples.push(sample);
+            }
+        }
+    }
+    Ok(series)
+}
+
+fn append(path: &Path, report: &str) -> Result<()> {
+    let mut file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .with_context(|| format!("open {}", path.display()))?;
+    write!(file, "\n{report}").with_context(|| format!("append to {}", path.display()))
+}

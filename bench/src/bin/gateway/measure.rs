@@ -1,0 +1,90 @@
+//! One measurement: one subject, started anew, in one mode.
+
+use std::fmt;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::args::Seconds;
+use crate::load;
+use crate::mode::Mode;
+use crate::probe;
+use crate::process::Server;
+use crate::subjects::{Site, Subject};
+use crate::usage;
+use crate::workdir::free_ports;
+
+/// What the measurements of a run have in common.
+#[derive(Debug)]
+pub struct Bench<'a> {
+    pub dir: &'a Path,
+    pub origin_port: u16,
+    pub load: &'a load::Tools,
+    pub seconds: Seconds,
+}
+
+/// The figures of one measurement.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample {
+    /// User and system time of the proxy's processes.
+    pub cpu_seconds_per_100k: f64,
+    pub requests_per_second: f64,
+    pub p50_ms: f64,
+    pub p99_ms: f64,
+    pub peak_rss_mib: f64,
+}
+
+impl Bench<'_> {
+    pub fn measure(&self, subject: &Subject, mode: Mode) -> Result<Sample> {
+        let [port, admin_port] = free_ports()?;
+        let dir = self.dir.join(subject.kind.name());
+        std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+        let site = Site { mode, port, admin_port, origin_port: self.origin_port, dir: &dir };
+
+        let mut server = Server::start(subject.kind.name(), subject.command(&site)?, &dir)?;
+        let sample = self.measure_running(&mut server, &site);
+        let sample = server.explain(sample)?;
+        server.stop()?;
+        Ok(sample)
+    }
+
+    fn measure_running(&self, server: &mut Server, site: &Site<'_>) -> Result<Sample> {
+        match site.mode {
+            Mode::H2 => probe::wait_until_listening(server, site.port)?,
+            Mode::Plain | Mode::Work => {
+                probe::wait_until_answering(server, site.port)?;
+                probe::verify_paths(site.port)?;
+            }
+        }
+        if site.mode == Mode::Work {
+            probe::verify_work(site.port)?;
+        }
+        self.load.run(site, self.seconds.warm_up).context("warm-up")?;
+
+        let family = usage::family(server.pid())?;
+        let before = usage::cpu_seconds(&family)?;
+        let load = self.load.run(site, self.seconds.measured)?;
+        let cpu_seconds = usage::cpu_seconds(&family)? - before;
+        let peak_rss_mib = usage::peak_rss_mib(&family)?;
+
+        server.ensure_running()?;
+        ensure!(usage::family(server.pid())? == family, "a process of the subject came or went under load");
+        Ok(Sample {
+            cpu_seconds_per_100k: cpu_seconds * 100_000.0 / load.requests as f64,
+            requests_per_second: load.requests as f64 / load.seconds,
+            p50_ms: load.p50_ms,
+            p99_ms: load.p99_ms,
+            peak_rss_mib,
+        })
+    }
+}
+
+impl fmt::Display for Sample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:.2} CPU s per 100k, {:.0} requests/s, p50 {:.2} ms, p99 {:.2} ms, {:.0} MiB",
+            self.cpu_seconds_per_100k, self.requests_per_second, self.p50_ms, self.p99_ms, self.peak_rss_mib
+        )
+    }
+}

@@ -1,0 +1,80 @@
+//! The one server behind all subjects: nginx with a fixed answer.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::mode;
+use crate::probe;
+use crate::process::Server;
+use crate::subjects::nginx;
+use crate::tools;
+use crate::workdir::free_ports;
+
+/// Size of every answer's body.
+pub const BODY_BYTES: usize = 1024;
+
+/// Answers with the headers that it received, for [`probe::verify_work`]. A path of the first route of all subjects.
+pub fn inspect_path() -> String {
+    format!("{}inspect", mode::route_prefix(0))
+}
+
+#[derive(Debug)]
+pub struct Origin {
+    server: Server,
+    port: u16,
+}
+
+impl Origin {
+    pub fn start(dir: &Path) -> Result<Self> {
+        let binary = tools::find_or_install("nginx", nginx::PACKAGE)?;
+        let [port] = free_ports()?;
+        let dir = dir.join("origin");
+        std::fs::create_dir(&dir)?;
+        std::fs::write(dir.join("nginx.conf"), config(port))?;
+        let mut command = Command::new(binary);
+        command.args(nginx::arguments(&dir));
+        let mut server = Server::start("origin", command, &dir)?;
+        let ready = probe::wait_until_answering(&mut server, port);
+        server.explain(ready)?;
+        Ok(Self { server, port })
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn stop(self) -> Result<()> {
+        self.server.stop()
+    }
+}
+
+/// One worker: the origin is never the bottleneck, and should take little of the machine from the subject.
+fn config(port: u16) -> String {
+    let body = "0123456789abcdef".repeat(BODY_BYTES / 16);
+    let inspect = inspect_path();
+    nginx::main_config(
+        1,
+        &format!(
+            r#"
+    server {{
+        listen 127.0.0.1:{port};
+        default_type text/plain;
+
+        location / {{
+            return 200 "{body}";
+        }}
+        location = {inspect} {{
+            add_header X-Seen-Forwarded-For $http_x_forwarded_for;
+            add_header X-Seen-Forwarded-Proto $http_x_forwarded_proto;
+            add_header X-Seen-Forwarded-Host $http_x_forwarded_host;
+            add_header X-Seen-Request-Id $http_x_request_id;
+            add_header X-Seen-Traceparent $http_traceparent;
+            return 200 "{body}";
+        }}
+    }}
+"#
+        ),
+    )
+}

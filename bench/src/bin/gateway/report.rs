@@ -1,0 +1,157 @@
+//! The Markdown table.
+
+use std::fmt::Write as _;
+
+use crate::args::Args;
+use crate::environment::Environment;
+use crate::measure::Sample;
+use crate::mode::Mode;
+use crate::subjects::{Kind, Subject, WORKERS};
+
+/// The samples of one subject in one mode, one for each round.
+#[derive(Debug)]
+pub struct Series<'a> {
+    pub mode: Mode,
+    pub subject: &'a Subject,
+    pub samples: Vec<Sample>,
+}
+
+impl<'a> Series<'a> {
+    pub fn new(mode: Mode, subject: &'a Subject) -> Self {
+        Self { mode, subject, samples: Vec::new() }
+    }
+
+    fn median(&self, figure: impl Fn(&Sample) -> f64) -> f64 {
+        median(self.samples.iter().map(figure).collect())
+    }
+
+    /// CPU time as a multiple of the other's: the median of the ratios of each round, because two runs of one round
+    /// met the same machine and the medians of all rounds need not have.
+    fn cpu_ratio(&self, other: &Self) -> f64 {
+        let pairs = self.samples.iter().zip(&other.samples);
+        median(pairs.map(|(ours, theirs)| ours.cpu_seconds_per_100k / theirs.cpu_seconds_per_100k).collect())
+    }
+}
+
+pub fn render(environment: &Environment, args: &Args, series: &[Series<'_>]) -> String {
+    let mut report = heading(environment, args);
+    for &mode in &args.modes {
+        let rows: Vec<_> = series.iter().filter(|series| series.mode == mode).collect();
+        let reference = |kind| rows.iter().copied().find(|row| row.subject.kind == kind);
+        let (nginx, envoy) = (reference(Kind::Nginx), reference(Kind::Envoy));
+        let _ = write!(
+            report,
+            "\n### {mode}: {}\n\n\
+             | subject | CPU s per 100k requests | lowest–highest | × nginx | × Envoy | requests/s | p50 ms | p99 ms | peak RSS MiB |\n\
+             |---|--:|--:|--:|--:|--:|--:|--:|--:|\n",
+            mode.title()
+        );
+        for row in rows {
+            let cpu = |sample: &Sample| sample.cpu_seconds_per_100k;
+            let lowest = row.samples.iter().map(cpu).fold(f64::INFINITY, f64::min);
+            let highest = row.samples.iter().map(cpu).fold(0.0, f64::max);
+            let ratio = |to: Option<&Series<'_>>| {
+                to.map_or("–".to_owned(), |other| format!("{:.2}", row.cpu_ratio(other)))
+            };
+            let _ = writeln!(
+                report,
+                "| {} | {:.2} | {lowest:.2}–{highest:.2} | {} | {} | {:.0} | {:.2} | {:.2} | {:.0} |",
+                row.subject.kind,
+                row.median(cpu),
+                ratio(nginx),
+                ratio(envoy),
+                row.median(|sample| sample.requests_per_second),
+                row.median(|sample| sample.p50_ms),
+                row.median(|sample| sample.p99_ms),
+                row.median(|sample| sample.peak_rss_mib),
+            );
+        }
+    }
+    report
+}
+
+fn heading(environment: &Environment, args: &Args) -> String {
+    let versions: Vec<_> =
+        environment.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
+    format!(
+        "## Gateways beside each other, {}\n\n\
+         Linux {}, {}, {} cores, load average before the run {}. {}.\n\n\
+         Medians of {} × {} s, each after {} s of warm-up; 64 requests under way, {WORKERS} workers each, answers of \
+         1 KiB. Ratios are of CPU time, taken within each round.\n",
+        environment.date,
+        environment.kernel,
+        environment.cpu_model,
+        environment.cores,
+        environment.load_average,
+        versions.join(", "),
+        args.rounds,
+        args.seconds.measured,
+        args.seconds.warm_up,
+    )
+}
+
+/// Of an even number of values the mean of the middle two; of none, not a number.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match (values.len(), values.len() / 2) {
+        (0, _) => f64::NAN,
+        (length, middle) if length % 2 == 0 => f64::midpoint(values[middle - 1], values[middle]),
+        (_, middle) => values[middle],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::Seconds;
+
+    fn sample(cpu_seconds_per_100k: f64) -> Sample {
+        Sample {
+            cpu_seconds_per_100k,
+            requests_per_second: 50_000.4,
+            p50_ms: 1.0,
+            p99_ms: 2.5,
+            peak_rss_mib: 9.6,
+        }
+    }
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert!(median(Vec::new()).is_nan());
+    }
+
+    #[test]
+    fn a_row_has_ratios_of_the_same_round_and_a_dash_for_whom_is_absent() {
+        let subject = |kind| Subject { kind, binary: "x".into(), version: "1".to_owned() };
+        let (ours, nginx) = (subject(Kind::Intertie), subject(Kind::Nginx));
+        // The medians are 2 and 3, of different rounds; the ratios of the rounds are 0.5, 0.5 and 3.
+        let series = [
+            Series { mode: Mode::Work, subject: &ours, samples: [1.0, 2.0, 9.0].map(sample).to_vec() },
+            Series { mode: Mode::Work, subject: &nginx, samples: [2.0, 4.0, 3.0].map(sample).to_vec() },
+        ];
+        let args = Args {
+            rounds: 3,
+            seconds: Seconds { warm_up: 2, measured: 5 },
+            subjects: vec![Kind::Intertie, Kind::Nginx],
+            modes: vec![Mode::Work],
+            build: true,
+            append: None,
+        };
+        let environment = Environment {
+            date: "today".to_owned(),
+            kernel: "6".to_owned(),
+            cpu_model: "CPU".to_owned(),
+            cores: 2,
+            load_average: "0.00".to_owned(),
+            versions: vec![("nginx", "1".to_owned())],
+        };
+        let report = render(&environment, &args, &series);
+        assert!(
+            report.contains("| intertie | 2.00 | 1.00–9.00 | 0.50 | – | 50000 | 1.00 | 2.50 | 10 |"),
+            "{report}"
+        );
+        assert!(report.contains("| nginx | 3.00 | 2.00–4.00 | 1.00 | – |"), "{report}");
+    }
+}

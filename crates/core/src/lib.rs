@@ -1,0 +1,20 @@
+//! The vocabulary that every Intertie crate shares.
+//!
+//! - [`clock`]: monotonic [`clock::Instant`]s that pure cores take as an argument, and the wall clock.
+//! - [`config`]: options that start from a preset.
+//! - [`quantity`]: durations, rates, ratios and sizes as configuration files spell them.
+//! - [`failure`]: what an outcome means to a retry and to a circuit breaker.
+//! - [`rejection`]: a policy's refusal, with the hint when to come back.
+//! - [`trace`] and [`id`]: W3C trace context and request identifiers.
+//! - [`telemetry`]: what policies publish about themselves, read at scrape time.
+//!
+//! No runtime and no I/O live here.
+
+pub mod clock;
+pub mod config;
+pub mod failure;
+pub mod id;
+pub mod quantity;
+pub mod rejection;
+pub mod telemetry;
+pub mod trace;

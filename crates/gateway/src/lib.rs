@@ -1,0 +1,16 @@
+//! The HTTP data plane: takes requests, chooses their route and endpoint, and carries them there under
+//! the route's policies.
+//!
+//! - [`config`]: what a file says about traffic.
+//! - [`route`]: which route a request takes; pure.
+//! - [`plan`]: what runs: effective policies, lint, explanation, and the state that survives a reload.
+//! - [`proxy`]: the threads, sockets and exchanges.
+//! - [`health`]: the requests that ask endpoints whether they are well.
+//! - [`stats`]: what is counted.
+
+pub mod config;
+pub mod health;
+pub mod plan;
+pub mod proxy;
+pub mod route;
+pub mod stats;

@@ -1,0 +1,286 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use intertie_core::telemetry::Events;
+use intertie_discovery::balance::Balancer;
+use intertie_discovery::endpoint::EndpointConfig;
+use intertie_resilience::circuit_breaker::Transition;
+use intertie_resilience::{
+    Bulkhead, BulkheadConfig, CircuitBreaker, CircuitBreakerConfig, RateLimiter, RateLimiterConfig, RetryBudget,
+};
+
+use super::effective::{Effective, effective};
+use super::lint::{Report, lint};
+use super::runtime::{Endpoint, LimitKey, Route, RouteLimiter, Service};
+use crate::config::{Problem, RouteConfig, Severity, TrafficConfig, parse_method};
+use crate::route::{Condition, HostPattern, PathPattern, RoutePattern, Router};
+use crate::stats::RouteStats;
+
+/// Everything that serves traffic, made from one configuration.
+///
+/// A plan is immutable; its parts carry shared state. The next plan takes over the parts whose settings it
+/// does not change, so that a reload loses no breaker, bucket, budget or connection.
+#[derive(Debug)]
+pub struct Plan {
+    /// The look-up; positions are those of `routes`.
+    pub router: Router,
+    /// All routes, by name.
+    pub routes: Vec<Arc<Route>>,
+    /// All services, by name.
+    pub services: Vec<Arc<Service>>,
+    limits: HashMap<String, RateLimiter>,
+}
+
+impl Plan {
+    /// Makes a plan, taking over state from `previous`. The report tells also what does not keep it from
+    /// running.
+    ///
+    /// # Errors
+    /// The report, when it holds an error. Nothing of `previous` has changed then.
+    pub fn compile(
+        config: &TrafficConfig,
+        previous: Option<&Self>,
+        events: &Events,
+    ) -> Result<(Self, Report), Report> {
+        let mut report = lint(config);
+        let router = match router(config) {
+            Ok(router) => router,
+            Err(problems) => {
+                report.problems.extend(problems);
+                return Err(report);
+            }
+        };
+        if report.problems.iter().any(|problem| problem.severity == Severity::Error) {
+            return Err(report);
+        }
+        match (Compiler { config, previous, events }).plan(router) {
+            Ok(plan) => Ok((plan, report)),
+            Err(problem) => {
+                report.problems.push(problem);
+                Err(report)
+            }
+        }
+    }
+}
+
+/// The look-up over all routes, or what is wrong with their patterns.
+fn router(config: &TrafficConfig) -> Result<Router, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut patterns = Vec::new();
+    for (name, route) in &config.routes {
+        match pattern(name, route) {
+            Ok(pattern) => patterns.push(pattern),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let names: Vec<_> = config.routes.keys().collect();
+    Router::new(patterns).map_err(|ties| {
+        let problem = |tie: super::super::route::Tie| {
+            let (one, other) = (names[tie.one], names[tie.other]);
+            let message = format!("routes `{one}` and `{other}` both want `{}` with equal right", tie.example);
+            Problem::error(["route", other], message)
+                .and(["route", one].map(str::to_owned).to_vec())
+                .help("make one of them more specific: a host, a longer path, a method, a header or a query")
+        };
+        ties.into_iter().map(problem).collect()
+    })
+}
+
+/// What the route `name` answers for, read from its `match` or from its name.
+pub(super) fn pattern(name: &str, route: &RouteConfig) -> Result<RoutePattern, Problem> {
+    let (method, path) = match name.split_once(' ') {
+        Some((method, path)) if path.starts_with('/') => (Some(method), Some(path)),
+        _ if name.starts_with('/') => (None, Some(name)),
+        _ => (None, None),
+    };
+    let Some(matches) = &route.matches else {
+        let Some(path) = path else {
+            let message = format!("route `{name}` says nowhere which requests it takes");
+            return Err(Problem::error(["route", name], message)
+                .help("name it by its path, [route.\"/orders/**\"], or give it a match = { path = … }"));
+        };
+        let mut condition = Condition::default();
+        if let Some(method) = method {
+            let parsed = parse_method(method).map_err(|message| Problem::error(["route", name], message))?;
+            condition.methods.push(parsed);
+        }
+        let path = path.parse().map_err(|message: String| Problem::error(["route", name], message))?;
+        return Ok(RoutePattern { host: HostPattern::Any, path, condition });
+    };
+    if path.is_some() {
+        let message = "a route whose name is a path has no match of its own";
+        return Err(Problem::error(["route", name, "match"], message)
+            .help("give the route another name, and its path as match = { path = … }"));
+    }
+    let at = |key, message: String| Problem::error(["route", name, "match", key], message);
+    let host = match &matches.host {
+        None => HostPattern::Any,
+        Some(host) => host.parse().map_err(|message| at("host", message))?,
+    };
+    let path: PathPattern =
+        matches.path.as_deref().unwrap_or("/**").parse().map_err(|message| at("path", message))?;
+    let condition = Condition::new(matches).map_err(|message| at("headers", message))?;
+    Ok(RoutePattern { host, path, condition })
+}
+
+struct Compiler<'a> {
+    config: &'a TrafficConfig,
+    previous: Option<&'a Plan>,
+    events: &'a Events,
+}
+
+/// What the routes of one service agree on.
+#[derive(Default)]
+struct Shared {
+    bulkhead: Option<BulkheadConfig>,
+    circuit_breaker: Option<CircuitBreakerConfig>,
+    budget: Option<(intertie_core::quantity::Ratio, u32)>,
+}
+
+impl Compiler<'_> {
+    fn plan(&self, router: Router) -> Result<Plan, Problem> {
+        let effective: Vec<_> =
+            self.config.routes.iter().map(|(name, route)| (name, route, effective(self.config, name, route))).collect();
+        let mut shared: HashMap<&str, Shared> = HashMap::new();
+        for (_, route, effective) in &effective {
+            let shared = shared.entry(&route.to).or_default();
+            shared.bulkhead = shared.bulkhead.take().or_else(|| effective.bulkhead.value.clone());
+            shared.circuit_breaker = shared.circuit_breaker.take().or_else(|| effective.circuit_breaker.value.clone());
+            let budget = effective.retry.value.as_ref().map(|retry| (retry.budget, retry.budget_minimum));
+            shared.budget = shared.budget.or(budget);
+        }
+        let mut services = Vec::new();
+        for name in self.config.services.keys() {
+            services.push(Arc::new(self.service(name, &shared.remove(name.as_str()).unwrap_or_default())?));
+        }
+        let mut limits = HashMap::new();
+        for (name, config) in &self.config.limits {
+            let known = self.previous.and_then(|previous| previous.limits.get(name));
+            limits.insert(name.clone(), limiter(known, config, &["limit", name])?);
+        }
+        let mut routes = Vec::new();
+        for (name, route, effective) in effective {
+            routes.push(Arc::new(self.route(name, route, effective, &services, &limits)?));
+        }
+        Ok(Plan { router, routes, services, limits })
+    }
+
+    fn service(&self, name: &str, shared: &Shared) -> Result<Service, Problem> {
+        let config = self.config.services[name].clone();
+        let known = self.previous.and_then(|plan| plan.services.iter().find(|service| &*service.name == name));
+        let endpoints = config.endpoints.iter().map(|endpoint| {
+            let known = known.and_then(|service| service.endpoints.iter().find(|known| known.address == endpoint.at));
+            self.endpoint(name, endpoint, known, shared.circuit_breaker.as_ref())
+        });
+        let endpoints = endpoints.collect::<Result<Vec<_>, _>>()?;
+        let bulkhead = match (&shared.bulkhead, known.and_then(|service| service.bulkhead.as_ref())) {
+            (Some(config), Some(known)) if known.config() == config => Some(known.clone()),
+            (Some(config), _) => Some(Bulkhead::new(config.clone()).map_err(|invalid| refused(name, invalid))?),
+            (None, _) => None,
+        };
+        let known_budget = known.and_then(|service| service.budget.as_ref());
+        let budget = shared.budget.map(|(ratio, minimum)| match known_budget {
+            Some(known) if known.settings() == (ratio, minimum) => known.clone(),
+            _ => RetryBudget::new(ratio, minimum),
+        });
+        let balancer = Mutex::new(Balancer::new(config.balance, endpoints.len()));
+        Ok(Service { name: name.into(), config, endpoints, balancer, bulkhead, budget })
+    }
+
+    /// The endpoint of before when its breaker's settings are the same, a new one otherwise.
+    fn endpoint(
+        &self,
+        service: &str,
+        config: &EndpointConfig,
+        known: Option<&Arc<Endpoint>>,
+        breaker: Option<&CircuitBreakerConfig>,
+    ) -> Result<Arc<Endpoint>, Problem> {
+        if let Some(known) = known
+            && known.circuit_breaker.as_ref().map(CircuitBreaker::config) == breaker.cloned()
+        {
+            return Ok(Arc::clone(known));
+        }
+        let breaker = breaker.map(|breaker| {
+            let (events, service, at) = (self.events.clone(), service.to_owned(), config.at.to_string());
+            let tell = move |transition: Transition| tell(&events, &service, &at, transition);
+            CircuitBreaker::with_listener(breaker.clone(), tell)
+        });
+        let breaker = breaker.transpose().map_err(|invalid| refused(service, invalid))?;
+        Ok(Arc::new(Endpoint::new(config.at.clone(), known.map(|known| known.id), breaker)))
+    }
+
+    fn route(
+        &self,
+        name: &str,
+        config: &RouteConfig,
+        effective: Effective,
+        services: &[Arc<Service>],
+        limits: &HashMap<String, RateLimiter>,
+    ) -> Result<Route, Problem> {
+        let known = self.previous.and_then(|plan| plan.routes.iter().find(|route| &*route.name == name));
+        let service = services.iter().find(|service| *service.name == *config.to).map(Arc::clone);
+        let service = service.ok_or_else(|| Problem::error(["route", name, "to"], "there is no such service"))?;
+        let mut limiters = Vec::new();
+        if let Some(config) = &effective.rate_limiter.value {
+            let known = known.and_then(|route| route.limiters.iter().find(|limiter| limiter.shared.is_none()));
+            let limiter = limiter(known.map(|known| &known.limiter), config, &["route", name, "rate_limiter"])?;
+            limiters.extend(route_limiter(None, limiter));
+        }
+        for shared in effective.limits.value.iter().flatten() {
+            if let Some(limiter) = limits.get(shared) {
+                limiters.extend(route_limiter(Some(shared.as_str().into()), limiter.clone()));
+            }
+        }
+        let stats = known.map_or_else(|| Arc::new(RouteStats::default()), |route| Arc::clone(&route.stats));
+        Ok(Route {
+            name: name.into(),
+            config: config.clone(),
+            bulkhead: effective.bulkhead.value.as_ref().and(service.bulkhead.clone()),
+            budget: effective.retry.value.as_ref().and(service.budget.clone()),
+            effective,
+            service,
+            limiters,
+            stats,
+        })
+    }
+}
+
+fn route_limiter(shared: Option<Arc<str>>, limiter: RateLimiter) -> Option<RouteLimiter> {
+    let by = LimitKey::new(&limiter.config().by)?;
+    Some(RouteLimiter { shared, limiter, by })
+}
+
+fn limiter(known: Option<&RateLimiter>, config: &RateLimiterConfig, at: &[&str]) -> Result<RateLimiter, Problem> {
+    match known {
+        Some(known) if known.config() == config => Ok(known.clone()),
+        _ => RateLimiter::new(config.clone()).map_err(|invalid| {
+            let mut problem = Problem::error([], invalid.to_string());
+            problem.at = at.iter().map(|key| (*key).to_owned()).collect();
+            problem
+        }),
+    }
+}
+
+fn refused(service: &str, invalid: intertie_core::config::Invalid) -> Problem {
+    Problem::error(["service", service], invalid.to_string())
+}
+
+fn tell(events: &Events, service: &str, endpoint: &str, transition: Transition) {
+    let name = match transition.to {
+        intertie_resilience::circuit_breaker::Phase::Closed => "circuit_breaker_closed",
+        intertie_resilience::circuit_breaker::Phase::Open => "circuit_breaker_opened",
+        intertie_resilience::circuit_breaker::Phase::HalfOpen => "circuit_breaker_half_opened",
+    };
+    events.tell(name, || {
+        vec![
+            ("service", service.to_owned()),
+            ("endpoint", endpoint.to_owned()),
+            ("from", transition.from.name().to_owned()),
+            ("cause", transition.cause.name().to_owned()),
+        ]
+    });
+}
+

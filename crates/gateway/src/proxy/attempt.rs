@@ -1,0 +1,168 @@
+//! One attempt at one endpoint.
+
+use std::sync::atomic::Ordering;
+use std::sync::PoisonError;
+
+use intertie_core::clock::Instant;
+use intertie_core::failure::{Class, Evidence};
+use intertie_core::rejection::{Policy, Rejection};
+use intertie_core::telemetry::Events;
+use intertie_discovery::balance::Candidate;
+use intertie_discovery::outlier::may_eject;
+use intertie_resilience::MonotonicClock;
+use intertie_resilience::circuit_breaker::Permit;
+
+use super::worker::RouteRef;
+use crate::plan::{Endpoint, Service};
+
+/// A place at an endpoint. It resolves the breaker's permit, the outlier record and the counters exactly
+/// once: by [`Attempt::resolve`], or as unjudged when it is dropped.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    route: RouteRef,
+    /// The endpoint's position among the service's.
+    position: usize,
+    started: Instant,
+    permit: Option<Permit>,
+    resolved: bool,
+}
+
+/// The endpoints that a call has tried. Beyond the 64th, endpoints count as untried.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Tried(u64);
+
+impl Tried {
+    fn contains(self, position: usize) -> bool {
+        position < 64 && self.0 >> position & 1 == 1
+    }
+
+    fn insert(&mut self, position: usize) {
+        if position < 64 {
+            self.0 |= 1 << position;
+        }
+    }
+}
+
+impl Attempt {
+    /// Takes a place at an endpoint that is healthy, not ejected, and whose breaker admits, preferring
+    /// those not yet tried.
+    ///
+    /// # Errors
+    /// Who refused: a breaker if one is open, otherwise the balancer, because no endpoint is healthy.
+    pub(super) fn begin(route: &RouteRef, now: Instant, tried: &mut Tried) -> Result<Self, Rejection> {
+        let service = &route.service;
+        let usable = |endpoint: &Endpoint| {
+            endpoint.healthy.load(Ordering::Relaxed)
+                && (service.config.outlier.is_none() || !endpoint.is_ejected(now))
+                && endpoint.circuit_breaker.as_ref().is_none_or(|breaker| breaker.would_admit(now))
+        };
+        let candidate = |position: usize| {
+            let endpoint = &service.endpoints[position];
+            usable(endpoint).then(|| Candidate {
+                weight: service.config.endpoints[position].weight.get(),
+                in_flight: endpoint.in_flight.load(Ordering::Relaxed),
+                latency_nanos: endpoint.latency.lock().unwrap_or_else(PoisonError::into_inner).value(now),
+            })
+        };
+        // A breaker that admitted when it was asked may have given its last probe to another thread; each
+        // turn of this loop then rules out one endpoint.
+        for _ in 0..=service.endpoints.len() {
+            let picked = {
+                let mut balancer = service.balancer.lock().unwrap_or_else(PoisonError::into_inner);
+                let untried = |position: usize| (!tried.contains(position)).then(|| candidate(position)).flatten();
+                let picked = balancer.pick(fastrand::u64(..), untried);
+                match picked {
+                    None if tried.0 != 0 => balancer.pick(fastrand::u64(..), candidate),
+                    picked => picked,
+                }
+            };
+            let Some(position) = picked else { break };
+            tried.insert(position);
+            let endpoint = &service.endpoints[position];
+            let permit = match &endpoint.circuit_breaker {
+                None => None,
+                Some(breaker) => match breaker.try_admit(now) {
+                    Ok(permit) => Some(permit),
+                    Err(_) => continue,
+                },
+            };
+            endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
+            return Ok(Self { route: route.clone(), position, started: now, permit, resolved: false });
+        }
+        Err(refusal(service, now))
+    }
+
+    /// The service.
+    pub(super) fn service(&self) -> &Service {
+        &self.route.service
+    }
+
+    /// The endpoint.
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        &self.route.service.endpoints[self.position]
+    }
+
+    /// Notes that the head of the answer is there.
+    pub(super) fn answered(&self, now: Instant) {
+        let latency = now.saturating_since(self.started);
+        let endpoint = self.endpoint();
+        endpoint.stats.duration.observe(latency);
+        endpoint.latency.lock().unwrap_or_else(PoisonError::into_inner).observe(now, latency);
+    }
+
+    /// Tells breaker, outlier record and counters what the attempt showed.
+    pub(super) fn resolve(mut self, class: Class, events: &Events) {
+        self.resolved = true;
+        let now = MonotonicClock::now();
+        if let Some(permit) = self.permit.take() {
+            permit.record(now, class.evidence());
+        }
+        self.endpoint().stats.resolved(class);
+        self.record_outlier(now, class.evidence(), events);
+    }
+
+    fn record_outlier(&self, now: Instant, evidence: Evidence, events: &Events) {
+        let Some(config) = &self.service().config.outlier else { return };
+        let endpoint = self.endpoint();
+        let may_eject = evidence == Evidence::Failure
+            && may_eject(config, self.service().ejected(now), self.service().endpoints.len());
+        let mut outlier = endpoint.outlier.lock().unwrap_or_else(PoisonError::into_inner);
+        let ejection = outlier.record(config, now, evidence, may_eject);
+        drop(outlier);
+        if let Some(ejection) = ejection {
+            endpoint.stats.ejections.increment();
+            events.tell("endpoint_ejected", || {
+                let lasts = ejection.until.saturating_since(now);
+                vec![
+                    ("service", self.service().name.to_string()),
+                    ("endpoint", endpoint.address.to_string()),
+                    ("for", intertie_core::quantity::format_duration(lasts)),
+                ]
+            });
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let endpoint = self.endpoint();
+        endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if !self.resolved {
+            // The permit's own drop tells the breaker.
+            endpoint.stats.resolved(Class::Unjudged);
+        }
+    }
+}
+
+/// Why no endpoint could be picked, with the earliest time at which one may be.
+fn refusal(service: &Service, now: Instant) -> Rejection {
+    let rejections = service.endpoints.iter().filter(|endpoint| endpoint.healthy.load(Ordering::Relaxed)).filter_map(
+        |endpoint| match &endpoint.circuit_breaker {
+            Some(breaker) if !breaker.would_admit(now) => breaker.reject(now),
+            _ => None,
+        },
+    );
+    rejections
+        .min_by_key(|rejection| rejection.retry_after)
+        .unwrap_or(Rejection { by: Policy::Balance, bound: "endpoints", retry_after: None })
+}

@@ -1,0 +1,360 @@
+//! The data threads together.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use intertie_core::clock::WallClock;
+use intertie_core::telemetry::{Events, Snapshot, Source};
+use intertie_resilience::MonotonicClock;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::watch;
+
+use super::connection;
+use super::worker::{AccessSink, Worker};
+use crate::plan::Plan;
+use crate::stats::RouteStats;
+
+/// What the data plane needs to know besides its plan.
+pub struct GatewayConfig {
+    /// The addresses to listen on.
+    pub listen: Vec<SocketAddr>,
+    /// Data threads; each has its own listener on every address.
+    pub threads: NonZeroUsize,
+    /// Where finished requests are told, if anywhere.
+    pub access: Option<AccessSink>,
+    /// Where transitions and ejections are told.
+    pub events: Events,
+    /// The wall clock.
+    pub clock: WallClock,
+}
+
+impl std::fmt::Debug for GatewayConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GatewayConfig")
+            .field("listen", &self.listen)
+            .field("threads", &self.threads)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A running data plane.
+#[derive(Debug)]
+pub struct Gateway {
+    plan: watch::Sender<Arc<Plan>>,
+    drain: watch::Sender<bool>,
+    connections: Arc<AtomicUsize>,
+    unrouted: Arc<RouteStats>,
+    addresses: Vec<SocketAddr>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Connections that wait to be accepted on each listener.
+const BACKLOG: i32 = 1024;
+
+/// How often idle connections are looked through.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+
+impl Gateway {
+    /// Binds all addresses and starts the data threads.
+    ///
+    /// # Errors
+    /// The address that can not be listened on, and why. Nothing is left running.
+    pub fn start(config: GatewayConfig, plan: Plan) -> Result<Self, (SocketAddr, io::Error)> {
+        let threads = config.threads.get();
+        let mut listeners: Vec<Vec<TcpListener>> = (0..threads).map(|_| Vec::new()).collect();
+        let mut addresses = Vec::new();
+        for address in &config.listen {
+            let first = bind_first(*address).map_err(|error| (*address, error))?;
+            let bound = first.local_addr().map_err(|error| (*address, error))?;
+            addresses.push(bound);
+            let mut first = Some(first);
+            for thread in &mut listeners {
+                let listener = match first.take() {
+                    Some(first) => first,
+                    None => bind(bound, true).map_err(|error| (bound, error))?,
+                };
+                thread.push(listener);
+            }
+        }
+        let (plan, updates) = watch::channel(Arc::new(plan));
+        let (drain, draining) = watch::channel(false);
+        let connections = Arc::new(AtomicUsize::new(0));
+        let unrouted = Arc::new(RouteStats::default());
+        let mut handles = Vec::new();
+        for (number, listeners) in listeners.into_iter().enumerate() {
+            let thread = DataThread {
+                listeners,
+                updates: updates.clone(),
+                draining: draining.clone(),
+                connections: Arc::clone(&connections),
+                access: config.access.clone(),
+                events: config.events.clone(),
+                clock: config.clock.clone(),
+                unrouted: Arc::clone(&unrouted),
+            };
+            let handle = std::thread::Builder::new().name(format!("data-{number}")).spawn(move || thread.run());
+            handles.push(handle.map_err(|error| (config.listen[0], error))?);
+        }
+        Ok(Self { plan, drain, connections, unrouted, addresses, threads: handles })
+    }
+
+    /// The addresses that are listened on; a configured port 0 shows as the port that was chosen.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The plan in force.
+    pub fn plan(&self) -> Arc<Plan> {
+        Arc::clone(&self.plan.borrow())
+    }
+
+    /// Follows the plan, for health checks.
+    pub fn follow(&self) -> watch::Receiver<Arc<Plan>> {
+        self.plan.subscribe()
+    }
+
+    /// Puts another plan in force. Requests under way end under the one that they began with.
+    pub fn update(&self, plan: Plan) {
+        self.plan.send_replace(Arc::new(plan));
+    }
+
+    /// Client connections that are open now.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Stops listening, lets requests under way end, and closes what is still open after `limit`.
+    /// Returns the number of connections that were closed so.
+    pub async fn drain(&self, limit: Duration) -> usize {
+        self.drain.send_replace(true);
+        let wait = async {
+            while self.threads.iter().any(|thread| !thread.is_finished()) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let ended = tokio::time::timeout(limit, wait).await;
+        if ended.is_ok() { 0 } else { self.connections() }
+    }
+}
+
+fn bind(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// The first listener of an address finds out whether someone else has it: with SO_REUSEPORT a second
+/// server of the same user would quietly take half of the first one's connections.
+fn bind_first(address: SocketAddr) -> io::Result<TcpListener> {
+    if address.port() != 0 {
+        drop(bind(address, false)?);
+    }
+    bind(address, true)
+}
+
+/// What a data thread is born with.
+struct DataThread {
+    listeners: Vec<TcpListener>,
+    updates: watch::Receiver<Arc<Plan>>,
+    draining: watch::Receiver<bool>,
+    connections: Arc<AtomicUsize>,
+    access: Option<AccessSink>,
+    events: Events,
+    clock: WallClock,
+    unrouted: Arc<RouteStats>,
+}
+
+impl DataThread {
+    fn run(self) {
+        let runtime = Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default());
+        match runtime {
+            Ok(runtime) => runtime.block_on(self.serve()),
+            Err(error) => self.events.tell("data_thread_failed", || vec![("error", error.to_string())]),
+        }
+    }
+
+    async fn serve(self) {
+        let worker = Rc::new(Worker::new(self.updates, self.access, self.events, self.clock, self.unrouted));
+        let mut accepting = Vec::new();
+        for listener in self.listeners {
+            let (worker, draining) = (Rc::clone(&worker), self.draining.clone());
+            let connections = Arc::clone(&self.connections);
+            accepting.push(tokio::task::spawn_local(accept(worker, listener, draining, connections)));
+        }
+        let sweeper = tokio::task::spawn_local({
+            let worker = Rc::clone(&worker);
+            async move {
+                loop {
+                    tokio::time::sleep(SWEEP_EVERY).await;
+                    worker.pool.sweep(&worker.plan().services);
+                }
+            }
+        });
+        for task in accepting {
+            let _ = task.await;
+        }
+        sweeper.abort();
+    }
+}
+
+/// Accepts until the drain begins, then waits for the connections it accepted.
+async fn accept(
+    worker: Rc<Worker>,
+    listener: TcpListener,
+    mut draining: watch::Receiver<bool>,
+    connections: Arc<AtomicUsize>,
+) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            return worker.events.tell("listener_failed", || vec![("error", error.to_string())]);
+        }
+    };
+    let mut open = tokio::task::JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = draining.wait_for(|draining| *draining) => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, client)) => {
+                // Without it Nagle's algorithm and delayed acknowledgements can add 40 ms to an answer.
+                let _ = stream.set_nodelay(true);
+                let (worker, drain) = (Rc::clone(&worker), draining.clone());
+                let counted = Counted::new(Arc::clone(&connections));
+                while open.try_join_next().is_some() {}
+                open.spawn_local(async move {
+                    let _counted = counted;
+                    connection::run(worker, stream, client.ip(), drain).await;
+                });
+            }
+            Err(error) => {
+                // Out of descriptors or memory: others must finish first, and spinning helps nobody.
+                worker.events.tell("accept_failed", || vec![("error", error.to_string())]);
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(listener);
+    open.join_all().await;
+}
+
+/// Counts an open connection for as long as it lives.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(count: Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Source for Gateway {
+    fn read(&self, snapshot: &mut Snapshot) {
+        snapshot.gauge("gateway_connections", "Open client connections.", &[], self.connections() as f64);
+        let plan = self.plan();
+        for route in &plan.routes {
+            read_route(snapshot, &route.name, &route.stats);
+        }
+        read_route(snapshot, "", &self.unrouted);
+        let now = MonotonicClock::now();
+        for route in &plan.routes {
+            for limiter in &route.limiters {
+                let (stats, labels) = (limiter.limiter.stats(), [("route", &*route.name), ("limit", limiter.shared.as_deref().unwrap_or(""))]);
+                snapshot.counter("rate_limiter_admitted", "Calls that the rate limiter let through.", &labels, stats.admitted);
+                snapshot.counter("rate_limiter_rejected", "Calls that the rate limiter rejected.", &labels, stats.rejected);
+                snapshot.gauge("rate_limiter_keys", "Callers that the rate limiter remembers.", &labels, stats.keys as f64);
+            }
+        }
+        for service in &plan.services {
+            let labels = [("service", &*service.name)];
+            if let Some(bulkhead) = &service.bulkhead {
+                let stats = bulkhead.stats();
+                snapshot.gauge("bulkhead_running", "Calls that hold a place.", &labels, stats.running.into());
+                snapshot.gauge("bulkhead_waiting", "Calls that wait for a place.", &labels, stats.waiting as f64);
+                snapshot.counter("bulkhead_admitted", "Calls that got a place.", &labels, stats.admitted);
+                snapshot.counter("bulkhead_rejected", "Calls that found the queue full.", &labels, stats.rejected);
+                snapshot.counter("bulkhead_timed_out", "Calls that waited in vain.", &labels, stats.timed_out);
+            }
+            if let Some(budget) = &service.budget {
+                let stats = budget.stats(now);
+                snapshot.gauge("retry_budget_remaining", "Retries that the budget allows now.", &labels, stats.remaining as f64);
+                snapshot.counter("retry_budget_withdrawn", "Retries that the budget paid for.", &labels, stats.withdrawn);
+                snapshot.counter("retry_budget_refused", "Retries that the budget could not pay for.", &labels, stats.refused);
+            }
+            for endpoint in &service.endpoints {
+                read_endpoint(snapshot, &service.name, endpoint, now);
+            }
+        }
+    }
+}
+
+fn read_route(snapshot: &mut Snapshot, name: &str, stats: &RouteStats) {
+    for (class, count) in stats.statuses() {
+        let labels = [("route", name), ("status", class)];
+        snapshot.counter("requests", "Finished requests by status class.", &labels, count);
+    }
+    for (policy, count) in stats.rejections() {
+        let labels = [("route", name), ("policy", policy.name())];
+        snapshot.counter("rejections", "Requests that a policy rejected.", &labels, count);
+    }
+    let labels = [("route", name)];
+    snapshot.counter("requests_cancelled", "Clients that left before the answer was complete.", &labels, stats.cancelled.get());
+    let help = "From the request's head to the answer's last byte.";
+    snapshot.add("request_duration_seconds", help, &labels, stats.duration.value());
+}
+
+fn read_endpoint(
+    snapshot: &mut Snapshot,
+    service: &str,
+    endpoint: &crate::plan::Endpoint,
+    now: intertie_core::clock::Instant,
+) {
+    let labels = [("service", service), ("endpoint", endpoint.address.as_str())];
+    let stats = &endpoint.stats;
+    for (outcome, count) in stats.outcomes() {
+        let labels = [labels[0], labels[1], ("outcome", outcome)];
+        snapshot.counter("attempts", "Attempts by outcome.", &labels, count);
+    }
+    snapshot.counter("retry_attempts", "Attempts after the first of a call.", &labels, stats.retries.get());
+    snapshot.counter("attempt_timeout_exceeded", "Attempts that took too long.", &labels, stats.attempt_timeouts.get());
+    snapshot.counter("endpoint_connections", "Connections opened.", &labels, stats.connections.get());
+    snapshot.counter("endpoint_ejections", "Times the endpoint was ejected.", &labels, stats.ejections.get());
+    let help = "From an attempt's start to its answer's head.";
+    snapshot.add("attempt_duration_seconds", help, &labels, stats.duration.value());
+    let in_flight = endpoint.in_flight.load(Ordering::Relaxed);
+    snapshot.gauge("endpoint_in_flight", "Exchanges under way.", &labels, in_flight.into());
+    let healthy = endpoint.healthy.load(Ordering::Relaxed);
+    snapshot.gauge("endpoint_healthy", "1 while health checks pass.", &labels, f64::from(u8::from(healthy)));
+    let ejected = endpoint.outlier.lock().unwrap_or_else(PoisonError::into_inner).is_ejected(now);
+    snapshot.gauge("endpoint_ejected", "1 while the endpoint is ejected.", &labels, f64::from(u8::from(ejected)));
+    if let Some(breaker) = &endpoint.circuit_breaker {
+        let stats = breaker.stats(now);
+        for phase in ["closed", "open", "half_open"] {
+            let labels = [labels[0], labels[1], ("state", phase)];
+            let here = f64::from(u8::from(stats.phase.name() == phase));
+            snapshot.gauge("circuit_breaker_state", "1 for the state that the breaker is in.", &labels, here);
+        }
+        snapshot.counter("circuit_breaker_admitted", "Calls let through.", &labels, stats.admitted);
+        snapshot.counter("circuit_breaker_rejected", "Calls rejected.", &labels, stats.rejected);
+        snapshot.counter("circuit_breaker_opened", "Times the breaker opened.", &labels, stats.opened);
+    }
+}

@@ -1,0 +1,98 @@
+//! One data thread's own world.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use intertie_core::clock::WallClock;
+use intertie_core::telemetry::{Access, Events};
+use tokio::sync::watch;
+
+use super::pool::Pool;
+use crate::plan::{Plan, Route};
+use crate::stats::RouteStats;
+
+/// Where finished requests are told.
+pub type AccessSink = Arc<dyn Fn(Access) + Send + Sync>;
+
+/// What the exchanges of one data thread share without locks.
+pub(super) struct Worker {
+    pub(super) pool: Pool,
+    pub(super) access: Option<AccessSink>,
+    pub(super) events: Events,
+    pub(super) clock: WallClock,
+    /// What requests without a route did.
+    pub(super) unrouted: Arc<RouteStats>,
+    plan: RefCell<Followed>,
+}
+
+/// The plan as this thread knows it. The `Rc` spares requests the plan's shared reference count.
+struct Followed {
+    updates: watch::Receiver<Arc<Plan>>,
+    current: Rc<Arc<Plan>>,
+}
+
+impl Worker {
+    pub(super) fn new(
+        mut updates: watch::Receiver<Arc<Plan>>,
+        access: Option<AccessSink>,
+        events: Events,
+        clock: WallClock,
+        unrouted: Arc<RouteStats>,
+    ) -> Self {
+        let current = Rc::new(Arc::clone(&updates.borrow_and_update()));
+        Self {
+            pool: Pool::default(),
+            access,
+            events,
+            clock,
+            unrouted,
+            plan: RefCell::new(Followed { updates, current }),
+        }
+    }
+
+    /// The newest plan. A request keeps the one that it began with.
+    pub(super) fn plan(&self) -> Rc<Arc<Plan>> {
+        let mut followed = self.plan.borrow_mut();
+        if followed.updates.has_changed().unwrap_or(false) {
+            let newest = Arc::clone(&followed.updates.borrow_and_update());
+            followed.current = Rc::new(newest);
+        }
+        Rc::clone(&followed.current)
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").field("pool", &self.pool).finish_non_exhaustive()
+    }
+}
+
+/// A route, held by the plan that a request began with.
+#[derive(Clone)]
+pub(super) struct RouteRef {
+    plan: Rc<Arc<Plan>>,
+    index: usize,
+}
+
+impl RouteRef {
+    pub(super) fn new(plan: Rc<Arc<Plan>>, index: usize) -> Self {
+        Self { plan, index }
+    }
+}
+
+impl Deref for RouteRef {
+    type Target = Route;
+
+    fn deref(&self) -> &Route {
+        &self.plan.routes[self.index]
+    }
+}
+
+impl fmt::Debug for RouteRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RouteRef").field(&self.name).finish()
+    }
+}

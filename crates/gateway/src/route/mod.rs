@@ -1,0 +1,32 @@
+//! Which route a request takes, decided by how specific routes are and never by their order in the file.
+//!
+//! A request is matched first by host, then by path, then by the conditions on method, headers and query.
+//! The most specific match wins: an exact host before the longest wildcard before any host; at each
+//! segment of the path a literal before a parameter before everything below; then a route that names the
+//! method, then the one with more header conditions, then the one with more query conditions. Two routes
+//! that are equal in all of this and that one request can satisfy both are refused when the file is loaded.
+//!
+//! The cost of a lookup grows with the segments of the path, not with the number of routes.
+
+mod condition;
+mod pattern;
+mod router;
+
+pub use condition::{Condition, Mismatch};
+pub use pattern::{HostPattern, PathPattern, Segment};
+pub use router::{Candidate, Found, Router, RoutePattern, Tie};
+
+/// What of a request decides its route.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestView<'a> {
+    /// The host without its port, in any case of letters.
+    pub host: &'a str,
+    /// The path, percent-encoded as it came.
+    pub path: &'a str,
+    /// The query without its question mark.
+    pub query: Option<&'a str>,
+    /// The method.
+    pub method: &'a http::Method,
+    /// The headers.
+    pub headers: &'a http::HeaderMap,
+}

@@ -1,0 +1,133 @@
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+/// The hosts that a route answers for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HostPattern {
+    /// Every host.
+    Any,
+    /// Every name below this one: `*.example` matches `a.example` and `a.b.example`, not `example`.
+    Below(String),
+    /// This host alone.
+    Exact(String),
+}
+
+impl FromStr for HostPattern {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, below) = match text.strip_prefix("*.") {
+            Some(name) => (name, true),
+            None => (text, false),
+        };
+        let literal_v6 = name.starts_with('[') && name.ends_with(']');
+        let well_formed = !name.is_empty()
+            && (literal_v6 || name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)));
+        if !well_formed {
+            return Err(format!("`{text}` is no host; write \"shop.example\" or \"*.example\", without a port"));
+        }
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        Ok(if below { Self::Below(name) } else { Self::Exact(name) })
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Below(name) => write!(f, "*.{name}"),
+            Self::Exact(name) => f.write_str(name),
+        }
+    }
+}
+
+/// The paths that a route answers for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PathPattern {
+    /// The segments after the first slash.
+    pub segments: Vec<Segment>,
+}
+
+/// One step of a path.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Segment {
+    /// This text, decoded.
+    Literal(String),
+    /// Any one segment that is not empty: `{name}`, or `*` for one without a name.
+    Parameter(Option<String>),
+    /// All that follows, nothing included: `**`.
+    Rest,
+}
+
+impl FromStr for PathPattern {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some(path) = text.strip_prefix('/') else {
+            return Err(format!("a path begins with a slash: `/{text}`"));
+        };
+        if path.contains(['?', '#']) {
+            return Err(format!("`{text}`: a query is no part of the path; use match = {{ query = … }}"));
+        }
+        let parts: Vec<_> = path.split('/').collect();
+        let mut segments = Vec::with_capacity(parts.len());
+        for (position, part) in parts.iter().enumerate() {
+            let last = position + 1 == parts.len();
+            segments.push(match *part {
+                "**" if last => Segment::Rest,
+                "**" => return Err(format!("`{text}`: `**` matches all that follows, so nothing can follow it")),
+                "*" => Segment::Parameter(None),
+                "." | ".." => return Err(format!("`{text}`: requests with dot segments never reach a route")),
+                _ => match part.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+                    Some(name) if !name.is_empty() && !name.contains(['{', '}', '*']) => {
+                        Segment::Parameter(Some(name.to_owned()))
+                    }
+                    None if !part.contains(['{', '}', '*']) => {
+                        let literal = decode(part).ok_or_else(|| format!("`{text}`: bad percent-encoding"))?;
+                        Segment::Literal(literal.into_owned())
+                    }
+                    _ => {
+                        return Err(format!(
+                            "`{text}`: a parameter is a whole segment, `{{name}}`, `*` or, at the end, `**`"
+                        ));
+                    }
+                },
+            });
+        }
+        Ok(Self { segments })
+    }
+}
+
+impl fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for segment in &self.segments {
+            match segment {
+                Segment::Literal(text) => write!(f, "/{text}")?,
+                Segment::Parameter(Some(name)) => write!(f, "/{{{name}}}")?,
+                Segment::Parameter(None) => f.write_str("/*")?,
+                Segment::Rest => f.write_str("/**")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Percent-decodes one segment; `None` for a malformed escape or text that is not UTF-8.
+pub(crate) fn decode(segment: &str) -> Option<Cow<'_, str>> {
+    if !segment.contains('%') {
+        return Some(Cow::Borrowed(segment));
+    }
+    let mut decoded = Vec::with_capacity(segment.len());
+    let mut bytes = segment.bytes();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'%' => {
+                let mut nibble = || char::from(bytes.next()?).to_digit(16);
+                (nibble()? << 4 | nibble()?) as u8
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(decoded).ok().map(Cow::Owned)
+}

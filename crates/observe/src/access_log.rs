@@ -1,0 +1,188 @@
+//! One line for each finished request.
+
+use std::fmt::Write as _;
+use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use intertie_core::clock::{Timestamp, WallClock};
+use intertie_core::telemetry::{Access, Snapshot, Source};
+use serde_json::json;
+
+/// How a line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object.
+    Json,
+    /// Words for people.
+    Text,
+}
+
+/// Requests that wait to be written; further ones are dropped and counted, so that a slow disk never
+/// slows a request.
+const QUEUE: usize = 16 * 1024;
+
+/// The access log: a queue and the thread that writes it.
+#[derive(Debug)]
+pub struct AccessLog {
+    queue: SyncSender<(Timestamp, Access)>,
+    clock: WallClock,
+    dropped: Arc<AtomicU64>,
+}
+
+/// Ends when the log and all its clones are dropped and everything is written.
+pub type Writer = JoinHandle<io::Result<()>>;
+
+impl AccessLog {
+    /// Writes to `target` from now on.
+    ///
+    /// # Errors
+    /// When the thread can not be started.
+    pub fn start(
+        target: Box<dyn Write + Send>,
+        format: Format,
+        clock: WallClock,
+    ) -> io::Result<(Self, Writer)> {
+        let (queue, received) = sync_channel(QUEUE);
+        let thread = std::thread::Builder::new().name("access-log".to_owned());
+        let writer = thread.spawn(move || write(&received, target, format))?;
+        Ok((Self { queue, clock, dropped: Arc::default() }, writer))
+    }
+
+    /// Writes a request, or counts it as dropped. Never waits.
+    pub fn log(&self, access: Access) {
+        let sent = self.queue.try_send((self.clock.now(), access));
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = sent {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Source for AccessLog {
+    fn read(&self, snapshot: &mut Snapshot) {
+        let dropped = self.dropped.load(Ordering::Relaxed);
+        snapshot.counter("access_log_dropped", "Requests that the access log could not keep up with.", &[], dropped);
+    }
+}
+
+fn write(
+    received: &Receiver<(Timestamp, Access)>,
+    target: Box<dyn Write + Send>,
+    format: Format,
+) -> io::Result<()> {
+    let mut target = BufWriter::new(target);
+    let mut line = String::new();
+    while let Ok(first) = received.recv() {
+        // All that waits goes out in one write.
+        for (at, access) in std::iter::once(first).chain(received.try_iter()) {
+            line.clear();
+            match format {
+                Format::Json => json_line(&mut line, at, &access),
+                Format::Text => text_line(&mut line, at, &access),
+            }
+            line.push('\n');
+            target.write_all(line.as_bytes())?;
+        }
+        target.flush()?;
+    }
+    Ok(())
+}
+
+fn json_line(line: &mut String, at: Timestamp, access: &Access) {
+    let document = json!({
+        "at": at.to_string(),
+        "request_id": access.request_id,
+        "client": access.client.to_string(),
+        "method": access.method,
+        "host": access.host,
+        "path": access.path,
+        "status": access.status,
+        "duration_ms": (access.duration.as_secs_f64() * 1e6).round() / 1e3,
+        "route": access.route,
+        "endpoint": access.endpoint,
+        "attempts": access.attempts,
+        "error": access.error,
+        "cut": access.cut,
+    });
+    let _ = write!(line, "{document}");
+}
+
+fn text_line(line: &mut String, at: Timestamp, access: &Access) {
+    let status = if access.status == 0 { "-".to_owned() } else { access.status.to_string() };
+    let millis = access.duration.as_secs_f64() * 1e3;
+    // Control characters of a path would let a client forge lines.
+    let path = access.path.escape_debug();
+    let _ = write!(line, "{at} {} {} {path} {status} {millis:.1}ms", access.client, access.method);
+    let fields = [("route", access.route.as_deref()), ("endpoint", access.endpoint.as_deref()), ("error", access.error), ("cut", access.cut)];
+    for (name, value) in fields {
+        if let Some(value) = value {
+            let _ = write!(line, " {name}={value}");
+        }
+    }
+    if access.attempts > 1 {
+        let _ = write!(line, " attempts={}", access.attempts);
+    }
+    let _ = write!(line, " id={}", access.request_id);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("unpoisoned").write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn written(format: Format, path: &str) -> String {
+        let target = Shared::default();
+        let clock = WallClock::fixed(Timestamp::from_unix_seconds(0));
+        let (log, writer) = AccessLog::start(Box::new(target.clone()), format, clock).expect("a thread");
+        log.log(Access {
+            request_id: "7".to_owned(),
+            client: [127, 0, 0, 1].into(),
+            method: "GET".to_owned(),
+            host: "shop".to_owned(),
+            path: path.to_owned(),
+            status: 503,
+            duration: Duration::from_micros(1_500),
+            route: Some("/orders".to_owned()),
+            endpoint: None,
+            attempts: 3,
+            error: Some("CIRCUIT_OPEN"),
+            cut: None,
+        });
+        drop(log);
+        writer.join().expect("no panic").expect("written");
+        String::from_utf8(target.0.lock().expect("unpoisoned").clone()).expect("UTF-8")
+    }
+
+    #[test]
+    fn json_lines_parse() {
+        let line = written(Format::Json, "/orders\n{}");
+        assert_eq!(line.lines().count(), 1, "{line}");
+        let document: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(document["duration_ms"], 1.5);
+        assert_eq!(document["path"], "/orders\n{}");
+    }
+
+    #[test]
+    fn a_client_can_not_forge_lines() {
+        let line = written(Format::Text, "/a\n1970-01-01T00:00:00.000Z forged");
+        assert_eq!(line.lines().count(), 1, "{line}");
+        assert!(line.contains("error=CIRCUIT_OPEN attempts=3 id=7"), "{line}");
+    }
+}

@@ -1,0 +1,85 @@
+//! Events as lines for people, and the latest of them for health documents.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::io::Write;
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use intertie_core::telemetry::Event;
+use serde_json::{Value, json};
+
+/// Events that are kept.
+const KEPT: usize = 64;
+
+/// The latest events. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Latest(Arc<Mutex<VecDeque<Event>>>);
+
+impl Latest {
+    /// The kept events, oldest first, as they stand in a health document.
+    pub fn document(&self) -> Value {
+        let events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        events
+            .iter()
+            .map(|event| {
+                let mut document = json!({ "at": event.at.to_string(), "event": event.name });
+                for (name, value) in &event.fields {
+                    document[*name] = value.as_str().into();
+                }
+                document
+            })
+            .collect()
+    }
+
+    fn keep(&self, event: Event) {
+        let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if events.len() == KEPT {
+            events.pop_front();
+        }
+        events.push_back(event);
+    }
+}
+
+/// Writes events to `target` and keeps the latest, until their sender is gone.
+pub fn run(events: &Receiver<Event>, mut target: impl Write, latest: &Latest) {
+    while let Ok(event) = events.recv() {
+        // A log that can not be written must not stop the events from being kept.
+        let _ = writeln!(target, "{}", line(&event));
+        latest.keep(event);
+    }
+}
+
+/// `2025-08-23T10:30:00.000Z circuit_breaker_opened service=orders cause=failures`
+pub fn line(event: &Event) -> String {
+    let mut line = format!("{} {}", event.at, event.name);
+    for (name, value) in &event.fields {
+        let quoted = value.contains(|c: char| c.is_whitespace() || c == '"' || c.is_control());
+        let _ = if quoted { write!(line, " {name}={value:?}") } else { write!(line, " {name}={value}") };
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use intertie_core::clock::{Timestamp, WallClock};
+    use intertie_core::telemetry::Events;
+
+    use super::*;
+
+    #[test]
+    fn events_are_written_and_the_latest_are_kept() {
+        let events = Events::new(WallClock::fixed(Timestamp::from_unix_seconds(0)));
+        let received = events.subscribe(1_000);
+        for number in 0..100 {
+            events.tell("config_refused", || vec![("number", number.to_string()), ("cause", "a b".to_owned())]);
+        }
+        drop(events);
+        let (mut written, latest) = (Vec::new(), Latest::default());
+        run(&received, &mut written, &latest);
+        let text = String::from_utf8(written).expect("UTF-8");
+        assert!(text.starts_with("1970-01-01T00:00:00.000Z config_refused number=0 cause=\"a b\"\n"), "{text}");
+        assert_eq!(latest.document().as_array().expect("a list").len(), KEPT);
+        assert_eq!(latest.document()[KEPT - 1]["number"], "99");
+    }
+}

@@ -1,0 +1,9 @@
+//! What operators see. Policies count in their own fields; this crate alone renders and exports.
+//!
+//! - [`metrics`]: a snapshot as OpenMetrics text.
+//! - [`access_log`]: finished requests, written by a thread of its own.
+//! - [`event_log`]: transitions, ejections and reloads, the latest of them kept for health documents.
+
+pub mod access_log;
+pub mod event_log;
+pub mod metrics;

@@ -1,0 +1,28 @@
+//! What keeps a caller standing while its dependency falls.
+//!
+//! | pattern | question it answers |
+//! |---|---|
+//! | [`rate_limiter`] | may this caller call now, given how often it called before? |
+//! | [`bulkhead`] | is there room for one more call at the same time? |
+//! | [`deadline`] | how long may the whole call, and one attempt of it, still take? |
+//! | [`retry`] | is another attempt worth it, when, and can we afford it? |
+//! | [`circuit_breaker`] | has this dependency failed so often that calling it only hurts? |
+//!
+//! Each pattern is a pure core that takes `now` and returns a decision, under a shell that adds a lock,
+//! a clock and, where a caller may have to wait, a future. The order in which they nest is fixed:
+//! deadline, rate limiter, bulkhead, retry, circuit breaker (one for each endpoint), attempt timeout.
+
+pub mod bulkhead;
+pub mod circuit_breaker;
+pub mod deadline;
+pub mod rate_limiter;
+pub mod retry;
+
+mod clock;
+mod window;
+
+pub use bulkhead::{Bulkhead, BulkheadConfig};
+pub use circuit_breaker::{CircuitBreaker, CircuitBreakerConfig};
+pub use clock::MonotonicClock;
+pub use rate_limiter::{RateLimiter, RateLimiterConfig};
+pub use retry::{RetryBudget, RetryConfig};

@@ -1,0 +1,249 @@
+use std::borrow::Cow;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use intertie_core::config::{Invalid, Presets, deserialize_preset, preset_schema};
+use intertie_core::quantity::{self, DurationText, Ratio};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// How often, how fast and at whose expense failed attempts are repeated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RetryConfig {
+    /// The preset from which the other values came.
+    pub preset: RetryPreset,
+    /// Attempts in all, the first included: 3 means at most two repetitions.
+    pub attempts: NonZeroU32,
+    /// How the wait grows from one repetition to the next.
+    pub backoff: Backoff,
+    /// The wait before the first repetition.
+    #[serde(with = "quantity::duration")]
+    pub base: Duration,
+    /// No computed wait is longer, jitter aside. A dependency's hint may be.
+    #[serde(with = "quantity::duration")]
+    pub cap: Duration,
+    /// What an exponential wait is multiplied by.
+    pub multiplier: NonZeroU32,
+    /// The random addition to each wait, as a share of it.
+    pub jitter: Ratio,
+    /// Repetitions may be this share of the calls of the last ten seconds.
+    pub budget: Ratio,
+    /// Repetitions that are allowed in ten seconds however few the calls, so that a quiet service can
+    /// retry at all.
+    pub budget_minimum: u32,
+}
+
+/// The starting points that the requirement documents name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryPreset {
+    /// 3 attempts, 1 s doubling up to 30 s (S0).
+    Standard,
+    /// 3 attempts, 100 ms doubling up to 5 s (S3).
+    Quick,
+    /// 5 attempts, 100 ms doubling up to 30 s (S4).
+    Patient,
+    /// 3 attempts, 1 s doubling up to 10 s (S1).
+    Short,
+}
+
+/// How the wait grows from one repetition to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Backoff {
+    /// Always `base`.
+    Fixed,
+    /// `base`, 2 × `base`, 3 × `base`…
+    Linear,
+    /// `base`, `base` × `multiplier`, `base` × `multiplier`²…
+    Exponential,
+}
+
+impl RetryConfig {
+    /// 3 attempts, waiting 1 s and 2 s, at most 30 s (S0).
+    pub const fn standard() -> Self {
+        Self {
+            preset: RetryPreset::Standard,
+            attempts: NonZeroU32::new(3).expect("3 is not zero"),
+            backoff: Backoff::Exponential,
+            base: Duration::from_secs(1),
+            cap: Duration::from_secs(30),
+            multiplier: NonZeroU32::new(2).expect("2 is not zero"),
+            jitter: Ratio::from_percent(30),
+            budget: Ratio::from_percent(20),
+            budget_minimum: 10,
+        }
+    }
+
+    /// 3 attempts, waiting 100 ms and 200 ms, at most 5 s (S3).
+    pub const fn quick() -> Self {
+        Self {
+            preset: RetryPreset::Quick,
+            base: Duration::from_millis(100),
+            cap: Duration::from_secs(5),
+            ..Self::standard()
+        }
+    }
+
+    /// 5 attempts, waiting 100, 200, 400 and 800 ms, at most 30 s (S4).
+    pub const fn patient() -> Self {
+        Self {
+            preset: RetryPreset::Patient,
+            attempts: NonZeroU32::new(5).expect("5 is not zero"),
+            base: Duration::from_millis(100),
+            ..Self::standard()
+        }
+    }
+
+    /// 3 attempts, waiting 1 s and 2 s, at most 10 s (S1).
+    pub const fn short() -> Self {
+        Self { preset: RetryPreset::Short, cap: Duration::from_secs(10), ..Self::standard() }
+    }
+
+    /// The wait before the `repetition`-th repetition, counted from 1, without jitter.
+    pub fn wait(&self, repetition: u32) -> Duration {
+        let growth = match self.backoff {
+            Backoff::Fixed => 1,
+            Backoff::Linear => repetition.max(1),
+            Backoff::Exponential => self.multiplier.get().saturating_pow(repetition.saturating_sub(1)),
+        };
+        self.base.saturating_mul(growth).min(self.cap)
+    }
+
+    /// The same with the most jitter.
+    pub fn longest_wait(&self, repetition: u32) -> Duration {
+        let wait = self.wait(repetition);
+        wait + self.jitter_at(wait, Ratio::ONE)
+    }
+
+    /// The sum of all waits of a call that uses every attempt, with the most jitter. Hints come on top.
+    pub fn longest_backoff(&self) -> Duration {
+        // Beyond 64 doublings every wait equals the cap; a limit keeps absurd attempt counts cheap.
+        let computed = (self.attempts.get() - 1).min(64);
+        let rest = self.attempts.get() - 1 - computed;
+        let sum = (1..=computed).map(|n| self.longest_wait(n)).fold(Duration::ZERO, Duration::saturating_add);
+        sum.saturating_add(self.longest_wait(u32::MAX).saturating_mul(rest))
+    }
+
+    pub(super) fn jitter_at(&self, wait: Duration, random: Ratio) -> Duration {
+        let most = self.jitter.of(intertie_core::clock::nanos(wait));
+        Duration::from_nanos(random.of(most))
+    }
+
+    /// Checks that the settings can work together.
+    ///
+    /// # Errors
+    /// Names the first setting that can not, with its value and the limit.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        if self.attempts.get() > 100 {
+            return Err(Invalid::new(
+                "attempts",
+                format!("{} is above 100, the most that is sane", self.attempts),
+            ));
+        }
+        if self.cap < self.base {
+            return Err(Invalid::new(
+                "cap",
+                format!(
+                    "{} is shorter than `base`, {}",
+                    quantity::format_duration(self.cap),
+                    quantity::format_duration(self.base)
+                ),
+            ));
+        }
+        if self.attempts.get() > 1 && self.budget == Ratio::ZERO && self.budget_minimum == 0 {
+            return Err(Invalid::new(
+                "budget",
+                "0% with a budget_minimum of 0 forbids every repetition; set attempts = 1",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        Self::standard()
+    }
+}
+
+/// [`RetryConfig`] as a table in which every key may be left out; what is left out comes from `preset`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetryTable {
+    /// Where to start: `standard` (the default), `quick`, `patient` or `short`.
+    preset: Option<RetryPreset>,
+    /// Attempts in all, the first included: 3 means at most two repetitions.
+    attempts: Option<NonZeroU32>,
+    /// How the wait grows: `fixed`, `linear` or `exponential`.
+    backoff: Option<Backoff>,
+    /// The wait before the first repetition.
+    #[serde(with = "quantity::duration::option")]
+    #[schemars(with = "DurationText")]
+    base: Option<Duration>,
+    /// No computed wait is longer, jitter aside.
+    #[serde(with = "quantity::duration::option")]
+    #[schemars(with = "DurationText")]
+    cap: Option<Duration>,
+    /// What an exponential wait is multiplied by.
+    multiplier: Option<NonZeroU32>,
+    /// The random addition to each wait, as a share of it.
+    jitter: Option<Ratio>,
+    /// Repetitions may be this share of the calls of the last ten seconds.
+    budget: Option<Ratio>,
+    /// Repetitions that are allowed in ten seconds however few the calls.
+    budget_minimum: Option<u32>,
+}
+
+impl From<RetryTable> for RetryConfig {
+    fn from(table: RetryTable) -> Self {
+        let preset = match table.preset.unwrap_or(RetryPreset::Standard) {
+            RetryPreset::Standard => Self::standard(),
+            RetryPreset::Quick => Self::quick(),
+            RetryPreset::Patient => Self::patient(),
+            RetryPreset::Short => Self::short(),
+        };
+        Self {
+            preset: preset.preset,
+            attempts: table.attempts.unwrap_or(preset.attempts),
+            backoff: table.backoff.unwrap_or(preset.backoff),
+            base: table.base.unwrap_or(preset.base),
+            cap: table.cap.unwrap_or(preset.cap),
+            multiplier: table.multiplier.unwrap_or(preset.multiplier),
+            jitter: table.jitter.unwrap_or(preset.jitter),
+            budget: table.budget.unwrap_or(preset.budget),
+            budget_minimum: table.budget_minimum.unwrap_or(preset.budget_minimum),
+        }
+    }
+}
+
+impl Presets for RetryConfig {
+    type Table = RetryTable;
+    const NAMES: &'static [&'static str] = &["standard", "quick", "patient", "short"];
+
+    fn preset(name: &str) -> Option<Self> {
+        match name {
+            "standard" => Some(Self::standard()),
+            "quick" => Some(Self::quick()),
+            "patient" => Some(Self::patient()),
+            "short" => Some(Self::short()),
+            _ => None,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for RetryConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserialize_preset(deserializer)
+    }
+}
+
+impl JsonSchema for RetryConfig {
+    fn schema_name() -> Cow<'static, str> {
+        "Retry".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        preset_schema::<Self>(generator)
+    }
+}

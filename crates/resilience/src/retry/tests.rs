@@ -1,0 +1,175 @@
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use intertie_core::clock::Instant;
+use intertie_core::failure::Class;
+use intertie_core::quantity::Ratio;
+use proptest::prelude::*;
+
+use super::*;
+use crate::deadline::Deadline;
+
+const NOW: Instant = Instant::from_nanos(100_000_000_000);
+
+fn no_deadline() -> Deadline {
+    Deadline::new(NOW, None, None)
+}
+
+/// The waits in milliseconds of a call that fails every time, without jitter.
+fn schedule(config: &RetryConfig) -> Vec<u128> {
+    let mut retry = Retry::new(config);
+    std::iter::from_fn(|| retry.next(NOW, no_deadline(), Class::Transient, None, Ratio::ZERO).ok())
+        .map(|wait| wait.as_millis())
+        .collect()
+}
+
+#[test]
+fn presets_wait_as_their_documents_say() {
+    assert_eq!(schedule(&RetryConfig::standard()), [1_000, 2_000]);
+    assert_eq!(schedule(&RetryConfig::quick()), [100, 200]);
+    assert_eq!(schedule(&RetryConfig::patient()), [100, 200, 400, 800]);
+    assert_eq!(schedule(&RetryConfig::short()), [1_000, 2_000]);
+    let five = RetryConfig { attempts: NonZeroU32::new(5).expect("not zero"), ..RetryConfig::standard() };
+    assert_eq!(schedule(&five), [1_000, 2_000, 4_000, 8_000]);
+    let seven = RetryConfig { attempts: NonZeroU32::new(7).expect("not zero"), ..RetryConfig::short() };
+    assert_eq!(schedule(&seven), [1_000, 2_000, 4_000, 8_000, 10_000, 10_000]);
+}
+
+#[test]
+fn fixed_and_linear_waits() {
+    let four = RetryConfig { attempts: NonZeroU32::new(4).expect("not zero"), ..RetryConfig::quick() };
+    assert_eq!(schedule(&RetryConfig { backoff: Backoff::Fixed, ..four.clone() }), [100, 100, 100]);
+    assert_eq!(schedule(&RetryConfig { backoff: Backoff::Linear, ..four }), [100, 200, 300]);
+}
+
+#[test]
+fn capped_clients_still_spread() {
+    let config = RetryConfig { base: Duration::from_secs(30), ..RetryConfig::standard() };
+    let wait = |random| {
+        Retry::new(&config)
+            .next(NOW, no_deadline(), Class::Transient, None, random)
+            .expect("an attempt is left")
+    };
+    assert_eq!(wait(Ratio::ZERO), Duration::from_secs(30));
+    assert_eq!(wait(Ratio::ONE), Duration::from_secs(39));
+    assert_eq!(config.longest_wait(1), Duration::from_secs(39));
+}
+
+#[test]
+fn a_hint_is_never_fired_early() {
+    let config = RetryConfig::quick();
+    let hint = Some(Duration::from_secs(7));
+    for random in [Ratio::ZERO, Ratio::from_percent(50), Ratio::ONE] {
+        let wait =
+            Retry::new(&config).next(NOW, no_deadline(), Class::Unavailable, hint, random).expect("retries");
+        assert!(wait >= Duration::from_secs(7), "{wait:?}");
+    }
+}
+
+#[test]
+fn stops_are_told_apart() {
+    let config = RetryConfig::quick();
+    let next = |retry: &mut Retry<'_>, deadline, class| retry.next(NOW, deadline, class, None, Ratio::ZERO);
+    for class in [Class::Success, Class::Permanent, Class::Unjudged] {
+        assert_eq!(next(&mut Retry::new(&config), no_deadline(), class), Err(Stop::NotRetriable));
+    }
+    let mut used = Retry::new(&config);
+    while next(&mut used, no_deadline(), Class::Throttled).is_ok() {}
+    assert_eq!(used.attempts(), 3);
+    assert_eq!(next(&mut used, no_deadline(), Class::Throttled), Err(Stop::AttemptsUsed));
+    let close = Deadline::new(NOW, Some(Duration::from_millis(100)), None);
+    assert_eq!(next(&mut Retry::new(&config), close, Class::Transient), Err(Stop::DeadlineTooClose));
+}
+
+#[test]
+fn a_quiet_service_may_retry_and_a_busy_one_only_its_share() {
+    let mut budget = BudgetState::new(Ratio::from_percent(20), 10);
+    assert_eq!((0..100).filter(|_| budget.withdraw(NOW)).count(), 10);
+    for _ in 0..100 {
+        budget.deposit(NOW);
+    }
+    assert_eq!((0..100).filter(|_| budget.withdraw(NOW)).count(), 20);
+    let later = NOW + Duration::from_secs(11);
+    assert_eq!(budget.remaining(later), 10, "the window forgets");
+}
+
+#[test]
+fn contradictory_settings_are_refused_by_name() {
+    let quick = RetryConfig::quick;
+    for (config, field) in [
+        (RetryConfig { attempts: NonZeroU32::new(101).expect("not zero"), ..quick() }, "attempts"),
+        (RetryConfig { cap: Duration::from_millis(99), ..quick() }, "cap"),
+        (RetryConfig { budget: Ratio::ZERO, budget_minimum: 0, ..quick() }, "budget"),
+    ] {
+        assert_eq!(config.validate().expect_err(field).field, field);
+    }
+}
+
+proptest! {
+    /// Waits against the formula computed in floating point, step by step.
+    #[test]
+    fn waits_follow_the_formula(
+        base in 1_u64..5_000,
+        cap_factor in 1_u64..50,
+        multiplier in 1_u32..5,
+        attempts in 1_u32..12,
+        jitter in 0_u32..=100,
+        random in 0_u32..=100,
+        backoff in prop::sample::select(vec![Backoff::Fixed, Backoff::Linear, Backoff::Exponential]),
+    ) {
+        let config = RetryConfig {
+            attempts: NonZeroU32::new(attempts).expect("not zero"),
+            backoff,
+            base: Duration::from_millis(base),
+            cap: Duration::from_millis(base * cap_factor),
+            multiplier: NonZeroU32::new(multiplier).expect("not zero"),
+            jitter: Ratio::from_percent(jitter),
+            ..RetryConfig::standard()
+        };
+        let mut retry = Retry::new(&config);
+        let mut total = Duration::ZERO;
+        let mut made = 1;
+        let mut grown = base as f64;
+        while let Ok(wait) =
+            retry.next(NOW, no_deadline(), Class::Transient, None, Ratio::from_percent(random))
+        {
+            let capped = grown.min((base * cap_factor) as f64);
+            let expected = capped + capped * f64::from(jitter) / 100.0 * f64::from(random) / 100.0;
+            prop_assert!((wait.as_secs_f64() * 1_000.0 - expected).abs() < 1e-3, "{wait:?} {expected}");
+            prop_assert!(wait <= config.longest_wait(made));
+            grown = match backoff {
+                Backoff::Fixed => grown,
+                Backoff::Linear => grown + base as f64,
+                Backoff::Exponential => grown * f64::from(multiplier),
+            };
+            total += wait;
+            made += 1;
+        }
+        prop_assert_eq!(made, attempts);
+        prop_assert!(total <= config.longest_backoff());
+    }
+
+    /// In no window do repetitions exceed the minimum plus the share, whatever the order.
+    #[test]
+    fn the_budget_holds_in_every_window(steps in prop::collection::vec((0_u64..3_000, any::<bool>()), 1..400)) {
+        let (ratio, minimum) = (Ratio::from_percent(20), 3);
+        let mut budget = BudgetState::new(ratio, minimum);
+        let (mut calls, mut repetitions) = (Vec::new(), Vec::new());
+        let mut now = 50_000;
+        for (step, is_call) in steps {
+            now += step;
+            let instant = NOW + Duration::from_millis(now);
+            let alive = |log: &Vec<u64>| log.iter().filter(|at| *at / 1_000 + 10 > now / 1_000).count() as u64;
+            if is_call {
+                budget.deposit(instant);
+                calls.push(now);
+            } else {
+                let expected = alive(&repetitions) < u64::from(minimum) + ratio.of(alive(&calls));
+                prop_assert_eq!(budget.withdraw(instant), expected);
+                if expected {
+                    repetitions.push(now);
+                }
+            }
+        }
+    }
+}

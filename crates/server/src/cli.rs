@@ -1,0 +1,283 @@
+//! The command line.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use http::header::{HeaderName, HeaderValue};
+use http::{HeaderMap, Method, Uri};
+use intertie_core::telemetry::Events;
+use intertie_gateway::config::Severity;
+use intertie_gateway::plan::{Amplification, Explanation, Plan, explain};
+use intertie_gateway::route::{Found, RequestView};
+
+use crate::demo::{self, DemoArguments};
+use crate::file::{self, Loaded};
+use crate::up;
+
+/// What scripts can tell apart.
+mod code {
+    /// The file runs but should not be run like this; or no route wants the request.
+    pub(super) const DOUBTFUL: u8 = 1;
+    /// The file can not run, or the command line can not be read (clap's own code).
+    pub(super) const REFUSED: u8 = 2;
+    /// The file is good but the server can not start: an address is in use.
+    pub(super) const NOT_STARTED: u8 = 3;
+}
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "intertie",
+    version,
+    about = "The integration layer between services, in one server from one TOML file",
+    after_help = EXAMPLES,
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  intertie demo                          a minute of faults, and what the policies make of them
+  intertie check intertie.toml           prove the timeouts, count the amplification, find the traps
+  intertie up intertie.toml              serve; SIGHUP or a changed file reloads, SIGTERM drains
+  intertie explain intertie.toml GET http://shop.example/orders/7 -H 'Idempotency-Key: 1'
+  intertie schema > intertie.schema.json
+
+Exit codes:
+  0  all is well
+  1  `check` found warnings, or `explain` found no route
+  2  the file or the command line is wrong
+  3  the server can not start, for example because an address is in use";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the routes of a file.
+    #[command(after_help = "Examples:\n  intertie up\n  intertie up /etc/intertie.toml\n\n\
+        SIGHUP, or a change of the file, reloads it: what did not change keeps its state, a wrong file is\n\
+        refused whole, and no request is dropped. SIGTERM and SIGINT drain: no new connections, requests\n\
+        under way end, at most for `[server] drain`.")]
+    Up {
+        /// The file to serve.
+        #[arg(default_value = "intertie.toml")]
+        file: PathBuf,
+        /// End when the standard input does, so that no parent can leave us behind.
+        #[arg(long, hide = true)]
+        until_stdin_closes: bool,
+    },
+    /// Prove that a file's timeouts fit, count its worst-case amplification and warn of its traps.
+    #[command(after_help = "Examples:\n  intertie check intertie.toml\n  intertie check intertie.toml && deploy\n\n\
+        Exits with 0 when nothing is to be said against the file, 1 with warnings, 2 with errors.")]
+    Check {
+        /// The file to look at.
+        file: PathBuf,
+    },
+    /// Tell what happens to a request: its route, the losers, every effective value and its line.
+    #[command(after_help = "Examples:\n  intertie explain intertie.toml GET /orders/7\n  \
+        intertie explain intertie.toml POST http://shop.example/orders -H 'X-Version: 2'")]
+    Explain {
+        /// The file that decides.
+        file: PathBuf,
+        /// The method, such as GET.
+        method: String,
+        /// The URL, or a path alone.
+        url: String,
+        /// A header, as often as needed.
+        #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+        headers: Vec<String>,
+    },
+    /// Print the JSON Schema of the file, for editors.
+    Schema,
+    /// See it work: three services, real traffic, five faults, one summary.
+    Demo(DemoArguments),
+    /// One of the demo's services.
+    #[command(hide = true)]
+    DemoService(demo::ServiceArguments),
+}
+
+/// Runs the command line.
+pub(crate) fn run() -> ExitCode {
+    match Cli::parse().command {
+        Command::Up { file, until_stdin_closes } => serve(&file, until_stdin_closes),
+        Command::Check { file } => check(&file),
+        Command::Explain { file, method, url, headers } => explain_request(&file, &method, &url, &headers),
+        Command::Schema => {
+            print_line(&serde_json::to_string_pretty(&file::schema()).unwrap_or_default());
+            ExitCode::SUCCESS
+        }
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::DemoService(arguments) => demo::serve(&arguments),
+    }
+}
+
+/// Prints to the standard output; a reader that closed it, such as `head`, is no error.
+fn print_line(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+fn serve(path: &std::path::Path, until_stdin_closes: bool) -> ExitCode {
+    let loaded = match Loaded::read(path) {
+        Ok(loaded) => loaded,
+        Err(refusal) => {
+            eprint!("{refusal}");
+            return ExitCode::from(code::REFUSED);
+        }
+    };
+    match up::run(loaded, until_stdin_closes) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(code::NOT_STARTED)
+        }
+    }
+}
+
+fn check(path: &std::path::Path) -> ExitCode {
+    let loaded = match Loaded::read(path) {
+        Ok(loaded) => loaded,
+        Err(refusal) => {
+            eprint!("{refusal}");
+            return ExitCode::from(code::REFUSED);
+        }
+    };
+    let (_, report) = match Plan::compile(&loaded.traffic, None, &Events::default()) {
+        Ok(compiled) => compiled,
+        Err(report) => {
+            eprint!("{}", loaded.render(&report.problems));
+            return ExitCode::from(code::REFUSED);
+        }
+    };
+    eprint!("{}", loaded.render(&report.problems));
+    print_line(&amplification(&report.amplification));
+    let count = |severity| report.problems.iter().filter(|problem| problem.severity == severity).count();
+    let (warnings, notes) = (count(Severity::Warning), count(Severity::Note));
+    print_line(&format!(
+        "{}: {} routes, {} services, {warnings} warnings, {notes} notes",
+        path.display(),
+        loaded.traffic.routes.len(),
+        loaded.traffic.services.len()
+    ));
+    if warnings > 0 { ExitCode::from(code::DOUBTFUL) } else { ExitCode::SUCCESS }
+}
+
+fn amplification(rows: &[Amplification]) -> String {
+    let mut table = String::from("worst-case requests for one client call:");
+    let width = rows.iter().map(|row| row.service.len()).max().unwrap_or_default();
+    for row in rows {
+        table.push_str(&format!("\n  {:width$}  {:>4}   by {}", row.service, row.requests, row.chain));
+    }
+    table
+}
+
+fn explain_request(path: &std::path::Path, method: &str, url: &str, headers: &[String]) -> ExitCode {
+    match explained(path, method, url, headers) {
+        Ok((text, true)) => {
+            print_line(text.trim_end());
+            ExitCode::SUCCESS
+        }
+        Ok((text, false)) => {
+            print_line(text.trim_end());
+            ExitCode::from(code::DOUBTFUL)
+        }
+        Err(refusal) => {
+            eprint!("{refusal}");
+            ExitCode::from(code::REFUSED)
+        }
+    }
+}
+
+/// The explanation, and whether a route was found.
+fn explained(
+    path: &std::path::Path,
+    method: &str,
+    url: &str,
+    header_lines: &[String],
+) -> Result<(String, bool), String> {
+    let loaded = Loaded::read(path)?;
+    let (plan, _) =
+        Plan::compile(&loaded.traffic, None, &Events::default()).map_err(|report| loaded.render(&report.problems))?;
+    let method = Method::from_bytes(method.as_bytes()).map_err(|_| format!("error: `{method}` is no method\n"))?;
+    let uri: Uri = url.parse().map_err(|error| format!("error: `{url}` is no URL: {error}\n"))?;
+    let mut headers = HeaderMap::new();
+    for line in header_lines {
+        let parsed = line.split_once(':').and_then(|(name, value)| {
+            let name = HeaderName::from_bytes(name.trim().as_bytes()).ok()?;
+            Some((name, HeaderValue::from_str(value.trim()).ok()?))
+        });
+        let (name, value) =
+            parsed.ok_or_else(|| format!("error: `{line}` is no header; write -H 'Name: value'\n"))?;
+        headers.append(name, value);
+    }
+    let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
+    let view = RequestView {
+        host: uri.host().unwrap_or(&host),
+        path: uri.path(),
+        query: uri.query(),
+        method: &method,
+        headers: &headers,
+    };
+    let explanation = explain(&plan, &view);
+    Ok((tell(&loaded, &method, &uri, &explanation), explanation.route.is_some()))
+}
+
+fn tell(loaded: &Loaded, method: &Method, uri: &Uri, explanation: &Explanation<'_>) -> String {
+    let mut text = format!("{method} {uri}\n");
+    let place = |keys: &[String]| loaded.place(keys);
+    match (&explanation.found, explanation.route) {
+        (_, Some(route)) => {
+            let at = place(&["route".to_owned(), route.name.to_string()]);
+            text.push_str(&format!("  takes route `{}` ({at}) to service `{}`\n", route.name, route.service.name));
+        }
+        (Found::OtherMethods(methods), _) => {
+            let methods: Vec<_> = methods.iter().map(Method::as_str).collect();
+            text.push_str(&format!("  is answered 405: this path takes {}\n", methods.join(", ")));
+        }
+        (Found::Ambiguous, _) => {
+            text.push_str("  is answered 400: the path can be read in more than one way\n");
+        }
+        _ => text.push_str("  is answered 404: no route wants this host and path\n"),
+    }
+    let winner = explanation.route.map(|route| route.name.as_ref());
+    for (route, candidate) in &explanation.candidates {
+        if winner == Some(route.name.as_ref()) {
+            continue;
+        }
+        let why = match &candidate.mismatch {
+            Some(mismatch) => mismatch.to_string(),
+            None => "is less specific".to_owned(),
+        };
+        let at = place(&["route".to_owned(), route.name.to_string()]);
+        text.push_str(&format!("  not route `{}` ({at}): it {why}\n", route.name));
+    }
+    let Some(route) = explanation.route else { return text };
+    text.push_str("\npolicies, outermost first:\n");
+    for shown in route.effective.shown() {
+        let origin = shown.origin.as_deref().map_or_else(|| "built-in default".to_owned(), place);
+        text.push_str(&format!("  {:<16} {}  ({origin})\n", shown.key.name(), shown.value));
+    }
+    let attempts = route.effective.retry.value.as_ref().map_or(1, |retry| retry.attempts.get());
+    text.push_str("\nworst case:\n");
+    if explanation.repeatable || attempts == 1 {
+        text.push_str(&format!("  {attempts} requests to the service for one call\n"));
+    } else {
+        text.push_str(
+            "  1 request to the service for one call: it is not idempotent and has no Idempotency-Key,\n  \
+             so only an attempt that never reached the service is repeated\n",
+        );
+    }
+    match route.effective.worst_case() {
+        Some(worst) => {
+            let worst = intertie_core::quantity::format_duration(worst);
+            text.push_str(&format!("  {worst} by attempts, backoff and queue; the deadline ends it at the latest\n"));
+        }
+        None => text.push_str("  nothing but the deadline bounds an attempt\n"),
+    }
+    text.push_str("\nendpoints:\n");
+    for (endpoint, config) in route.service.endpoints.iter().zip(&route.service.config.endpoints) {
+        text.push_str(&format!("  {} weight {}\n", endpoint.address, config.weight));
+    }
+    text
+}

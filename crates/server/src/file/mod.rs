@@ -1,0 +1,91 @@
+//! The TOML file: its model, its positions, and what is said when it is wrong.
+
+mod diagnostic;
+mod load;
+mod places;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use intertie_core::quantity::{self, DurationText};
+use intertie_gateway::config::{PolicyConfig, RouteConfig, ServiceConfig};
+use intertie_resilience::RateLimiterConfig;
+use schemars::{JsonSchema, Schema};
+use serde::Deserialize;
+
+pub(crate) use load::Loaded;
+
+/// The file as a whole.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(title = "intertie.toml")]
+pub(crate) struct File {
+    /// The process: where it listens and how it ends.
+    pub(crate) server: ServerConfig,
+    /// Policy keys that apply wherever nothing else is said.
+    pub(crate) defaults: PolicyConfig,
+    /// Policies that services and routes use by name.
+    pub(crate) policy: BTreeMap<String, PolicyConfig>,
+    /// Rate limiters that routes share by name.
+    pub(crate) limit: BTreeMap<String, RateLimiterConfig>,
+    /// Where requests go.
+    pub(crate) service: BTreeMap<String, ServiceConfig>,
+    /// Which requests go where.
+    pub(crate) route: BTreeMap<String, RouteConfig>,
+}
+
+/// `[server]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Server")]
+pub(crate) struct ServerConfig {
+    /// The addresses that take requests. Default ["127.0.0.1:8080"].
+    #[schemars(with = "Vec<String>")]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// The address of metrics and health, on loopback only. Default "127.0.0.1:9901".
+    #[schemars(with = "String")]
+    pub(crate) admin: SocketAddr,
+    /// Data threads. Default: one for each core that the process may use.
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// Where finished requests are logged: "stdout" (the default), "off", or the path of a file.
+    pub(crate) access_log: String,
+    /// How the access log looks: `json` (the default) or `text`.
+    pub(crate) access_log_format: AccessLogFormat,
+    /// How long requests under way may take after SIGTERM. Default "30s".
+    #[serde(with = "quantity::duration")]
+    #[schemars(with = "DurationText")]
+    pub(crate) drain: Duration,
+}
+
+/// How the access log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum AccessLogFormat {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// Words for people.
+    Text,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 8080))],
+            admin: SocketAddr::from(([127, 0, 0, 1], 9901)),
+            threads: None,
+            access_log: "stdout".to_owned(),
+            access_log_format: AccessLogFormat::Json,
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// The JSON Schema of the file.
+pub(crate) fn schema() -> Schema {
+    schemars::schema_for!(File)
+}

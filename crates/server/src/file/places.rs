@@ -1,0 +1,46 @@
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Where each key of a file stands.
+#[derive(Debug)]
+pub(super) struct Places {
+    root: Level,
+}
+
+/// A table's keys, in no particular order: files are small and look-ups rare.
+#[derive(Debug, Default)]
+struct Level {
+    keys: Vec<(String, Range<usize>, Level)>,
+}
+
+impl Places {
+    /// Reads the positions of `text`, which is known to be TOML.
+    pub(super) fn read(text: &str) -> Self {
+        let root = DeTable::parse(text).map(|table| Level::of(table.get_ref())).unwrap_or_default();
+        Self { root }
+    }
+
+    /// The bytes of the key that `keys` lead to, or of the last of them that exists.
+    pub(super) fn find(&self, keys: &[String]) -> Option<Range<usize>> {
+        let mut level = &self.root;
+        let mut found = None;
+        for key in keys {
+            let Some((_, span, below)) = level.keys.iter().find(|(name, ..)| name == key) else { break };
+            found = Some(span.clone());
+            level = below;
+        }
+        found
+    }
+}
+
+impl Level {
+    fn of(table: &DeTable<'_>) -> Self {
+        let key = |(key, value): (&Spanned<std::borrow::Cow<'_, str>>, &Spanned<DeValue<'_>>)| {
+            let below = value.get_ref().as_table().map(Self::of).unwrap_or_default();
+            (key.get_ref().to_string(), key.span(), below)
+        };
+        Self { keys: table.iter().map(key).collect() }
+    }
+}

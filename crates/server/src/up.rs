@@ -1,0 +1,256 @@
+//! `intertie up`: the control thread around the data threads.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, anyhow};
+use intertie_core::clock::WallClock;
+use intertie_core::telemetry::{Events, Source};
+use intertie_gateway::config::Severity;
+use intertie_gateway::plan::Plan;
+use intertie_gateway::proxy::{AccessSink, Gateway, GatewayConfig};
+use intertie_observe::access_log::{self, AccessLog};
+use intertie_observe::event_log::{self, Latest};
+use tokio::io::AsyncReadExt;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::admin::{self, Admin};
+use crate::file::{AccessLogFormat, Loaded, ServerConfig};
+
+/// How often the file is looked at for changes.
+const WATCH_EVERY: Duration = Duration::from_millis(500);
+
+/// Events that wait to be written.
+const EVENTS_QUEUE: usize = 4096;
+
+/// Serves until a signal ends it.
+pub(crate) fn run(loaded: Loaded, until_stdin_closes: bool) -> anyhow::Result<()> {
+    let clock = WallClock::system();
+    let events = Events::new(clock.clone());
+    let latest = Latest::default();
+    let event_writer = spawn_event_writer(&events, &latest)?;
+    let compiled = Plan::compile(&loaded.traffic, None, &events);
+    let (plan, report) = compiled.map_err(|report| anyhow!("the file is refused\n{}", loaded.render(&report.problems)))?;
+    let doubts: Vec<_> = report.problems.into_iter().filter(|problem| problem.severity > Severity::Note).collect();
+    eprint!("{}", loaded.render(&doubts));
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let served = runtime.block_on(Server::start(loaded, plan, events.clone(), latest, clock)?.run(until_stdin_closes));
+    drop(runtime);
+    drop(events);
+    let _ = event_writer.join();
+    served
+}
+
+fn spawn_event_writer(events: &Events, latest: &Latest) -> anyhow::Result<std::thread::JoinHandle<()>> {
+    let received: mpsc::Receiver<_> = events.subscribe(EVENTS_QUEUE);
+    let latest = latest.clone();
+    let thread = std::thread::Builder::new().name("event-log".to_owned());
+    Ok(thread.spawn(move || event_log::run(&received, std::io::stderr(), &latest))?)
+}
+
+struct Server {
+    gateway: Arc<Gateway>,
+    admin_listener: std::net::TcpListener,
+    latest: Latest,
+    access: Option<(Arc<AccessLog>, access_log::Writer)>,
+    loaded: Loaded,
+    events: Events,
+}
+
+impl Server {
+    fn start(loaded: Loaded, plan: Plan, events: Events, latest: Latest, clock: WallClock) -> anyhow::Result<Self> {
+        let server = &loaded.server;
+        let admin_listener = std::net::TcpListener::bind(server.admin)
+            .with_context(|| format!("failed to listen on admin address {}", server.admin))?;
+        admin_listener.set_nonblocking(true)?;
+        let access = open_access_log(server, &clock)?;
+        let sink = access.as_ref().map(|(log, _)| -> AccessSink {
+            let log = Arc::clone(log);
+            Arc::new(move |access| log.log(access))
+        });
+        let threads = match server.threads {
+            Some(threads) => threads,
+            None => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+        };
+        let config = GatewayConfig {
+            listen: server.listen.clone(),
+            threads,
+            access: sink,
+            events: events.clone(),
+            clock: clock.clone(),
+        };
+        let gateway = Gateway::start(config, plan).map_err(|(address, error)| {
+            let error = anyhow::Error::new(error);
+            error.context(format!("failed to listen on {address}"))
+        })?;
+        Ok(Self { gateway: Arc::new(gateway), admin_listener, latest, access, loaded, events })
+    }
+
+    async fn run(mut self, until_stdin_closes: bool) -> anyhow::Result<()> {
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let admin_address = self.admin_listener.local_addr()?;
+        let listener = tokio::net::TcpListener::from_std(self.admin_listener.try_clone()?)?;
+        let mut sources: Vec<Arc<dyn Source + Send + Sync>> = vec![Arc::clone(&self.gateway) as Arc<_>];
+        sources.extend(self.access.as_ref().map(|(log, _)| Arc::clone(log) as Arc<dyn Source + Send + Sync>));
+        let admin = Arc::new(Admin::new(Arc::clone(&self.gateway), sources, self.latest.clone(), self.events.clone()));
+        let admin_task = tokio::spawn(admin::serve(listener, Arc::clone(&admin)));
+        let health_task = tokio::spawn(intertie_gateway::health::run(self.gateway.follow(), self.events.clone()));
+        let addresses: Vec<_> = self.gateway.addresses().iter().map(ToString::to_string).collect();
+        self.events.tell("server_started", || {
+            vec![
+                ("listen", addresses.join(",")),
+                ("admin", admin_address.to_string()),
+                ("file", self.loaded.path.display().to_string()),
+            ]
+        });
+        let mut watch = Watch::new(&self.loaded.path);
+        let mut stdin_closed = Box::pin(stdin_closed(until_stdin_closes));
+        let cause = loop {
+            tokio::select! {
+                _ = hangup.recv() => self.reload("SIGHUP", true),
+                () = watch.changed() => self.reload("the file changed", false),
+                _ = terminate.recv() => break "SIGTERM",
+                _ = interrupt.recv() => break "SIGINT",
+                () = &mut stdin_closed => break "the standard input closed",
+            }
+        };
+        let limit = self.loaded.server.drain;
+        self.events.tell("drain_began", || vec![("cause", cause.to_owned())]);
+        admin.drain();
+        health_task.abort();
+        let left = {
+            let drain = self.gateway.drain(limit);
+            tokio::select! {
+                left = drain => left,
+                // A second signal means it.
+                _ = terminate.recv() => self.gateway.connections(),
+                _ = interrupt.recv() => self.gateway.connections(),
+            }
+        };
+        self.events.tell("server_stopped", || vec![("connections_cut", left.to_string())]);
+        admin_task.abort();
+        // Everything that could still log is gone once these are; then the writer ends by itself.
+        drop(admin);
+        if let Some((log, writer)) = self.access.take() {
+            drop(self.gateway);
+            if Arc::try_unwrap(log).is_ok() && left == 0 {
+                let _ = writer.join();
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the file into force again. A wrong file is refused whole; the old one stays.
+    fn reload(&mut self, cause: &'static str, even_if_unchanged: bool) {
+        let mut fresh = match Loaded::read(&self.loaded.path) {
+            Ok(fresh) => fresh,
+            Err(refusal) => return self.refuse(&refusal),
+        };
+        if !even_if_unchanged && fresh.same_text(&self.loaded) {
+            return;
+        }
+        let compiled = Plan::compile(&fresh.traffic, Some(&self.gateway.plan()), &self.events);
+        let (plan, report) = match compiled {
+            Ok(compiled) => compiled,
+            Err(report) => return self.refuse(&fresh.render(&report.problems)),
+        };
+        let doubts: Vec<_> = report.problems.into_iter().filter(|problem| problem.severity > Severity::Note).collect();
+        eprint!("{}", fresh.render(&doubts));
+        self.gateway.update(plan);
+        let restart = needs_restart(&self.loaded.server, &fresh.server);
+        self.events.tell("config_reloaded", || {
+            let mut fields = vec![("cause", cause.to_owned())];
+            if !restart.is_empty() {
+                fields.push(("needs_restart", restart.join(",")));
+            }
+            fields
+        });
+        // What needs a restart is compared with what really runs, not with what the file said last.
+        fresh.server = ServerConfig { drain: fresh.server.drain, ..self.loaded.server.clone() };
+        self.loaded = fresh;
+    }
+
+    fn refuse(&self, refusal: &str) {
+        eprint!("{refusal}");
+        let first = refusal.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        self.events.tell("config_refused", || vec![("cause", first)]);
+    }
+}
+
+/// The `[server]` keys that differ and take effect only in a new process.
+fn needs_restart(running: &ServerConfig, fresh: &ServerConfig) -> Vec<&'static str> {
+    let differs = [
+        ("listen", running.listen != fresh.listen),
+        ("admin", running.admin != fresh.admin),
+        ("threads", running.threads != fresh.threads),
+        ("access_log", running.access_log != fresh.access_log),
+        ("access_log_format", running.access_log_format != fresh.access_log_format),
+    ];
+    differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+}
+
+fn open_access_log(
+    server: &ServerConfig,
+    clock: &WallClock,
+) -> anyhow::Result<Option<(Arc<AccessLog>, access_log::Writer)>> {
+    let target: Box<dyn Write + Send> = match server.access_log.as_str() {
+        "off" => return Ok(None),
+        "stdout" => Box::new(std::io::stdout()),
+        path => {
+            let file = OpenOptions::new().create(true).append(true).open(path);
+            Box::new(file.with_context(|| format!("failed to open the access log {path}"))?)
+        }
+    };
+    let format = match server.access_log_format {
+        AccessLogFormat::Json => access_log::Format::Json,
+        AccessLogFormat::Text => access_log::Format::Text,
+    };
+    let (log, writer) = AccessLog::start(target, format, clock.clone())?;
+    Ok(Some((Arc::new(log), writer)))
+}
+
+async fn stdin_closed(watched: bool) {
+    if !watched {
+        return std::future::pending().await;
+    }
+    let mut stdin = tokio::io::stdin();
+    let mut ignored = [0; 64];
+    while stdin.read(&mut ignored).await.is_ok_and(|read| read > 0) {}
+}
+
+/// Notices that the file changed, by looking: that works on every file system, and also when an editor
+/// or an orchestrator puts another file in its place.
+struct Watch {
+    path: PathBuf,
+    seen: Option<(SystemTime, u64)>,
+}
+
+impl Watch {
+    fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), seen: stamp(path) }
+    }
+
+    async fn changed(&mut self) {
+        loop {
+            tokio::time::sleep(WATCH_EVERY).await;
+            let now = stamp(&self.path);
+            // A file that is gone for a moment is about to be replaced.
+            if now.is_some() && now != self.seen {
+                self.seen = now;
+                return;
+            }
+        }
+    }
+}
+
+fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}
