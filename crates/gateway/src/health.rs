@@ -30,7 +30,10 @@ pub async fn run(mut plans: watch::Receiver<Arc<Plan>>, events: Events) {
             for endpoint in &service.endpoints {
                 match &service.config.health_check {
                     Some(config) => {
-                        wanted.insert(endpoint.id, (service.name.clone(), Arc::clone(endpoint), config.clone()));
+                        wanted.insert(
+                            endpoint.id,
+                            (service.name.clone(), Arc::clone(endpoint), config.clone()),
+                        );
                     }
                     // Nobody asks any more, so nobody may keep it out.
                     None => endpoint.healthy.store(true, Ordering::Relaxed),
@@ -38,9 +41,9 @@ pub async fn run(mut plans: watch::Receiver<Arc<Plan>>, events: Events) {
             }
         }
         checks.retain(|id, (endpoint, config, task)| {
-            let same = wanted
-                .get(id)
-                .is_some_and(|(_, wanted, wanted_config)| Arc::ptr_eq(endpoint, wanted) && config == wanted_config);
+            let same = wanted.get(id).is_some_and(|(_, wanted, wanted_config)| {
+                Arc::ptr_eq(endpoint, wanted) && config == wanted_config
+            });
             if !same {
                 task.abort();
             }
@@ -84,7 +87,8 @@ async fn check(service: Arc<str>, endpoint: Arc<Endpoint>, config: HealthCheckCo
             Some(HealthChange::BecameUnhealthy) => "endpoint_became_unhealthy",
         };
         events.tell(name, || {
-            let mut fields = vec![("service", service.to_string()), ("endpoint", endpoint.address.to_string())];
+            let mut fields =
+                vec![("service", service.to_string()), ("endpoint", endpoint.address.to_string())];
             fields.extend(failure.clone().map(|failure| ("cause", failure)));
             fields
         });
@@ -98,8 +102,9 @@ async fn ask(address: &Address, path: &str) -> Result<(), String> {
         None => TcpStream::connect((address.host(), address.port())).await,
     };
     let stream = stream.map_err(|error| error.to_string())?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| error.to_string())?;
     let driver = tokio::spawn(connection);
     let request = Request::get(path)
         .header(HOST, address.as_str())

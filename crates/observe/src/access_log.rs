@@ -63,7 +63,12 @@ impl AccessLog {
 impl Source for AccessLog {
     fn read(&self, snapshot: &mut Snapshot) {
         let dropped = self.dropped.load(Ordering::Relaxed);
-        snapshot.counter("access_log_dropped", "Requests that the access log could not keep up with.", &[], dropped);
+        snapshot.counter(
+            "access_log_dropped",
+            "Requests that the access log could not keep up with.",
+            &[],
+            dropped,
+        );
     }
 }
 
@@ -115,7 +120,12 @@ fn text_line(line: &mut String, at: Timestamp, access: &Access) {
     // Control characters of a path would let a client forge lines.
     let path = access.path.escape_debug();
     let _ = write!(line, "{at} {} {} {path} {status} {millis:.1}ms", access.client, access.method);
-    let fields = [("route", access.route.as_deref()), ("endpoint", access.endpoint.as_deref()), ("error", access.error), ("cut", access.cut)];
+    let fields = [
+        ("route", access.route.as_deref()),
+        ("endpoint", access.endpoint.as_deref()),
+        ("error", access.error),
+        ("cut", access.cut),
+    ];
     for (name, value) in fields {
         if let Some(value) = value {
             let _ = write!(line, " {name}={value}");

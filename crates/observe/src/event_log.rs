@@ -72,13 +72,17 @@ mod tests {
         let events = Events::new(WallClock::fixed(Timestamp::from_unix_seconds(0)));
         let received = events.subscribe(1_000);
         for number in 0..100 {
-            events.tell("config_refused", || vec![("number", number.to_string()), ("cause", "a b".to_owned())]);
+            events
+                .tell("config_refused", || vec![("number", number.to_string()), ("cause", "a b".to_owned())]);
         }
         drop(events);
         let (mut written, latest) = (Vec::new(), Latest::default());
         run(&received, &mut written, &latest);
         let text = String::from_utf8(written).expect("UTF-8");
-        assert!(text.starts_with("1970-01-01T00:00:00.000Z config_refused number=0 cause=\"a b\"\n"), "{text}");
+        assert!(
+            text.starts_with("1970-01-01T00:00:00.000Z config_refused number=0 cause=\"a b\"\n"),
+            "{text}"
+        );
         assert_eq!(latest.document().as_array().expect("a list").len(), KEPT);
         assert_eq!(latest.document()[KEPT - 1]["number"], "99");
     }

@@ -78,7 +78,12 @@ mod tests {
             snapshot.counter("requests", "Requests.", &[("route", "a \"b\"\n")], 3);
             snapshot.gauge("open", "Open.", &[], 0.5);
             let buckets = vec![(0.1, 1), (f64::INFINITY, 2)];
-            snapshot.add("took", "Took.", &[("route", "a")], Value::Histogram { sum: 1.5, count: 3, buckets });
+            snapshot.add(
+                "took",
+                "Took.",
+                &[("route", "a")],
+                Value::Histogram { sum: 1.5, count: 3, buckets },
+            );
         }
     }
 

@@ -48,7 +48,8 @@ impl Admin {
 
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         if request.method() != Method::GET && request.method() != Method::HEAD {
-            let mut answer = document(StatusCode::METHOD_NOT_ALLOWED, &json!({ "status": "method not allowed" }));
+            let mut answer =
+                document(StatusCode::METHOD_NOT_ALLOWED, &json!({ "status": "method not allowed" }));
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return answer;
         }
@@ -71,7 +72,8 @@ impl Admin {
     }
 
     fn metrics(&self) -> Response<Full<Bytes>> {
-        let sources: Vec<&dyn Source> = self.sources.iter().map(|source| source.as_ref() as &dyn Source).collect();
+        let sources: Vec<&dyn Source> =
+            self.sources.iter().map(|source| source.as_ref() as &dyn Source).collect();
         match metrics::render(&sources) {
             Ok(text) => {
                 let mut answer = Response::new(Full::from(text));
@@ -101,7 +103,8 @@ impl Admin {
                     let healthy = endpoint.healthy.load(Ordering::Relaxed);
                     let ejected = endpoint.is_ejected(now);
                     let breaker = endpoint.circuit_breaker.as_ref().map(|breaker| breaker.stats(now));
-                    let admits = endpoint.circuit_breaker.as_ref().is_none_or(|breaker| breaker.would_admit(now));
+                    let admits =
+                        endpoint.circuit_breaker.as_ref().is_none_or(|breaker| breaker.would_admit(now));
                     usable |= healthy && !ejected && admits;
                     let latency = endpoint.latency.lock().unwrap_or_else(PoisonError::into_inner).value(now);
                     json!({
@@ -159,7 +162,12 @@ impl Source for Process {
     fn read(&self, snapshot: &mut Snapshot) {
         let labels = [("version", env!("CARGO_PKG_VERSION"))];
         snapshot.gauge("build_info", "1, labelled with the version.", &labels, 1.0);
-        snapshot.counter("events_dropped", "Events that found the log's queue full.", &[], self.events.dropped());
+        snapshot.counter(
+            "events_dropped",
+            "Events that found the log's queue full.",
+            &[],
+            self.events.dropped(),
+        );
     }
 }
 

@@ -69,8 +69,10 @@ enum Command {
         until_stdin_closes: bool,
     },
     /// Prove that a file's timeouts fit, count its worst-case amplification and warn of its traps.
-    #[command(after_help = "Examples:\n  intertie check intertie.toml\n  intertie check intertie.toml && deploy\n\n\
-        Exits with 0 when nothing is to be said against the file, 1 with warnings, 2 with errors.")]
+    #[command(
+        after_help = "Examples:\n  intertie check intertie.toml\n  intertie check intertie.toml && deploy\n\n\
+        Exits with 0 when nothing is to be said against the file, 1 with warnings, 2 with errors."
+    )]
     Check {
         /// The file to look at.
         file: PathBuf,
@@ -197,9 +199,10 @@ fn explained(
     header_lines: &[String],
 ) -> Result<(String, bool), String> {
     let loaded = Loaded::read(path)?;
-    let (plan, _) =
-        Plan::compile(&loaded.traffic, None, &Events::default()).map_err(|report| loaded.render(&report.problems))?;
-    let method = Method::from_bytes(method.as_bytes()).map_err(|_| format!("error: `{method}` is no method\n"))?;
+    let (plan, _) = Plan::compile(&loaded.traffic, None, &Events::default())
+        .map_err(|report| loaded.render(&report.problems))?;
+    let method =
+        Method::from_bytes(method.as_bytes()).map_err(|_| format!("error: `{method}` is no method\n"))?;
     let uri: Uri = url.parse().map_err(|error| format!("error: `{url}` is no URL: {error}\n"))?;
     let mut headers = HeaderMap::new();
     for line in header_lines {
@@ -211,7 +214,8 @@ fn explained(
             parsed.ok_or_else(|| format!("error: `{line}` is no header; write -H 'Name: value'\n"))?;
         headers.append(name, value);
     }
-    let host = headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
+    let host =
+        headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
     let view = RequestView {
         host: uri.host().unwrap_or(&host),
         path: uri.path(),
@@ -229,7 +233,10 @@ fn tell(loaded: &Loaded, method: &Method, uri: &Uri, explanation: &Explanation<'
     match (&explanation.found, explanation.route) {
         (_, Some(route)) => {
             let at = place(&["route".to_owned(), route.name.to_string()]);
-            text.push_str(&format!("  takes route `{}` ({at}) to service `{}`\n", route.name, route.service.name));
+            text.push_str(&format!(
+                "  takes route `{}` ({at}) to service `{}`\n",
+                route.name, route.service.name
+            ));
         }
         (Found::OtherMethods(methods), _) => {
             let methods: Vec<_> = methods.iter().map(Method::as_str).collect();
@@ -271,7 +278,9 @@ fn tell(loaded: &Loaded, method: &Method, uri: &Uri, explanation: &Explanation<'
     match route.effective.worst_case() {
         Some(worst) => {
             let worst = intertie_core::quantity::format_duration(worst);
-            text.push_str(&format!("  {worst} by attempts, backoff and queue; the deadline ends it at the latest\n"));
+            text.push_str(&format!(
+                "  {worst} by attempts, backoff and queue; the deadline ends it at the latest\n"
+            ));
         }
         None => text.push_str("  nothing but the deadline bounds an attempt\n"),
     }

@@ -34,12 +34,15 @@ pub(crate) fn run(loaded: Loaded, until_stdin_closes: bool) -> anyhow::Result<()
     let latest = Latest::default();
     let event_writer = spawn_event_writer(&events, &latest)?;
     let compiled = Plan::compile(&loaded.traffic, None, &events);
-    let (plan, report) = compiled.map_err(|report| anyhow!("the file is refused\n{}", loaded.render(&report.problems)))?;
-    let doubts: Vec<_> = report.problems.into_iter().filter(|problem| problem.severity > Severity::Note).collect();
+    let (plan, report) =
+        compiled.map_err(|report| anyhow!("the file is refused\n{}", loaded.render(&report.problems)))?;
+    let doubts: Vec<_> =
+        report.problems.into_iter().filter(|problem| problem.severity > Severity::Note).collect();
     eprint!("{}", loaded.render(&doubts));
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let served = runtime.block_on(Server::start(loaded, plan, events.clone(), latest, clock)?.run(until_stdin_closes));
+    let served =
+        runtime.block_on(Server::start(loaded, plan, events.clone(), latest, clock)?.run(until_stdin_closes));
     drop(runtime);
     drop(events);
     let _ = event_writer.join();
@@ -63,7 +66,13 @@ struct Server {
 }
 
 impl Server {
-    fn start(loaded: Loaded, plan: Plan, events: Events, latest: Latest, clock: WallClock) -> anyhow::Result<Self> {
+    fn start(
+        loaded: Loaded,
+        plan: Plan,
+        events: Events,
+        latest: Latest,
+        clock: WallClock,
+    ) -> anyhow::Result<Self> {
         let server = &loaded.server;
         let admin_listener = std::net::TcpListener::bind(server.admin)
             .with_context(|| format!("failed to listen on admin address {}", server.admin))?;
@@ -99,9 +108,15 @@ impl Server {
         let listener = tokio::net::TcpListener::from_std(self.admin_listener.try_clone()?)?;
         let mut sources: Vec<Arc<dyn Source + Send + Sync>> = vec![Arc::clone(&self.gateway) as Arc<_>];
         sources.extend(self.access.as_ref().map(|(log, _)| Arc::clone(log) as Arc<dyn Source + Send + Sync>));
-        let admin = Arc::new(Admin::new(Arc::clone(&self.gateway), sources, self.latest.clone(), self.events.clone()));
+        let admin = Arc::new(Admin::new(
+            Arc::clone(&self.gateway),
+            sources,
+            self.latest.clone(),
+            self.events.clone(),
+        ));
         let admin_task = tokio::spawn(admin::serve(listener, Arc::clone(&admin)));
-        let health_task = tokio::spawn(intertie_gateway::health::run(self.gateway.follow(), self.events.clone()));
+        let health_task =
+            tokio::spawn(intertie_gateway::health::run(self.gateway.follow(), self.events.clone()));
         let addresses: Vec<_> = self.gateway.addresses().iter().map(ToString::to_string).collect();
         self.events.tell("server_started", || {
             vec![
@@ -161,7 +176,8 @@ impl Server {
             Ok(compiled) => compiled,
             Err(report) => return self.refuse(&fresh.render(&report.problems)),
         };
-        let doubts: Vec<_> = report.problems.into_iter().filter(|problem| problem.severity > Severity::Note).collect();
+        let doubts: Vec<_> =
+            report.problems.into_iter().filter(|problem| problem.severity > Severity::Note).collect();
         eprint!("{}", fresh.render(&doubts));
         self.gateway.update(plan);
         let restart = needs_restart(&self.loaded.server, &fresh.server);

@@ -10,8 +10,8 @@ mod service;
 
 use std::collections::BTreeMap;
 
-pub use policy::{PolicyConfig, PolicyKey, Time};
 pub(crate) use policy::attempts;
+pub use policy::{PolicyConfig, PolicyKey, Time};
 pub use problem::{Problem, Severity, nearest};
 pub(crate) use route::parse_method;
 pub use route::{MatchConfig, Methods, RouteConfig};

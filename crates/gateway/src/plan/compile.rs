@@ -6,7 +6,8 @@ use intertie_discovery::balance::Balancer;
 use intertie_discovery::endpoint::EndpointConfig;
 use intertie_resilience::circuit_breaker::Transition;
 use intertie_resilience::{
-    Bulkhead, BulkheadConfig, CircuitBreaker, CircuitBreakerConfig, RateLimiter, RateLimiterConfig, RetryBudget,
+    Bulkhead, BulkheadConfig, CircuitBreaker, CircuitBreakerConfig, RateLimiter, RateLimiterConfig,
+    RetryBudget,
 };
 
 use super::effective::{Effective, effective};
@@ -80,7 +81,8 @@ fn router(config: &TrafficConfig) -> Result<Router, Vec<Problem>> {
     Router::new(patterns).map_err(|ties| {
         let problem = |tie: super::super::route::Tie| {
             let (one, other) = (names[tie.one], names[tie.other]);
-            let message = format!("routes `{one}` and `{other}` both want `{}` with equal right", tie.example);
+            let message =
+                format!("routes `{one}` and `{other}` both want `{}` with equal right", tie.example);
             Problem::error(["route", other], message)
                 .and(["route", one].map(str::to_owned).to_vec())
                 .help("make one of them more specific: a host, a longer path, a method, a header or a query")
@@ -142,13 +144,18 @@ struct Shared {
 
 impl Compiler<'_> {
     fn plan(&self, router: Router) -> Result<Plan, Problem> {
-        let effective: Vec<_> =
-            self.config.routes.iter().map(|(name, route)| (name, route, effective(self.config, name, route))).collect();
+        let effective: Vec<_> = self
+            .config
+            .routes
+            .iter()
+            .map(|(name, route)| (name, route, effective(self.config, name, route)))
+            .collect();
         let mut shared: HashMap<&str, Shared> = HashMap::new();
         for (_, route, effective) in &effective {
             let shared = shared.entry(&route.to).or_default();
             shared.bulkhead = shared.bulkhead.take().or_else(|| effective.bulkhead.value.clone());
-            shared.circuit_breaker = shared.circuit_breaker.take().or_else(|| effective.circuit_breaker.value.clone());
+            shared.circuit_breaker =
+                shared.circuit_breaker.take().or_else(|| effective.circuit_breaker.value.clone());
             let budget = effective.retry.value.as_ref().map(|retry| (retry.budget, retry.budget_minimum));
             shared.budget = shared.budget.or(budget);
         }
@@ -170,15 +177,19 @@ impl Compiler<'_> {
 
     fn service(&self, name: &str, shared: &Shared) -> Result<Service, Problem> {
         let config = self.config.services[name].clone();
-        let known = self.previous.and_then(|plan| plan.services.iter().find(|service| &*service.name == name));
+        let known =
+            self.previous.and_then(|plan| plan.services.iter().find(|service| &*service.name == name));
         let endpoints = config.endpoints.iter().map(|endpoint| {
-            let known = known.and_then(|service| service.endpoints.iter().find(|known| known.address == endpoint.at));
+            let known =
+                known.and_then(|service| service.endpoints.iter().find(|known| known.address == endpoint.at));
             self.endpoint(name, endpoint, known, shared.circuit_breaker.as_ref())
         });
         let endpoints = endpoints.collect::<Result<Vec<_>, _>>()?;
         let bulkhead = match (&shared.bulkhead, known.and_then(|service| service.bulkhead.as_ref())) {
             (Some(config), Some(known)) if known.config() == config => Some(known.clone()),
-            (Some(config), _) => Some(Bulkhead::new(config.clone()).map_err(|invalid| refused(name, invalid))?),
+            (Some(config), _) => {
+                Some(Bulkhead::new(config.clone()).map_err(|invalid| refused(name, invalid))?)
+            }
             (None, _) => None,
         };
         let known_budget = known.and_then(|service| service.budget.as_ref());
@@ -222,11 +233,14 @@ impl Compiler<'_> {
     ) -> Result<Route, Problem> {
         let known = self.previous.and_then(|plan| plan.routes.iter().find(|route| &*route.name == name));
         let service = services.iter().find(|service| *service.name == *config.to).map(Arc::clone);
-        let service = service.ok_or_else(|| Problem::error(["route", name, "to"], "there is no such service"))?;
+        let service =
+            service.ok_or_else(|| Problem::error(["route", name, "to"], "there is no such service"))?;
         let mut limiters = Vec::new();
         if let Some(config) = &effective.rate_limiter.value {
-            let known = known.and_then(|route| route.limiters.iter().find(|limiter| limiter.shared.is_none()));
-            let limiter = limiter(known.map(|known| &known.limiter), config, &["route", name, "rate_limiter"])?;
+            let known =
+                known.and_then(|route| route.limiters.iter().find(|limiter| limiter.shared.is_none()));
+            let limiter =
+                limiter(known.map(|known| &known.limiter), config, &["route", name, "rate_limiter"])?;
             limiters.extend(route_limiter(None, limiter));
         }
         for shared in effective.limits.value.iter().flatten() {
@@ -253,7 +267,11 @@ fn route_limiter(shared: Option<Arc<str>>, limiter: RateLimiter) -> Option<Route
     Some(RouteLimiter { shared, limiter, by })
 }
 
-fn limiter(known: Option<&RateLimiter>, config: &RateLimiterConfig, at: &[&str]) -> Result<RateLimiter, Problem> {
+fn limiter(
+    known: Option<&RateLimiter>,
+    config: &RateLimiterConfig,
+    at: &[&str],
+) -> Result<RateLimiter, Problem> {
     match known {
         Some(known) if known.config() == config => Ok(known.clone()),
         _ => RateLimiter::new(config.clone()).map_err(|invalid| {
@@ -283,4 +301,3 @@ fn tell(events: &Events, service: &str, endpoint: &str, transition: Transition) 
         ]
     });
 }
-

@@ -78,7 +78,8 @@ impl Effective {
             show(PolicyKey::Retry, &self.retry, |retry| {
                 let waits: Vec<_> =
                     (1..retry.attempts.get().min(6)).map(|n| format_duration(retry.wait(n))).collect();
-                let waits = if waits.is_empty() { String::new() } else { format!(", waiting {}", waits.join(", ")) };
+                let waits =
+                    if waits.is_empty() { String::new() } else { format!(", waiting {}", waits.join(", ")) };
                 format!(
                     "{} attempts{waits} + up to {} of jitter, budget {} of calls and {} in 10s",
                     retry.attempts, retry.jitter, retry.budget, retry.budget_minimum
@@ -86,8 +87,12 @@ impl Effective {
             }),
             show(PolicyKey::CircuitBreaker, &self.circuit_breaker, |breaker| {
                 let mut conditions = Vec::new();
-                conditions.extend(breaker.failures.map(|failures| format!("{failures} failures in {}", breaker.window)));
-                conditions.extend(breaker.failure_rate.map(|rate| format!("{rate} failures in {}", breaker.window)));
+                conditions.extend(
+                    breaker.failures.map(|failures| format!("{failures} failures in {}", breaker.window)),
+                );
+                conditions.extend(
+                    breaker.failure_rate.map(|rate| format!("{rate} failures in {}", breaker.window)),
+                );
                 conditions.extend(breaker.consecutive_failures.map(|n| format!("{n} failures in a row")));
                 let minimum = match breaker.minimum_calls {
                     0 => String::new(),

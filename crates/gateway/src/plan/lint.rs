@@ -183,7 +183,9 @@ impl Linter<'_> {
     }
 
     fn returns_to<'a>(&'a self, start: &str, chain: &mut Vec<&'a str>) -> bool {
-        let Some(service) = chain.last().and_then(|name| self.config.services.get(*name)) else { return false };
+        let Some(service) = chain.last().and_then(|name| self.config.services.get(*name)) else {
+            return false;
+        };
         for callee in &service.calls {
             if callee == start {
                 return true;
@@ -203,7 +205,9 @@ impl Linter<'_> {
     fn one_state_for_each_service(&mut self, effective: &[(&str, Effective)]) {
         type Part = (&'static str, fn(&Effective) -> (Option<String>, Origin));
         let parts: [Part; 3] = [
-            ("bulkhead", |e| (e.bulkhead.value.as_ref().map(|v| format!("{v:?}")), e.bulkhead.origin.clone())),
+            ("bulkhead", |e| {
+                (e.bulkhead.value.as_ref().map(|v| format!("{v:?}")), e.bulkhead.origin.clone())
+            }),
             ("circuit_breaker", |e| {
                 (e.circuit_breaker.value.as_ref().map(|v| format!("{v:?}")), e.circuit_breaker.origin.clone())
             }),
@@ -292,7 +296,8 @@ impl Linter<'_> {
     fn traps(&mut self, name: &str, effective: &Effective) {
         let retry = effective.retry.value.as_ref().filter(|retry| retry.attempts.get() > 1);
         let config = &self.config.routes[name];
-        let place = |origin: &Origin| origin.clone().unwrap_or_else(|| vec!["route".to_owned(), name.to_owned()]);
+        let place =
+            |origin: &Origin| origin.clone().unwrap_or_else(|| vec!["route".to_owned(), name.to_owned()]);
         let mut push = |mut problem: Problem, at: Vec<String>| {
             problem.at = at;
             self.problems.push(problem);
@@ -302,7 +307,8 @@ impl Linter<'_> {
         {
             let attempts = attempts(effective.retry.value.as_ref());
             let attempt = effective.attempt_timeout.value.unwrap_or_default();
-            let backoff = effective.retry.value.as_ref().map(RetryConfig::longest_backoff).unwrap_or_default();
+            let backoff =
+                effective.retry.value.as_ref().map(RetryConfig::longest_backoff).unwrap_or_default();
             let wait = effective.bulkhead.value.as_ref().map(|bulkhead| bulkhead.wait).unwrap_or_default();
             let message = format!(
                 "route `{name}` may need {} but its deadline is {}: {attempts} × {} + {} of backoff + {} in the queue",
@@ -323,7 +329,8 @@ impl Linter<'_> {
                 push(Problem::warning([], message), place(&effective.retry.origin));
             }
             if effective.circuit_breaker.value.is_none() {
-                let message = format!("route `{name}` retries without a circuit_breaker: retries go on into an outage");
+                let message =
+                    format!("route `{name}` retries without a circuit_breaker: retries go on into an outage");
                 push(Problem::warning([], message), place(&effective.retry.origin));
             }
             if retry.budget.as_f64() > 0.5 {
@@ -352,7 +359,8 @@ impl Linter<'_> {
                 let help = "count = \"attempts\" for a provider that bills each attempt";
                 push(Problem::note([], message).help(help), place(&effective.rate_limiter.origin));
             }
-            if let (Some(bulkhead), Some(attempt)) = (&effective.bulkhead.value, effective.attempt_timeout.value)
+            if let (Some(bulkhead), Some(attempt)) =
+                (&effective.bulkhead.value, effective.attempt_timeout.value)
                 && retry.longest_backoff() > attempt
             {
                 let message = format!(
@@ -360,7 +368,10 @@ impl Linter<'_> {
                     bulkhead.concurrent,
                     format_duration(retry.longest_backoff())
                 );
-                push(Problem::warning([], message).help("use a quicker backoff"), place(&effective.bulkhead.origin));
+                push(
+                    Problem::warning([], message).help("use a quicker backoff"),
+                    place(&effective.bulkhead.origin),
+                );
             }
         }
         let unique_headers = ["x-request-id", "traceparent", "x-correlation-id", "idempotency-key"];
@@ -368,7 +379,9 @@ impl Linter<'_> {
             && let LimitBy::Header(header) = &limiter.by
             && unique_headers.contains(&header.as_str())
         {
-            let message = format!("`{header}` differs with every request, so this rate_limiter has no memory and limits nobody");
+            let message = format!(
+                "`{header}` differs with every request, so this rate_limiter has no memory and limits nobody"
+            );
             push(Problem::warning([], message), place(&effective.rate_limiter.origin));
         }
         if effective.deadline.value.is_none() && effective.attempt_timeout.value.is_none() {
@@ -383,7 +396,8 @@ impl Linter<'_> {
             if service.calls.is_empty() {
                 continue;
             }
-            let needs: Vec<_> = service.calls.iter().map(|callee| (callee, call_limit(self.config, callee))).collect();
+            let needs: Vec<_> =
+                service.calls.iter().map(|callee| (callee, call_limit(self.config, callee))).collect();
             let needed = needs.iter().map(|(_, limit)| *limit).fold(Duration::ZERO, Duration::saturating_add);
             let sum = needs.iter().map(|(callee, limit)| format!("{callee} {}", format_duration(*limit)));
             let sum = sum.collect::<Vec<_>>().join(" + ");
@@ -423,18 +437,25 @@ impl Linter<'_> {
             .chain(config.services.values().filter_map(|service| service.uses.as_ref()))
             .collect();
         for name in config.policies.keys().filter(|name| !used_policies.contains(name)) {
-            self.problems.push(Problem::warning(["policy", name], format!("no route or service uses policy `{name}`")));
+            self.problems.push(Problem::warning(
+                ["policy", name],
+                format!("no route or service uses policy `{name}`"),
+            ));
         }
-        let used_limits: BTreeSet<_> =
-            policies(config).into_iter().flat_map(|(_, policy)| policy.limits.into_iter().flatten()).collect();
+        let used_limits: BTreeSet<_> = policies(config)
+            .into_iter()
+            .flat_map(|(_, policy)| policy.limits.into_iter().flatten())
+            .collect();
         for name in config.limits.keys().filter(|name| !used_limits.contains(*name)) {
-            self.problems.push(Problem::warning(["limit", name], format!("no route or policy names limit `{name}`")));
+            self.problems
+                .push(Problem::warning(["limit", name], format!("no route or policy names limit `{name}`")));
         }
         let called: BTreeSet<_> = (config.routes.values().map(|route| &route.to))
             .chain(config.services.values().flat_map(|service| &service.calls))
             .collect();
         for name in config.services.keys().filter(|name| !called.contains(name)) {
-            self.problems.push(Problem::warning(["service", name], format!("nothing calls service `{name}`")));
+            self.problems
+                .push(Problem::warning(["service", name], format!("nothing calls service `{name}`")));
         }
     }
 }
@@ -460,7 +481,11 @@ fn header_name(by: &LimitBy) -> Result<(), Invalid> {
 fn call_limit(config: &TrafficConfig, service: &str) -> Duration {
     let effective = of_service(config, service);
     let declared = config.services.get(service).and_then(|service| service.deadline).map(|own| own.0);
-    [declared, effective.worst_case(), effective.deadline.value].into_iter().flatten().min().unwrap_or(Duration::MAX)
+    [declared, effective.worst_case(), effective.deadline.value]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(Duration::MAX)
 }
 
 /// For each service the largest number of requests that one client call can become.

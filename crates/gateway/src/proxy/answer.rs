@@ -63,13 +63,17 @@ impl ErrorCode {
         match self {
             Self::BadRequest => (StatusCode::BAD_REQUEST, "BAD_REQUEST", "Bad Request"),
             Self::RouteNotFound => (StatusCode::NOT_FOUND, "ROUTE_NOT_FOUND", "Route Not Found"),
-            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "Method Not Allowed"),
+            Self::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "Method Not Allowed")
+            }
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", "Body Too Large"),
             Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", "Rate Limited"),
             Self::BulkheadFull => (StatusCode::SERVICE_UNAVAILABLE, "BULKHEAD_FULL", "Bulkhead Full"),
             Self::CircuitOpen => (StatusCode::SERVICE_UNAVAILABLE, "CIRCUIT_OPEN", "Circuit Open"),
             Self::NoEndpoint => (StatusCode::SERVICE_UNAVAILABLE, "NO_ENDPOINT", "No Endpoint"),
-            Self::ServiceUnreachable => (StatusCode::BAD_GATEWAY, "SERVICE_UNREACHABLE", "Service Unreachable"),
+            Self::ServiceUnreachable => {
+                (StatusCode::BAD_GATEWAY, "SERVICE_UNREACHABLE", "Service Unreachable")
+            }
             Self::ServiceFailed => (StatusCode::BAD_GATEWAY, "SERVICE_FAILED", "Service Failed"),
             Self::AttemptTimeout => (StatusCode::GATEWAY_TIMEOUT, "ATTEMPT_TIMEOUT", "Attempt Timeout"),
             Self::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED", "Deadline Exceeded"),
@@ -116,7 +120,12 @@ impl Failure {
     }
 
     /// The answer in S4's error format.
-    pub(super) fn into_response(self, request_id: &str, route: Option<&str>, clock: &WallClock) -> Response<Bytes> {
+    pub(super) fn into_response(
+        self,
+        request_id: &str,
+        route: Option<&str>,
+        clock: &WallClock,
+    ) -> Response<Bytes> {
         let (status, code, title) = self.code.parts();
         let mut meta = json!({ "timestamp": clock.now().to_string(), "requestId": request_id });
         if let Some(route) = route {

@@ -1,7 +1,7 @@
 //! One attempt at one endpoint.
 
-use std::sync::atomic::Ordering;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use intertie_core::clock::Instant;
 use intertie_core::failure::{Class, Evidence};
@@ -69,7 +69,8 @@ impl Attempt {
         for _ in 0..=service.endpoints.len() {
             let picked = {
                 let mut balancer = service.balancer.lock().unwrap_or_else(PoisonError::into_inner);
-                let untried = |position: usize| (!tried.contains(position)).then(|| candidate(position)).flatten();
+                let untried =
+                    |position: usize| (!tried.contains(position)).then(|| candidate(position)).flatten();
                 let picked = balancer.pick(fastrand::u64(..), untried);
                 match picked {
                     None if tried.0 != 0 => balancer.pick(fastrand::u64(..), candidate),
@@ -156,13 +157,16 @@ impl Drop for Attempt {
 
 /// Why no endpoint could be picked, with the earliest time at which one may be.
 fn refusal(service: &Service, now: Instant) -> Rejection {
-    let rejections = service.endpoints.iter().filter(|endpoint| endpoint.healthy.load(Ordering::Relaxed)).filter_map(
-        |endpoint| match &endpoint.circuit_breaker {
-            Some(breaker) if !breaker.would_admit(now) => breaker.reject(now),
-            _ => None,
-        },
-    );
-    rejections
-        .min_by_key(|rejection| rejection.retry_after)
-        .unwrap_or(Rejection { by: Policy::Balance, bound: "endpoints", retry_after: None })
+    let rejections =
+        service.endpoints.iter().filter(|endpoint| endpoint.healthy.load(Ordering::Relaxed)).filter_map(
+            |endpoint| match &endpoint.circuit_breaker {
+                Some(breaker) if !breaker.would_admit(now) => breaker.reject(now),
+                _ => None,
+            },
+        );
+    rejections.min_by_key(|rejection| rejection.retry_after).unwrap_or(Rejection {
+        by: Policy::Balance,
+        bound: "endpoints",
+        retry_after: None,
+    })
 }

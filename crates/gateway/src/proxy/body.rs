@@ -105,7 +105,12 @@ impl BodySource {
         self.failure.get()
     }
 
-    fn poll(&self, attempt: u32, sent: &mut usize, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll(
+        &self,
+        attempt: u32,
+        sent: &mut usize,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if self.attempt.get() != attempt {
             return Poll::Ready(Some(Err(BodyError::Superseded)));
         }
@@ -115,7 +120,8 @@ impl BodySource {
         }
         if self.complete.get() {
             // The kept trailers come once, after the last kept frame.
-            let trailers = (*sent == self.kept.borrow().len()).then(|| self.trailers.borrow().clone()).flatten();
+            let trailers =
+                (*sent == self.kept.borrow().len()).then(|| self.trailers.borrow().clone()).flatten();
             *sent += 1;
             return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
         }
@@ -165,9 +171,9 @@ impl Body for RequestBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
-            Self::Plain(incoming) => {
-                Pin::new(incoming).poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(|_| BodyError::Client)))
-            }
+            Self::Plain(incoming) => Pin::new(incoming)
+                .poll_frame(context)
+                .map(|frame| frame.map(|frame| frame.map_err(|_| BodyError::Client))),
             Self::Watched { source, attempt, sent } => source.poll(*attempt, sent, context),
             Self::Empty => Poll::Ready(None),
         }
@@ -176,9 +182,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Plain(incoming) => incoming.is_end_stream(),
-            Self::Watched { source, sent, .. } => {
-                source.complete.get() && *sent > source.kept.borrow().len()
-            }
+            Self::Watched { source, sent, .. } => source.complete.get() && *sent > source.kept.borrow().len(),
             Self::Empty => true,
         }
     }

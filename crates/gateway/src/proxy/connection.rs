@@ -26,7 +26,12 @@ use super::worker::Worker;
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves `stream` until its client leaves, or, once `drain` turns true, until its requests are answered.
-pub(super) async fn run(worker: Rc<Worker>, stream: TcpStream, client: IpAddr, mut drain: watch::Receiver<bool>) {
+pub(super) async fn run(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    client: IpAddr,
+    mut drain: watch::Receiver<bool>,
+) {
     let service = service_fn(|request: Request<Incoming>| {
         let worker = Rc::clone(&worker);
         let answer = Unwinding { worker: Rc::clone(&worker), future: serve(worker, client, request) };

@@ -34,7 +34,11 @@ use crate::plan::LimitKey;
 use crate::route::{Found, RequestView};
 
 /// Answers one request. Never fails: what goes wrong is an answer too.
-pub(super) async fn serve(worker: Rc<Worker>, client: IpAddr, request: Request<Incoming>) -> Response<ResponseBody> {
+pub(super) async fn serve(
+    worker: Rc<Worker>,
+    client: IpAddr,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
     let (parts, incoming) = request.into_parts();
     let mut exchange = Exchange::begin(worker, client, &parts);
     match call(&mut exchange, parts, incoming).await {
@@ -270,7 +274,8 @@ async fn call(exchange: &mut Exchange, mut parts: Parts, incoming: Incoming) -> 
     let marks = Marks::read(&parts.headers);
     let deadline = Deadline::new(now, route.effective.deadline.value, marks.remaining);
     let body_max = route.effective.body_max.value.map(|max| max.bytes());
-    let declared = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let declared =
+        parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if let (Some(max), Some(declared)) = (body_max, declared)
         && declared > max
     {
@@ -374,7 +379,8 @@ impl Call<'_> {
         loop {
             let now = MonotonicClock::now();
             let begun = match self.admit(now) {
-                Ok(()) => Attempt::begin(route, now, &mut tried).map_err(|rejection| self.exchange.rejected(rejection)),
+                Ok(()) => Attempt::begin(route, now, &mut tried)
+                    .map_err(|rejection| self.exchange.rejected(rejection)),
                 Err(failure) => Err(failure),
             };
             let attempt = match (begun, last.take()) {
@@ -396,7 +402,8 @@ impl Call<'_> {
                 line.endpoint = Some(attempt.endpoint().address.to_string());
             }
             let ended = self.attempt(attempt, now).await;
-            let may_repeat = ended.unsent || (self.idempotent && !self.headers_spent && self.body_can_be_sent_again());
+            let may_repeat =
+                ended.unsent || (self.idempotent && !self.headers_spent && self.body_can_be_sent_again());
             let now = MonotonicClock::now();
             let random = Ratio::from_millionths(fastrand::u32(0..=1_000_000));
             let next = match &mut retry {
@@ -541,7 +548,8 @@ impl Call<'_> {
                 return Err(SendFailure::Body(failure));
             }
             // Whether this connection was closed under our hands before the service took the request.
-            let closed_idle = connection.reused && (error.error.is_incomplete_message() || error.error.is_closed());
+            let closed_idle =
+                connection.reused && (error.error.is_incomplete_message() || error.error.is_closed());
             match error.unsent {
                 Some(unsent) if connection.reused => request = Some(unsent),
                 _ if closed_idle && self.idempotent && !self.has_body && !self.headers_spent => reuse = false,
@@ -584,7 +592,10 @@ enum SendFailure {
 /// The route that wants the request, or the answer to a request that none wants.
 fn find_route(exchange: &Exchange, parts: &Parts) -> Result<RouteRef, Failure> {
     let host = host(parts).ok_or_else(|| {
-        Failure::new(ErrorCode::BadRequest, "a request names exactly one host, in its target or one Host header")
+        Failure::new(
+            ErrorCode::BadRequest,
+            "a request names exactly one host, in its target or one Host header",
+        )
     })?;
     let plan = exchange.worker.plan();
     let view = RequestView {
@@ -693,5 +704,7 @@ fn discard(exchange: &Exchange, route: &RouteRef, answered: Answered) {
 pub(super) fn panicked(worker: &Worker) -> Response<ResponseBody> {
     let id = Id::random().to_string();
     let failure = Failure::new(ErrorCode::InternalError, "the gateway failed while it handled this request");
-    failure.into_response(&id, None, &worker.clock).map(|bytes: Bytes| ResponseBody::Own { bytes, _delivery: None })
+    failure
+        .into_response(&id, None, &worker.clock)
+        .map(|bytes: Bytes| ResponseBody::Own { bytes, _delivery: None })
 }

@@ -99,7 +99,8 @@ impl Gateway {
                 clock: config.clock.clone(),
                 unrouted: Arc::clone(&unrouted),
             };
-            let handle = std::thread::Builder::new().name(format!("data-{number}")).spawn(move || thread.run());
+            let handle =
+                std::thread::Builder::new().name(format!("data-{number}")).spawn(move || thread.run());
             handles.push(handle.map_err(|error| (config.listen[0], error))?);
         }
         Ok(Self { plan, drain, connections, unrouted, addresses, threads: handles })
@@ -177,7 +178,8 @@ struct DataThread {
 
 impl DataThread {
     fn run(self) {
-        let runtime = Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default());
+        let runtime =
+            Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default());
         match runtime {
             Ok(runtime) => runtime.block_on(self.serve()),
             Err(error) => self.events.tell("data_thread_failed", || vec![("error", error.to_string())]),
@@ -278,10 +280,28 @@ impl Source for Gateway {
         let now = MonotonicClock::now();
         for route in &plan.routes {
             for limiter in &route.limiters {
-                let (stats, labels) = (limiter.limiter.stats(), [("route", &*route.name), ("limit", limiter.shared.as_deref().unwrap_or(""))]);
-                snapshot.counter("rate_limiter_admitted", "Calls that the rate limiter let through.", &labels, stats.admitted);
-                snapshot.counter("rate_limiter_rejected", "Calls that the rate limiter rejected.", &labels, stats.rejected);
-                snapshot.gauge("rate_limiter_keys", "Callers that the rate limiter remembers.", &labels, stats.keys as f64);
+                let (stats, labels) = (
+                    limiter.limiter.stats(),
+                    [("route", &*route.name), ("limit", limiter.shared.as_deref().unwrap_or(""))],
+                );
+                snapshot.counter(
+                    "rate_limiter_admitted",
+                    "Calls that the rate limiter let through.",
+                    &labels,
+                    stats.admitted,
+                );
+                snapshot.counter(
+                    "rate_limiter_rejected",
+                    "Calls that the rate limiter rejected.",
+                    &labels,
+                    stats.rejected,
+                );
+                snapshot.gauge(
+                    "rate_limiter_keys",
+                    "Callers that the rate limiter remembers.",
+                    &labels,
+                    stats.keys as f64,
+                );
             }
         }
         for service in &plan.services {
@@ -289,16 +309,46 @@ impl Source for Gateway {
             if let Some(bulkhead) = &service.bulkhead {
                 let stats = bulkhead.stats();
                 snapshot.gauge("bulkhead_running", "Calls that hold a place.", &labels, stats.running.into());
-                snapshot.gauge("bulkhead_waiting", "Calls that wait for a place.", &labels, stats.waiting as f64);
+                snapshot.gauge(
+                    "bulkhead_waiting",
+                    "Calls that wait for a place.",
+                    &labels,
+                    stats.waiting as f64,
+                );
                 snapshot.counter("bulkhead_admitted", "Calls that got a place.", &labels, stats.admitted);
-                snapshot.counter("bulkhead_rejected", "Calls that found the queue full.", &labels, stats.rejected);
-                snapshot.counter("bulkhead_timed_out", "Calls that waited in vain.", &labels, stats.timed_out);
+                snapshot.counter(
+                    "bulkhead_rejected",
+                    "Calls that found the queue full.",
+                    &labels,
+                    stats.rejected,
+                );
+                snapshot.counter(
+                    "bulkhead_timed_out",
+                    "Calls that waited in vain.",
+                    &labels,
+                    stats.timed_out,
+                );
             }
             if let Some(budget) = &service.budget {
                 let stats = budget.stats(now);
-                snapshot.gauge("retry_budget_remaining", "Retries that the budget allows now.", &labels, stats.remaining as f64);
-                snapshot.counter("retry_budget_withdrawn", "Retries that the budget paid for.", &labels, stats.withdrawn);
-                snapshot.counter("retry_budget_refused", "Retries that the budget could not pay for.", &labels, stats.refused);
+                snapshot.gauge(
+                    "retry_budget_remaining",
+                    "Retries that the budget allows now.",
+                    &labels,
+                    stats.remaining as f64,
+                );
+                snapshot.counter(
+                    "retry_budget_withdrawn",
+                    "Retries that the budget paid for.",
+                    &labels,
+                    stats.withdrawn,
+                );
+                snapshot.counter(
+                    "retry_budget_refused",
+                    "Retries that the budget could not pay for.",
+                    &labels,
+                    stats.refused,
+                );
             }
             for endpoint in &service.endpoints {
                 read_endpoint(snapshot, &service.name, endpoint, now);
@@ -317,7 +367,12 @@ fn read_route(snapshot: &mut Snapshot, name: &str, stats: &RouteStats) {
         snapshot.counter("rejections", "Requests that a policy rejected.", &labels, count);
     }
     let labels = [("route", name)];
-    snapshot.counter("requests_cancelled", "Clients that left before the answer was complete.", &labels, stats.cancelled.get());
+    snapshot.counter(
+        "requests_cancelled",
+        "Clients that left before the answer was complete.",
+        &labels,
+        stats.cancelled.get(),
+    );
     let help = "From the request's head to the answer's last byte.";
     snapshot.add("request_duration_seconds", help, &labels, stats.duration.value());
 }
@@ -335,7 +390,12 @@ fn read_endpoint(
         snapshot.counter("attempts", "Attempts by outcome.", &labels, count);
     }
     snapshot.counter("retry_attempts", "Attempts after the first of a call.", &labels, stats.retries.get());
-    snapshot.counter("attempt_timeout_exceeded", "Attempts that took too long.", &labels, stats.attempt_timeouts.get());
+    snapshot.counter(
+        "attempt_timeout_exceeded",
+        "Attempts that took too long.",
+        &labels,
+        stats.attempt_timeouts.get(),
+    );
     snapshot.counter("endpoint_connections", "Connections opened.", &labels, stats.connections.get());
     snapshot.counter("endpoint_ejections", "Times the endpoint was ejected.", &labels, stats.ejections.get());
     let help = "From an attempt's start to its answer's head.";
@@ -345,7 +405,12 @@ fn read_endpoint(
     let healthy = endpoint.healthy.load(Ordering::Relaxed);
     snapshot.gauge("endpoint_healthy", "1 while health checks pass.", &labels, f64::from(u8::from(healthy)));
     let ejected = endpoint.outlier.lock().unwrap_or_else(PoisonError::into_inner).is_ejected(now);
-    snapshot.gauge("endpoint_ejected", "1 while the endpoint is ejected.", &labels, f64::from(u8::from(ejected)));
+    snapshot.gauge(
+        "endpoint_ejected",
+        "1 while the endpoint is ejected.",
+        &labels,
+        f64::from(u8::from(ejected)),
+    );
     if let Some(breaker) = &endpoint.circuit_breaker {
         let stats = breaker.stats(now);
         for phase in ["closed", "open", "half_open"] {

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use http::header::{
-    CONNECTION, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RETRY_AFTER,
-    TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+    RETRY_AFTER, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use intertie_core::clock::WallClock;
 use intertie_core::trace::TraceContext;
@@ -84,7 +84,9 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) -> bool {
     let mut accepts_trailers = false;
     if headers.contains_key(TE) {
         accepts_trailers = headers.get_all(TE).iter().any(|value| {
-            value.to_str().is_ok_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case("trailers")))
+            value
+                .to_str()
+                .is_ok_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case("trailers")))
         });
         headers.remove(TE);
     }
@@ -197,7 +199,10 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
     }
 
     #[test]
@@ -222,8 +227,14 @@ mod tests {
     #[test]
     fn the_shorter_deadline_wins_and_garbage_counts_as_absent() {
         let read = |pairs: &[(&'static str, &'static str)]| Marks::read(&headers(pairs)).remaining;
-        assert_eq!(read(&[("intertie-deadline", "250"), ("grpc-timeout", "1S")]), Some(Duration::from_millis(250)));
-        assert_eq!(read(&[("intertie-deadline", "2500"), ("grpc-timeout", "1S")]), Some(Duration::from_secs(1)));
+        assert_eq!(
+            read(&[("intertie-deadline", "250"), ("grpc-timeout", "1S")]),
+            Some(Duration::from_millis(250))
+        );
+        assert_eq!(
+            read(&[("intertie-deadline", "2500"), ("grpc-timeout", "1S")]),
+            Some(Duration::from_secs(1))
+        );
         for garbage in ["", "-1", "1x", "S", "999999999S", "\u{7f}"] {
             assert_eq!(read(&[("grpc-timeout", garbage)]), None, "{garbage:?}");
         }

@@ -64,7 +64,9 @@ impl Pool {
         let limit = service.config.connect_timeout.unwrap_or(CONNECT_TIMEOUT_DEFAULT);
         let stream = match tokio::time::timeout(limit, open(endpoint)).await {
             Ok(opened) => opened?,
-            Err(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, "no connection within connect_timeout")),
+            Err(_) => {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "no connection within connect_timeout"));
+            }
         };
         stream.set_nodelay(true)?;
         endpoint.stats.connections.increment();
@@ -108,7 +110,9 @@ impl Pool {
         let now = MonotonicClock::now();
         let timeouts: HashMap<u64, Duration> = services
             .iter()
-            .flat_map(|service| service.endpoints.iter().map(|endpoint| (endpoint.id, service.config.idle_timeout)))
+            .flat_map(|service| {
+                service.endpoints.iter().map(|endpoint| (endpoint.id, service.config.idle_timeout))
+            })
             .collect();
         self.idle.borrow_mut().retain(|endpoint, connections| {
             let Some(timeout) = timeouts.get(endpoint) else { return false };
@@ -132,7 +136,10 @@ async fn open(endpoint: &Endpoint) -> io::Result<TcpStream> {
 
 impl Connection {
     /// Sends a request and waits for the head of its answer.
-    pub(super) async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
+    pub(super) async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, SendError> {
         self.sender
             .try_send_request(request)
             .await

@@ -47,7 +47,8 @@ impl Condition {
     pub fn new(config: &MatchConfig) -> Result<Self, String> {
         let value = |text: &String| (text != "*").then(|| text.clone());
         let headers = config.headers.iter().map(|(name, text)| {
-            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` is no header name"))?;
+            let name =
+                HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` is no header name"))?;
             Ok((name, value(text)))
         });
         Ok(Self {

@@ -14,7 +14,7 @@ mod router;
 
 pub use condition::{Condition, Mismatch};
 pub use pattern::{HostPattern, PathPattern, Segment};
-pub use router::{Candidate, Found, Router, RoutePattern, Tie};
+pub use router::{Candidate, Found, RoutePattern, Router, Tie};
 
 /// What of a request decides its route.
 #[derive(Debug, Clone, Copy)]

@@ -23,9 +23,12 @@ impl FromStr for HostPattern {
         };
         let literal_v6 = name.starts_with('[') && name.ends_with(']');
         let well_formed = !name.is_empty()
-            && (literal_v6 || name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)));
+            && (literal_v6
+                || name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)));
         if !well_formed {
-            return Err(format!("`{text}` is no host; write \"shop.example\" or \"*.example\", without a port"));
+            return Err(format!(
+                "`{text}` is no host; write \"shop.example\" or \"*.example\", without a port"
+            ));
         }
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         Ok(if below { Self::Below(name) } else { Self::Exact(name) })
@@ -76,15 +79,20 @@ impl FromStr for PathPattern {
             let last = position + 1 == parts.len();
             segments.push(match *part {
                 "**" if last => Segment::Rest,
-                "**" => return Err(format!("`{text}`: `**` matches all that follows, so nothing can follow it")),
+                "**" => {
+                    return Err(format!("`{text}`: `**` matches all that follows, so nothing can follow it"));
+                }
                 "*" => Segment::Parameter(None),
-                "." | ".." => return Err(format!("`{text}`: requests with dot segments never reach a route")),
+                "." | ".." => {
+                    return Err(format!("`{text}`: requests with dot segments never reach a route"));
+                }
                 _ => match part.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
                     Some(name) if !name.is_empty() && !name.contains(['{', '}', '*']) => {
                         Segment::Parameter(Some(name.to_owned()))
                     }
                     None if !part.contains(['{', '}', '*']) => {
-                        let literal = decode(part).ok_or_else(|| format!("`{text}`: bad percent-encoding"))?;
+                        let literal =
+                            decode(part).ok_or_else(|| format!("`{text}`: bad percent-encoding"))?;
                         Segment::Literal(literal.into_owned())
                     }
                     _ => {

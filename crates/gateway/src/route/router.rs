@@ -185,7 +185,10 @@ impl Router {
             names = parent;
             Some(parent)
         });
-        let roots = exact.into_iter().chain(below.filter_map(|name| self.hosts_below.get(name))).chain(&self.any_host);
+        let roots = exact
+            .into_iter()
+            .chain(below.filter_map(|name| self.hosts_below.get(name)))
+            .chain(&self.any_host);
         for root in roots {
             if self.walk(*root, Some(path), done) {
                 break;

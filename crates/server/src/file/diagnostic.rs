@@ -39,7 +39,8 @@ impl Diagnostic<'_> {
         let (line, column) = position(self.text, span.start);
         let content = self.text.lines().nth(line - 1).unwrap_or_default();
         let margin = line.to_string().len();
-        let before: String = content.chars().take(column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+        let before: String =
+            content.chars().take(column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
         let marked = self.text.get(span.clone()).unwrap_or_default();
         let width = marked.lines().next().unwrap_or_default().chars().count().max(1);
         let room = content.chars().count().saturating_sub(column - 1).max(1);

@@ -27,7 +27,8 @@ impl Loaded {
         let name = path.display().to_string();
         let refuse = |message: String, help: Option<&str>| {
             let help = help.map(str::to_owned);
-            Diagnostic { severity: "error", message, file: &name, text: "", span: None, and: None, help }.render()
+            Diagnostic { severity: "error", message, file: &name, text: "", span: None, and: None, help }
+                .render()
         };
         let bytes = std::fs::read(path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => {
@@ -50,7 +51,8 @@ impl Loaded {
     pub(crate) fn parse(path: &Path, text: String) -> Result<Self, String> {
         let name = path.display().to_string();
         let diagnose = |message, span: Option<Range<usize>>, help| {
-            Diagnostic { severity: "error", message, file: &name, text: &text, span, and: None, help }.render()
+            Diagnostic { severity: "error", message, file: &name, text: &text, span, and: None, help }
+                .render()
         };
         if text.trim().is_empty() {
             let help = "a first file: [service.hello] endpoints = [{ at = \"127.0.0.1:7001\" }] and [route.\"/**\"] to = \"hello\"";
@@ -112,7 +114,10 @@ impl Loaded {
         let mut problems = Vec::new();
         let server = &self.server;
         if server.listen.is_empty() {
-            problems.push(Problem::error(["server", "listen"], "the server needs an address to take requests on"));
+            problems.push(Problem::error(
+                ["server", "listen"],
+                "the server needs an address to take requests on",
+            ));
         }
         for (position, address) in server.listen.iter().enumerate() {
             let twice = server.listen[..position].contains(address) && address.port() != 0;
@@ -122,11 +127,17 @@ impl Loaded {
             }
         }
         if !server.admin.ip().is_loopback() {
-            let message = format!("the admin listener must stay on loopback: `{}` can be reached from outside", server.admin);
+            let message = format!(
+                "the admin listener must stay on loopback: `{}` can be reached from outside",
+                server.admin
+            );
             problems.push(Problem::error(["server", "admin"], message).help("admin = \"127.0.0.1:9901\""));
         }
         if server.threads.is_some_and(|threads| threads.get() > 1024) {
-            problems.push(Problem::error(["server", "threads"], "more than 1024 threads are no use on any machine"));
+            problems.push(Problem::error(
+                ["server", "threads"],
+                "more than 1024 threads are no use on any machine",
+            ));
         }
         problems
     }

@@ -1,0 +1,38 @@
+//! `cargo run -p intertie-examples -- circuit-breaker`: one example for each pattern.
+
+mod bulkhead;
+mod circuit_breaker;
+mod deadline;
+mod rate_limiter;
+mod retry;
+
+use anyhow::{Result, bail};
+
+const NAMES: [&str; 5] = ["bulkhead", "circuit-breaker", "deadline", "rate-limiter", "retry"];
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let name = std::env::args().nth(1).unwrap_or_default();
+    run(&name).await
+}
+
+async fn run(name: &str) -> Result<()> {
+    match name {
+        "bulkhead" => bulkhead::example().await,
+        "circuit-breaker" => circuit_breaker::example(),
+        "deadline" => deadline::example().await,
+        "rate-limiter" => rate_limiter::example(),
+        "retry" => retry::example().await,
+        _ => bail!("name an example: {}", NAMES.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[tokio::test(start_paused = true)]
+    async fn every_example_runs() {
+        for name in super::NAMES {
+            super::run(name).await.expect(name);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! `cargo xtask`: the gate, tidiness and benchmarks.
+
+mod ci;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+const HELP: &str = "\
+cargo xtask ci                 the whole gate: fmt, tidy, clippy, tests, doc tests, docs
+cargo xtask tidy               what no compiler checks: licences, layers, pages, dead files
+cargo xtask bench gateway …    ours beside nginx, HAProxy and Envoy; see bench/README.md";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["ci"] => ci::run(),
+        ["tidy"] => tidy::run(),
+        ["bench", bench, rest @ ..] => run_bench(bench, rest),
+        _ => {
+            println!("{HELP}");
+            return if words == ["--help"] { ExitCode::SUCCESS } else { ExitCode::from(2) };
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The bench workspace is built on its own: its rivals never enter the gate.
+fn run_bench(name: &str, rest: &[&str]) -> Result<()> {
+    let mut command = cargo();
+    command.args(["run", "--release", "--manifest-path", "bench/Cargo.toml", "--bin", name, "--"]).args(rest);
+    run(command)
+}
+
+/// The workspace's root.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+}
+
+/// Cargo in the workspace's root.
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+fn run(mut command: Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("failed to start {command:?}"))?;
+    if !status.success() {
+        bail!("{command:?} ended with {status}");
+    }
+    Ok(())
+}
