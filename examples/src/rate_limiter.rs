@@ -9,7 +9,7 @@ pub(crate) fn example() -> Result<()> {
     for caller in ["alice", "alice", "alice", "alice", "bob"] {
         match limiter.try_acquire(caller, now, 1) {
             Ok(quota) => {
-                println!("{caller}: admitted, {} left, all back in {:?}", quota.remaining, quota.reset)
+                println!("{caller}: admitted, {} left, all back in {:?}", quota.remaining, quota.reset);
             }
             Err(rejection) => println!("{caller}: rejected, again in {:?}", rejection.retry_after),
         }

@@ -183,12 +183,9 @@ fn document(status: StatusCode, content: &Value) -> Response<Full<Bytes>> {
 /// Serves the admin listener until the task is aborted.
 pub(crate) async fn serve(listener: TcpListener, admin: Arc<Admin>) {
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(_) => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
         };
         let admin = Arc::clone(&admin);
         tokio::spawn(async move {

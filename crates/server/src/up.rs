@@ -93,7 +93,7 @@ impl Server {
             events: events.clone(),
             clock: clock.clone(),
         };
-        let gateway = Gateway::start(config, plan).map_err(|(address, error)| {
+        let gateway = Gateway::start(&config, plan).map_err(|(address, error)| {
             let error = anyhow::Error::new(error);
             error.context(format!("failed to listen on {address}"))
         })?;

@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use intertie_core::config::Invalid;
 use intertie_core::telemetry::Events;
 use intertie_discovery::balance::Balancer;
 use intertie_discovery::endpoint::EndpointConfig;
@@ -188,7 +189,7 @@ impl Compiler<'_> {
         let bulkhead = match (&shared.bulkhead, known.and_then(|service| service.bulkhead.as_ref())) {
             (Some(config), Some(known)) if known.config() == config => Some(known.clone()),
             (Some(config), _) => {
-                Some(Bulkhead::new(config.clone()).map_err(|invalid| refused(name, invalid))?)
+                Some(Bulkhead::new(config.clone()).map_err(|invalid| refused(name, &invalid))?)
             }
             (None, _) => None,
         };
@@ -219,7 +220,7 @@ impl Compiler<'_> {
             let tell = move |transition: Transition| tell(&events, &service, &at, transition);
             CircuitBreaker::with_listener(breaker.clone(), tell)
         });
-        let breaker = breaker.transpose().map_err(|invalid| refused(service, invalid))?;
+        let breaker = breaker.transpose().map_err(|invalid| refused(service, &invalid))?;
         Ok(Arc::new(Endpoint::new(config.at.clone(), known.map(|known| known.id), breaker)))
     }
 
@@ -282,7 +283,7 @@ fn limiter(
     }
 }
 
-fn refused(service: &str, invalid: intertie_core::config::Invalid) -> Problem {
+fn refused(service: &str, invalid: &Invalid) -> Problem {
     Problem::error(["service", service], invalid.to_string())
 }
 

@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use intertie_core::clock::Instant;
 use intertie_core::failure::Class;
 use intertie_core::id::Id;
-use intertie_core::quantity::Ratio;
+use intertie_core::quantity::{ByteSize, Ratio};
 use intertie_core::rejection::{Policy, Rejection};
 use intertie_core::telemetry::Access;
 use intertie_resilience::deadline::{Deadline, LimitedBy, SetBy};
@@ -273,7 +273,7 @@ async fn call(exchange: &mut Exchange, mut parts: Parts, incoming: Incoming) -> 
     let now = exchange.started;
     let marks = Marks::read(&parts.headers);
     let deadline = Deadline::new(now, route.effective.deadline.value, marks.remaining);
-    let body_max = route.effective.body_max.value.map(|max| max.bytes());
+    let body_max = route.effective.body_max.value.map(ByteSize::bytes);
     let declared =
         parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if let (Some(max), Some(declared)) = (body_max, declared)
@@ -304,7 +304,7 @@ async fn call(exchange: &mut Exchange, mut parts: Parts, incoming: Incoming) -> 
         (false, _) => CallBody::Once(Some(incoming)),
         (true, None) if !repeats => CallBody::Once(Some(incoming)),
         (true, body_max) => {
-            let replay_max = route.effective.replay_body_max.value.map_or(0, |max| max.bytes());
+            let replay_max = route.effective.replay_body_max.value.map_or(0, ByteSize::bytes);
             let replay_max = if repeats { replay_max } else { 0 };
             CallBody::Source(Rc::new(BodySource::new(incoming, replay_max, body_max)))
         }
@@ -470,7 +470,7 @@ impl Call<'_> {
                 self.answered(attempt, response, connection)
             }
             Ok(Err(SendFailure::Body(BodyError::TooLarge))) => {
-                let max = self.route.effective.body_max.value.map_or(0, |max| max.bytes());
+                let max = self.route.effective.body_max.value.map_or(0, ByteSize::bytes);
                 failed(attempt, Class::Unjudged, false, body_too_large(max))
             }
             Ok(Err(SendFailure::Body(_))) => {

@@ -66,7 +66,7 @@ impl Gateway {
     ///
     /// # Errors
     /// The address that can not be listened on, and why. Nothing is left running.
-    pub fn start(config: GatewayConfig, plan: Plan) -> Result<Self, (SocketAddr, io::Error)> {
+    pub fn start(config: &GatewayConfig, plan: Plan) -> Result<Self, (SocketAddr, io::Error)> {
         let threads = config.threads.get();
         let mut listeners: Vec<Vec<TcpListener>> = (0..threads).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();

@@ -28,10 +28,23 @@ pub(super) struct Worker {
     plan: RefCell<Followed>,
 }
 
-/// The plan as this thread knows it. The `Rc` spares requests the plan's shared reference count.
+/// The plan as this thread knows it.
 struct Followed {
     updates: watch::Receiver<Arc<Plan>>,
-    current: Rc<Arc<Plan>>,
+    current: Rc<LocalPlan>,
+}
+
+/// A plan behind a reference count of this thread's own: requests that counted on the shared one would
+/// pass its cache line from core to core.
+#[derive(Debug)]
+pub(super) struct LocalPlan(Arc<Plan>);
+
+impl Deref for LocalPlan {
+    type Target = Plan;
+
+    fn deref(&self) -> &Plan {
+        &self.0
+    }
 }
 
 impl Worker {
@@ -42,7 +55,7 @@ impl Worker {
         clock: WallClock,
         unrouted: Arc<RouteStats>,
     ) -> Self {
-        let current = Rc::new(Arc::clone(&updates.borrow_and_update()));
+        let current = Rc::new(LocalPlan(Arc::clone(&updates.borrow_and_update())));
         Self {
             pool: Pool::default(),
             access,
@@ -54,11 +67,11 @@ impl Worker {
     }
 
     /// The newest plan. A request keeps the one that it began with.
-    pub(super) fn plan(&self) -> Rc<Arc<Plan>> {
+    pub(super) fn plan(&self) -> Rc<LocalPlan> {
         let mut followed = self.plan.borrow_mut();
         if followed.updates.has_changed().unwrap_or(false) {
             let newest = Arc::clone(&followed.updates.borrow_and_update());
-            followed.current = Rc::new(newest);
+            followed.current = Rc::new(LocalPlan(newest));
         }
         Rc::clone(&followed.current)
     }
@@ -73,12 +86,12 @@ impl fmt::Debug for Worker {
 /// A route, held by the plan that a request began with.
 #[derive(Clone)]
 pub(super) struct RouteRef {
-    plan: Rc<Arc<Plan>>,
+    plan: Rc<LocalPlan>,
     index: usize,
 }
 
 impl RouteRef {
-    pub(super) fn new(plan: Rc<Arc<Plan>>, index: usize) -> Self {
+    pub(super) fn new(plan: Rc<LocalPlan>, index: usize) -> Self {
         Self { plan, index }
     }
 }

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use http::header::HeaderName;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 
 use super::RequestView;
 use super::pattern::decode;
@@ -132,7 +132,7 @@ fn header_matches(headers: &HeaderMap, name: &HeaderName, wanted: Option<&str>) 
         (Some(_), _, None) => true,
         (Some(value), None, Some(wanted)) => value.as_bytes() == wanted.as_bytes(),
         (Some(_), Some(_), Some(wanted)) => {
-            let joined: Vec<_> = headers.get_all(name).iter().map(|value| value.as_bytes()).collect();
+            let joined: Vec<_> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
             joined.join(&b", "[..]) == wanted.as_bytes()
         }
     }

@@ -1,3 +1,4 @@
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use http::Method;
@@ -96,7 +97,7 @@ impl Router {
                 }
             }
             bucket.push(Entry { route, condition });
-            bucket.sort_by(|a, b| b.condition.rank().cmp(&a.condition.rank()));
+            bucket.sort_by_key(|entry| Reverse(entry.condition.rank()));
         }
         if ties.is_empty() { Ok(router) } else { Err(ties) }
     }

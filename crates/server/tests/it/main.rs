@@ -1,0 +1,5 @@
+//! What users see of the whole server: real processes, real sockets, real signals.
+
+mod harness;
+
+mod policies;
