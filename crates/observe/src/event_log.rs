@@ -41,12 +41,17 @@ impl Latest {
     }
 }
 
-/// Writes events to `target` and keeps the latest, until their sender is gone.
-pub fn run(events: &Receiver<Event>, mut target: impl Write, latest: &Latest) {
+/// Writes events to `target` and keeps the latest, until their senders are gone or the event called
+/// `last` is written.
+pub fn run(events: &Receiver<Event>, mut target: impl Write, latest: &Latest, last: &str) {
     while let Ok(event) = events.recv() {
         // A log that can not be written must not stop the events from being kept.
         let _ = writeln!(target, "{}", line(&event));
+        let ends = event.name == last;
         latest.keep(event);
+        if ends {
+            return;
+        }
     }
 }
 
@@ -77,7 +82,7 @@ mod tests {
         }
         drop(events);
         let (mut written, latest) = (Vec::new(), Latest::default());
-        run(&received, &mut written, &latest);
+        run(&received, &mut written, &latest, "never");
         let text = String::from_utf8(written).expect("UTF-8");
         assert!(
             text.starts_with("1970-01-01T00:00:00.000Z config_refused number=0 cause=\"a b\"\n"),

@@ -27,6 +27,9 @@ const WATCH_EVERY: Duration = Duration::from_millis(500);
 /// Events that wait to be written.
 const EVENTS_QUEUE: usize = 4096;
 
+/// The last event of a server's life.
+const STOPPED: &str = "server_stopped";
+
 /// Serves until a signal ends it.
 pub(crate) fn run(loaded: Loaded, until_stdin_closes: bool) -> anyhow::Result<()> {
     let clock = WallClock::system();
@@ -43,7 +46,8 @@ pub(crate) fn run(loaded: Loaded, until_stdin_closes: bool) -> anyhow::Result<()
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served =
         runtime.block_on(Server::start(loaded, plan, events.clone(), latest, clock)?.run(until_stdin_closes));
-    drop(runtime);
+    // A thread that waits for the standard input would hold an orderly shutdown up for ever.
+    runtime.shutdown_background();
     drop(events);
     let _ = event_writer.join();
     served
@@ -53,7 +57,7 @@ fn spawn_event_writer(events: &Events, latest: &Latest) -> anyhow::Result<std::t
     let received: mpsc::Receiver<_> = events.subscribe(EVENTS_QUEUE);
     let latest = latest.clone();
     let thread = std::thread::Builder::new().name("event-log".to_owned());
-    Ok(thread.spawn(move || event_log::run(&received, std::io::stderr(), &latest))?)
+    Ok(thread.spawn(move || event_log::run(&received, std::io::stderr(), &latest, STOPPED))?)
 }
 
 struct Server {
@@ -92,6 +96,8 @@ impl Server {
             access: sink,
             events: events.clone(),
             clock: clock.clone(),
+            // Not for the file: the tests set it.
+            panic_path: std::env::var("INTERTIE_TEST_PANIC_PATH").ok(),
         };
         let gateway = Gateway::start(&config, plan).map_err(|(address, error)| {
             let error = anyhow::Error::new(error);
@@ -149,7 +155,7 @@ impl Server {
                 _ = interrupt.recv() => self.gateway.connections(),
             }
         };
-        self.events.tell("server_stopped", || vec![("connections_cut", left.to_string())]);
+        self.events.tell(STOPPED, || vec![("connections_cut", left.to_string())]);
         admin_task.abort();
         // Everything that could still log is gone once these are; then the writer ends by itself.
         drop(admin);

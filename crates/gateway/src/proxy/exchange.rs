@@ -122,7 +122,13 @@ impl Exchange {
         if let Some(route) = &self.route {
             route.stats.rejected(rejection.by);
         }
-        let mut failure = Failure::new(ErrorCode::of_rejection(rejection.by), rejection.to_string());
+        let detail = match (rejection.by, &self.route) {
+            (Policy::Balance, Some(route)) => {
+                format!("no endpoint of service `{}` is healthy", route.service.name)
+            }
+            _ => rejection.to_string(),
+        };
+        let mut failure = Failure::new(ErrorCode::of_rejection(rejection.by), detail);
         failure.retry_after = rejection.retry_after;
         failure
     }
@@ -268,6 +274,7 @@ impl Drop for Delivery {
 
 /// Everything before the attempts.
 async fn call(exchange: &mut Exchange, mut parts: Parts, incoming: Incoming) -> Result<Answer, Failure> {
+    assert!(exchange.worker.panic_path.as_deref() != Some(parts.uri.path()), "asked to panic");
     let route = find_route(exchange, &parts)?;
     exchange.route = Some(route.clone());
     let now = exchange.started;
@@ -597,7 +604,7 @@ fn find_route(exchange: &Exchange, parts: &Parts) -> Result<RouteRef, Failure> {
             "a request names exactly one host, in its target or one Host header",
         )
     })?;
-    let plan = exchange.worker.plan();
+    let plan = exchange.worker.plan.get();
     let view = RequestView {
         host,
         path: parts.uri.path(),

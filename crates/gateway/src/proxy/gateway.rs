@@ -17,7 +17,8 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
 use super::connection;
-use super::worker::{AccessSink, Worker};
+use super::pool::Pool;
+use super::worker::{AccessSink, FollowedPlan, Worker};
 use crate::plan::Plan;
 use crate::stats::RouteStats;
 
@@ -33,6 +34,8 @@ pub struct GatewayConfig {
     pub events: Events,
     /// The wall clock.
     pub clock: WallClock,
+    /// A path whose requests panic, for the test that a panic fails one request and no other.
+    pub panic_path: Option<String>,
 }
 
 impl std::fmt::Debug for GatewayConfig {
@@ -97,6 +100,7 @@ impl Gateway {
                 access: config.access.clone(),
                 events: config.events.clone(),
                 clock: config.clock.clone(),
+                panic_path: config.panic_path.clone(),
                 unrouted: Arc::clone(&unrouted),
             };
             let handle =
@@ -173,6 +177,7 @@ struct DataThread {
     access: Option<AccessSink>,
     events: Events,
     clock: WallClock,
+    panic_path: Option<String>,
     unrouted: Arc<RouteStats>,
 }
 
@@ -187,7 +192,15 @@ impl DataThread {
     }
 
     async fn serve(self) {
-        let worker = Rc::new(Worker::new(self.updates, self.access, self.events, self.clock, self.unrouted));
+        let worker = Rc::new(Worker {
+            pool: Pool::default(),
+            access: self.access,
+            events: self.events,
+            clock: self.clock,
+            unrouted: self.unrouted,
+            panic_path: self.panic_path,
+            plan: FollowedPlan::new(self.updates),
+        });
         let mut accepting = Vec::new();
         for listener in self.listeners {
             let (worker, draining) = (Rc::clone(&worker), self.draining.clone());
@@ -199,7 +212,7 @@ impl DataThread {
             async move {
                 loop {
                     tokio::time::sleep(SWEEP_EVERY).await;
-                    worker.pool.sweep(&worker.plan().services);
+                    worker.pool.sweep(&worker.plan.get().services);
                 }
             }
         });

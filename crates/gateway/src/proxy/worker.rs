@@ -25,10 +25,13 @@ pub(super) struct Worker {
     pub(super) clock: WallClock,
     /// What requests without a route did.
     pub(super) unrouted: Arc<RouteStats>,
-    plan: RefCell<Followed>,
+    pub(super) panic_path: Option<String>,
+    pub(super) plan: FollowedPlan,
 }
 
 /// The plan as this thread knows it.
+pub(super) struct FollowedPlan(RefCell<Followed>);
+
 struct Followed {
     updates: watch::Receiver<Arc<Plan>>,
     current: Rc<LocalPlan>,
@@ -47,28 +50,15 @@ impl Deref for LocalPlan {
     }
 }
 
-impl Worker {
-    pub(super) fn new(
-        mut updates: watch::Receiver<Arc<Plan>>,
-        access: Option<AccessSink>,
-        events: Events,
-        clock: WallClock,
-        unrouted: Arc<RouteStats>,
-    ) -> Self {
+impl FollowedPlan {
+    pub(super) fn new(mut updates: watch::Receiver<Arc<Plan>>) -> Self {
         let current = Rc::new(LocalPlan(Arc::clone(&updates.borrow_and_update())));
-        Self {
-            pool: Pool::default(),
-            access,
-            events,
-            clock,
-            unrouted,
-            plan: RefCell::new(Followed { updates, current }),
-        }
+        Self(RefCell::new(Followed { updates, current }))
     }
 
     /// The newest plan. A request keeps the one that it began with.
-    pub(super) fn plan(&self) -> Rc<LocalPlan> {
-        let mut followed = self.plan.borrow_mut();
+    pub(super) fn get(&self) -> Rc<LocalPlan> {
+        let mut followed = self.0.borrow_mut();
         if followed.updates.has_changed().unwrap_or(false) {
             let newest = Arc::clone(&followed.updates.borrow_and_update());
             followed.current = Rc::new(LocalPlan(newest));

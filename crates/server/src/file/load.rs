@@ -113,6 +113,10 @@ impl Loaded {
     fn server_problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let server = &self.server;
+        if self.traffic.routes.is_empty() {
+            let message = "the file has no route: every request would be answered 404";
+            problems.push(Problem::error(["route"], message).help("[route.\"/**\"] to = \"SERVICE\""));
+        }
         if server.listen.is_empty() {
             problems.push(Problem::error(
                 ["server", "listen"],

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -77,11 +77,12 @@ impl Origin {
         F: Fn(Received) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Reply> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.set_nonblocking(true).expect("a socket");
         let address = listener.local_addr().expect("bound");
         let received = Arc::new(Mutex::new(Vec::new()));
         let handler: Arc<Handler> = Arc::new(move |request| Box::pin(handler(request)));
-        let task = tokio::spawn(serve(listener, handler, Arc::clone(&received)));
+        let task = services().spawn(serve(listener, handler, Arc::clone(&received)));
         Self { address, received, task }
     }
 
@@ -108,7 +109,16 @@ impl Drop for Origin {
     }
 }
 
-async fn serve(listener: TcpListener, handler: Arc<Handler>, log: Arc<Mutex<Vec<Received>>>) {
+/// The runtime of all services: a test that waits for the server must not keep them from answering it.
+fn services() -> &'static tokio::runtime::Runtime {
+    static SERVICES: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
+    SERVICES.get_or_init(|| {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+    })
+}
+
+async fn serve(listener: std::net::TcpListener, handler: Arc<Handler>, log: Arc<Mutex<Vec<Received>>>) {
+    let listener = TcpListener::from_std(listener).expect("a socket");
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.expect("accepts");
@@ -140,7 +150,7 @@ async fn respond(
         trailers: body.trailers().cloned(),
         body: body.to_bytes(),
     };
-    if !received.headers.get("user-agent").is_some_and(|agent| agent == "intertie-health-check") {
+    if received.headers.get("user-agent").is_none_or(|agent| agent != "intertie-health-check") {
         log.lock().expect("unpoisoned").push(received.clone());
     }
     match handler(received).await {

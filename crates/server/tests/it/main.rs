@@ -2,4 +2,8 @@
 
 mod harness;
 
+mod lifecycle;
+mod panics;
 mod policies;
+mod reload;
+mod traffic;
