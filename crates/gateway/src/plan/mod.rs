@@ -10,6 +10,8 @@ mod effective;
 mod explain;
 mod lint;
 mod runtime;
+#[cfg(test)]
+mod tests;
 
 pub use compile::Plan;
 pub use effective::{Effective, Origin, Sourced, effective};

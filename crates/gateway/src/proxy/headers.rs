@@ -235,7 +235,7 @@ mod tests {
             read(&[("intertie-deadline", "2500"), ("grpc-timeout", "1S")]),
             Some(Duration::from_secs(1))
         );
-        for garbage in ["", "-1", "1x", "S", "999999999S", "\u{7f}"] {
+        for garbage in ["", "-1", "1x", "S", "999999999S", "1 S"] {
             assert_eq!(read(&[("grpc-timeout", garbage)]), None, "{garbage:?}");
         }
     }

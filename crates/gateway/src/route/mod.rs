@@ -11,6 +11,8 @@
 mod condition;
 mod pattern;
 mod router;
+#[cfg(test)]
+mod tests;
 
 pub use condition::{Condition, Mismatch};
 pub use pattern::{HostPattern, PathPattern, Segment};

@@ -1,0 +1,197 @@
+//! The JSON Schema that editors check files with.
+
+use std::sync::OnceLock;
+
+use serde_json::{Map, Value, json};
+
+use super::{GOOD, folder, intertie, root};
+
+/// The schema as the command prints it.
+fn schema() -> &'static Value {
+    static SCHEMA: OnceLock<Value> = OnceLock::new();
+    SCHEMA.get_or_init(|| {
+        let run = intertie(folder(GOOD).path(), &["schema"]);
+        assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+        serde_json::from_str(&run.stdout).expect("JSON")
+    })
+}
+
+/// What an editor would underline in `text`: every place that the schema does not allow.
+pub(in super::super) fn violations(text: &str) -> Vec<String> {
+    let file: Value = toml::from_str(text).expect("TOML");
+    let mut found = Vec::new();
+    look(schema(), &file, "", &mut found);
+    found
+}
+
+/// The part of JSON Schema 2020-12 that the schema makes use of; anything else fails.
+fn look(rule: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
+    let rule = rule.as_object().unwrap_or_else(|| panic!("a rule for {at}: {rule}"));
+    if let Some(name) = rule.get("$ref") {
+        let name = name.as_str().and_then(|name| name.strip_prefix("#/$defs/")).expect("a definition's name");
+        look(&schema()["$defs"][name], value, at, found);
+    }
+    for several in ["anyOf", "oneOf"] {
+        let Some(rules) = rule.get(several).and_then(Value::as_array) else { continue };
+        let mut of_each = rules.iter().map(|rule| {
+            let mut found = Vec::new();
+            look(rule, value, at, &mut found);
+            found
+        });
+        // The nearest miss is the longest way into the value.
+        let nearest = of_each.try_fold(Vec::<String>::new(), |nearest, own| match own.is_empty() {
+            true => Err(()),
+            false => Ok(if own[0].len() > nearest.first().map_or(0, String::len) { own } else { nearest }),
+        });
+        found.extend(nearest.unwrap_or_default());
+    }
+    if let Some(wanted) = rule.get("const")
+        && wanted != value
+    {
+        found.push(format!("{at}: {value} is not {wanted}"));
+    }
+    if let Some(Value::Array(wanted)) = rule.get("enum")
+        && !wanted.contains(value)
+    {
+        found.push(format!("{at}: {value} is none of them"));
+    }
+    if let Some(wanted) = rule.get("type")
+        && !types(wanted).any(|wanted| is_of_type(wanted, value))
+    {
+        found.push(format!("{at}: {value} is no {wanted}"));
+    }
+    match value {
+        Value::Object(table) => look_into(rule, table, at, found),
+        Value::Array(list) => {
+            for (position, element) in list.iter().enumerate() {
+                if let Some(rule) = rule.get("items") {
+                    look(rule, element, &format!("{at}[{position}]"), found);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn look_into(rule: &Map<String, Value>, table: &Map<String, Value>, at: &str, found: &mut Vec<String>) {
+    for required in rule.get("required").and_then(Value::as_array).into_iter().flatten() {
+        let required = required.as_str().expect("a name");
+        if !table.contains_key(required) {
+            found.push(format!("{at}: `{required}` is missing"));
+        }
+    }
+    for (key, value) in table {
+        let at = format!("{at}.{key}");
+        match (rule.get("properties").and_then(|known| known.get(key)), rule.get("additionalProperties")) {
+            (Some(rule), _) | (None, Some(rule @ Value::Object(_))) => look(rule, value, &at, found),
+            (None, Some(Value::Bool(false))) => found.push(format!("{at}: unknown")),
+            (None, _) => {}
+        }
+    }
+}
+
+fn types(wanted: &Value) -> impl Iterator<Item = &str> {
+    let several = wanted.as_array().into_iter().flatten();
+    std::iter::once(wanted).chain(several).filter_map(Value::as_str)
+}
+
+fn is_of_type(wanted: &str, value: &Value) -> bool {
+    match wanted {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "integer" => value.is_i64(),
+        "number" => value.is_number(),
+        "boolean" => value.is_boolean(),
+        "null" => value.is_null(),
+        other => panic!("no type: {other}"),
+    }
+}
+
+#[test]
+fn it_describes_the_file_section_by_section() {
+    let schema = schema();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert_eq!((&schema["type"], &schema["additionalProperties"]), (&json!("object"), &json!(false)));
+    let sections: Vec<_> = schema["properties"].as_object().expect("sections").keys().collect();
+    assert_eq!(sections, ["defaults", "limit", "policy", "route", "server", "service"]);
+    let described = |name: &str, rule: &Value| {
+        assert!(rule["description"].is_string(), "editors show what `{name}` means: {rule}");
+    };
+    for (name, section) in schema["properties"].as_object().expect("sections") {
+        described(name, section);
+    }
+    for definition in ["Server", "Policy", "Service", "Route", "Match", "RetryTable", "CircuitBreakerTable"] {
+        for (name, rule) in schema["$defs"][definition]["properties"].as_object().expect(definition) {
+            described(&format!("{definition}.{name}"), rule);
+        }
+    }
+}
+
+#[test]
+fn it_knows_every_key_of_the_shop() {
+    let text = std::fs::read_to_string(root().join("examples/shop/intertie.toml")).expect("the shop's file");
+    assert_eq!(violations(&text), Vec::<String>::new());
+}
+
+#[test]
+fn it_allows_what_a_file_can_say() {
+    let allowed = r#"
+[server]
+threads = 2
+access_log = "off"
+access_log_format = "text"
+drain = "5s"
+
+[policy.off]
+retry = "off"
+circuit_breaker = { preset = "sensitive", window = "100 calls", minimum_calls = 10 }
+bulkhead = "off"
+deadline = "off"
+
+[limit.provider]
+limit = "5/min"
+algorithm = "sliding_window"
+by = "header:x-tenant"
+
+[service.shop]
+endpoints = [{ at = "127.0.0.1:7001", weight = 9 }]
+balance = "p2c_ewma"
+health_check = {}
+outlier = { max_ejected = "10%" }
+connect_timeout = "100ms"
+
+[route.one]
+to = "shop"
+match = { host = "*.example", method = ["GET", "PUT"], headers = { x-a = "*" }, query = { page = "1" } }
+
+[route.two]
+to = "shop"
+match = { path = "/two", method = "GET" }
+use = "off"
+limits = ["provider"]
+"#;
+    assert_eq!(violations(allowed), Vec::<String>::new());
+}
+
+#[test]
+fn it_shows_what_check_would_refuse() {
+    for (keys, violation) in [
+        ("retyr = \"quick\"", ".route./**.retyr: unknown"),
+        ("retry = { atempts = 3 }", ".route./**.retry.atempts: unknown"),
+        ("circuit_breaker = \"standrd\"", ".route./**.circuit_breaker: \"standrd\""),
+        ("deadline = 30", ".route./**.deadline: 30 is no"),
+        ("bulkhead = { queue = 3 }", ".route./**.bulkhead: `concurrent` is missing"),
+        ("body_max = true", ".route./**.body_max: true is no"),
+        ("limits = \"provider\"", ".route./**.limits: \"provider\" is no"),
+        ("[serivce.shop]", ".serivce: unknown"),
+        ("[service.other]\nbalance = \"fair\"", ".service.other: `endpoints` is missing"),
+        ("[service.other]\nendpoints = [{ at = 7001 }]", ".service.other.endpoints[0].at: 7001 is no"),
+        ("[server]\nthreads = \"2\"", ".server.threads: \"2\" is no"),
+    ] {
+        let text = format!("{GOOD}{keys}\n");
+        let found = violations(&text);
+        assert!(found.iter().any(|found| found.starts_with(violation)), "{keys}: {found:#?}");
+        assert_eq!(intertie(folder(&text).path(), &["check", super::FILE]).code, 2, "{keys}");
+    }
+}
