@@ -4,13 +4,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use http::header::{
-    CONNECTION, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
-    RETRY_AFTER, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, RETRY_AFTER, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use intertie_core::clock::WallClock;
 use intertie_core::trace::TraceContext;
 
-pub(super) static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -78,40 +78,36 @@ fn grpc_timeout(value: &HeaderValue) -> Option<Duration> {
     })
 }
 
+/// Whether a header concerns only the connection that it came on.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    let standard = [CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION];
+    standard.contains(name) || *name == KEEP_ALIVE || *name == PROXY_CONNECTION
+}
+
 /// Removes what concerns only the connection it came on (RFC 9110, section 7.6.1). True when the sender
 /// understands trailers.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) -> bool {
-    let mut accepts_trailers = false;
-    if headers.contains_key(TE) {
-        accepts_trailers = headers.get_all(TE).iter().any(|value| {
-            value
-                .to_str()
-                .is_ok_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case("trailers")))
-        });
-        headers.remove(TE);
+    // Nearly all messages carry none, and a look at each name costs less than eight look-ups.
+    if !headers.keys().any(is_hop_by_hop) {
+        return false;
     }
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
-            .collect();
-        for name in named {
-            // `Connection: host` must not take away what routing and framing stand on.
-            if name != HOST && name != http::header::CONTENT_LENGTH {
-                headers.remove(name);
-            }
+    let lists = |name: &HeaderName| -> Vec<String> {
+        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).map(|part| part.trim().to_ascii_lowercase()).collect()
+    };
+    let accepts_trailers = lists(&TE).iter().any(|part| part == "trailers");
+    let named = lists(&CONNECTION);
+    for name in named.iter().filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()) {
+        // `Connection: host` must not take away what routing and framing stand on.
+        if name != HOST && name != CONTENT_LENGTH {
+            headers.remove(name);
         }
-        headers.remove(CONNECTION);
+    }
+    for name in [CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION] {
+        headers.remove(name);
     }
     headers.remove(&KEEP_ALIVE);
     headers.remove(&PROXY_CONNECTION);
-    headers.remove(PROXY_AUTHENTICATE);
-    headers.remove(PROXY_AUTHORIZATION);
-    headers.remove(TRANSFER_ENCODING);
-    headers.remove(UPGRADE);
     accepts_trailers
 }
 

@@ -2,6 +2,9 @@
 
 mod harness;
 
+mod cli;
+mod clients;
+mod docs;
 mod lifecycle;
 mod panics;
 mod policies;

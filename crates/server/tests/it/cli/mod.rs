@@ -2,6 +2,7 @@
 
 mod errors;
 mod explain;
+mod routes;
 mod schema;
 mod warnings;
 
@@ -119,7 +120,9 @@ to = "shop"
 
 #[test]
 fn exit_codes_tell_good_doubtful_and_refused_files_apart() {
-    let noted = format!("{GOOD}rate_limiter = {{ limit = \"1/s\" }}\nretry = \"quick\"\nattempt_timeout = \"1s\"\ncircuit_breaker = \"standard\"\n");
+    let noted = format!(
+        "{GOOD}rate_limiter = {{ limit = \"1/s\" }}\nretry = \"quick\"\nattempt_timeout = \"1s\"\ncircuit_breaker = \"standard\"\n"
+    );
     check(GOOD, 0, &["1 routes, 1 services, 0 warnings, 0 notes"]);
     check(&noted, 0, &["note: ", "0 warnings, 1 notes"]);
     let doubtful = check(&format!("{GOOD}retry = \"quick\"\n"), 1, &["2 warnings, 0 notes"]);
@@ -168,7 +171,10 @@ fn up_says_which_address_is_in_use() {
     let server = Server::start(GOOD);
     let other = server.address.to_string();
     for (own, message) in [
-        (format!("listen = [\"{address}\"]\nadmin = \"127.0.0.1:0\""), format!("failed to listen on {address}")),
+        (
+            format!("listen = [\"{address}\"]\nadmin = \"127.0.0.1:0\""),
+            format!("failed to listen on {address}"),
+        ),
         (
             format!("listen = [\"127.0.0.1:0\", \"{address}\"]\nadmin = \"127.0.0.1:0\""),
             format!("failed to listen on {address}"),
@@ -202,7 +208,11 @@ fn help_shows_every_command_with_an_example_and_hides_what_is_not_for_people() {
     assert_eq!(commands, ["up", "check", "explain", "schema", "demo", "help"]);
     let (_, examples) = rest.split_once("\nExamples:\n").expect("examples");
     for command in commands.iter().filter(|command| **command != "help") {
-        assert!(examples.contains(&format!("\n  intertie {command}")) || examples.starts_with(&format!("  intertie {command}")), "{command}");
+        assert!(
+            examples.contains(&format!("\n  intertie {command}"))
+                || examples.starts_with(&format!("  intertie {command}")),
+            "{command}"
+        );
         let own = intertie(folder.path(), &[command, "--help"]);
         assert_eq!((own.code, own.stderr.as_str()), (0, ""), "{command}");
         assert!(own.stdout.contains(&format!("Usage: intertie {command}")), "{}", own.stdout);

@@ -33,17 +33,15 @@ fn look(rule: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
     }
     for several in ["anyOf", "oneOf"] {
         let Some(rules) = rule.get(several).and_then(Value::as_array) else { continue };
-        let mut of_each = rules.iter().map(|rule| {
-            let mut found = Vec::new();
-            look(rule, value, at, &mut found);
-            found
+        let mut of_each = Vec::new();
+        let fits = rules.iter().any(|rule| {
+            let before = of_each.len();
+            look(rule, value, at, &mut of_each);
+            of_each.len() == before
         });
-        // The nearest miss is the longest way into the value.
-        let nearest = of_each.try_fold(Vec::<String>::new(), |nearest, own| match own.is_empty() {
-            true => Err(()),
-            false => Ok(if own[0].len() > nearest.first().map_or(0, String::len) { own } else { nearest }),
-        });
-        found.extend(nearest.unwrap_or_default());
+        if !fits {
+            found.append(&mut of_each);
+        }
     }
     if let Some(wanted) = rule.get("const")
         && wanted != value

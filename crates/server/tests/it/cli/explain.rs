@@ -1,0 +1,439 @@
+//! What `intertie explain` says of a request, and that live traffic does just that.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use http::{Method, Request};
+
+use super::{FILE, Run, folder, intertie};
+use crate::harness::{Client, Origin, Server, answer, full};
+
+const TEXT: &str = r#"[defaults]
+deadline = "20s"
+retry = "quick"
+circuit_breaker = "sensitive"
+attempt_timeout = "2s"
+
+[policy.everywhere]
+retry = { attempts = 4, base = "50ms" }
+body_max = "1MiB"
+
+[policy.versioned]
+rate_limiter = { limit = "100/s" }
+circuit_breaker = "sensitive"
+limits = ["shared"]
+bulkhead = { concurrent = 7, queue = 2, wait = "100ms" }
+
+[limit.shared]
+limit = "10/s"
+
+[service.shop]
+endpoints = [{ at = "127.0.0.1:7001", weight = 3 }, { at = "[::1]:7002" }]
+balance = "least_requests"
+use = "everywhere"
+
+[route.versioned]
+to = "shop"
+use = "versioned"
+rate_limiter = "off"
+match = { host = "shop.example", path = "/orders/{id}", method = "GET", headers = { x-version = "2" } }
+
+[route.plain]
+to = "shop"
+match = { host = "shop.example", path = "/orders/{id}", method = "GET" }
+
+[route.paged]
+to = "shop"
+match = { host = "*.example", path = "/orders", query = { page = "*" } }
+
+[route.writes]
+to = "shop"
+match = { host = "*.example", path = "/orders/**", method = ["POST", "PUT"] }
+
+[route."GET /orders/**"]
+to = "shop"
+body_max = "1KiB"
+"#;
+
+fn explain(arguments: &[&str]) -> Run {
+    explain_in(folder(TEXT).path(), arguments)
+}
+
+fn explain_in(folder: &Path, arguments: &[&str]) -> Run {
+    let arguments: Vec<_> = ["explain", FILE].into_iter().chain(arguments.iter().copied()).collect();
+    let run = intertie(folder, &arguments);
+    assert!(run.code == 2 || run.stderr.is_empty(), "{}", run.stderr);
+    run
+}
+
+#[test]
+fn an_explanation_in_full() {
+    let run = explain(&["GET", "http://shop.example/orders/7", "-H", "X-Version: 2"]);
+    assert_eq!(run.code, 0);
+    assert_eq!(
+        run.stdout,
+        "\
+GET http://shop.example/orders/7
+  takes route `versioned` (intertie.toml:25) to service `shop`
+  not route `plain` (intertie.toml:31): it is less specific
+  not route `writes` (intertie.toml:39): it wants another method
+  not route `GET /orders/**` (intertie.toml:43): it is less specific
+
+policies, outermost first:
+  deadline         20s  (intertie.toml:2)
+  rate_limiter     off  (intertie.toml:28)
+  limits           shared  (intertie.toml:14)
+  bulkhead         7 at once, 2 waiting for at most 100ms  (intertie.toml:15)
+  retry            4 attempts, waiting 50ms, 100ms, 200ms + up to 30% of jitter, budget 20% of calls and 10 in 10s  (intertie.toml:8)
+  circuit_breaker  opens at 5 failures in 10s, for 30s; 3 successes in a row close it  (intertie.toml:13)
+  attempt_timeout  2s  (intertie.toml:5)
+  replay_body_max  64KiB  (built-in default)
+  body_max         1MiB  (intertie.toml:9)
+
+worst case:
+  4 requests to the service for one call
+  8s 555ms by attempts, backoff and queue; the deadline ends it at the latest
+
+endpoints:
+  127.0.0.1:7001 weight 3
+  [::1]:7002 weight 1
+"
+    );
+}
+
+#[test]
+fn the_most_specific_route_wins_and_losers_say_why() {
+    for (request, winner, losers) in [
+        (
+            &["GET", "http://shop.example/orders/7"][..],
+            "plain",
+            &["versioned` (intertie.toml:25): it wants another value of the header `x-version`"][..],
+        ),
+        (
+            &["GET", "http://SHOP.example.:8080/orders/%37?page=1#top"],
+            "plain",
+            &["GET /orders/**` (intertie.toml:43): it is less specific"],
+        ),
+        (
+            &["GET", "http://shop.example/orders?page=2"],
+            "paged",
+            &[
+                "GET /orders/**` (intertie.toml:43): it is less specific",
+                "writes` (intertie.toml:39): it wants another method",
+            ],
+        ),
+        (
+            &["GET", "http://shop.example/orders"],
+            "GET /orders/**",
+            &["paged` (intertie.toml:35): it wants another value of the query parameter `page`"],
+        ),
+        (
+            &["POST", "http://a.shop.example/orders/7/items"],
+            "writes",
+            &["GET /orders/**` (intertie.toml:43): it wants another method"],
+        ),
+        (&["GET", "/orders/7"], "GET /orders/**", &[]),
+        (&["GET", "/orders/7", "--header", "host: shop.example"], "plain", &[]),
+    ] {
+        let run = explain(request);
+        assert_eq!(run.code, 0, "{request:?}: {}{}", run.stdout, run.stderr);
+        assert!(
+            run.stdout.contains(&format!("\n  takes route `{winner}` (intertie.toml:")),
+            "{}",
+            run.stdout
+        );
+        for loser in losers {
+            assert!(
+                run.stdout.contains(&format!("\n  not route `{loser}\n")),
+                "no {loser} in {}",
+                run.stdout
+            );
+        }
+        assert!(!run.stdout.contains(&format!("not route `{winner}`")), "{}", run.stdout);
+    }
+}
+
+#[test]
+fn a_request_that_no_route_takes_fails() {
+    for (request, words) in [
+        (["GET", "http://shop.example/other"], "is answered 404: no route wants this host and path"),
+        (["GET", "http://shop.example"], "is answered 404"),
+        (["DELETE", "http://shop.example/orders/7"], "is answered 405: this path takes GET, POST, PUT"),
+        (["DELETE", "http://other.test/orders/7"], "is answered 405: this path takes GET\n"),
+        (["GET", "/orders/../admin"], "is answered 400: the path can be read in more than one way"),
+        (["GET", "/orders/%2e%2E/admin"], "is answered 400"),
+    ] {
+        let run = explain(&request);
+        assert_eq!(run.code, 1, "{request:?}: {}{}", run.stdout, run.stderr);
+        assert!(run.stdout.contains(words), "{request:?}: {}", run.stdout);
+        assert!(!run.stdout.contains("policies"), "{}", run.stdout);
+    }
+}
+
+#[test]
+fn what_can_not_be_explained_is_refused() {
+    for (request, words) in [
+        (&["GET", "orders/7"][..], "error: `orders/7` is no URL"),
+        (&["G T", "/orders"], "error: `G T` is no method"),
+        (&["GET", "/orders", "-H", "x-version"], "error: `x-version` is no header; write -H 'Name: value'"),
+        (&["GET", "/orders", "-H", "x version: 2"], "error: `x version: 2` is no header"),
+    ] {
+        let run = explain(request);
+        assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{request:?}");
+        assert!(run.stderr.starts_with(words), "{}", run.stderr);
+    }
+}
+
+/// A key stands in any of the four places; the last of the chain that has it wins as a whole.
+#[test]
+fn each_value_names_the_last_of_its_chain() {
+    let text = |own: &str| {
+        format!(
+            "[defaults]\nattempt_timeout = \"1s\"\nretry = {{ attempts = 2, base = \"10ms\" }}\n\n\
+             [policy.service]\nattempt_timeout = \"2s\"\n\n[policy.route]\nattempt_timeout = \"3s\"\n\n\
+             [service.shop]\nendpoints = [{{ at = \"127.0.0.1:7001\" }}]\n{own}"
+        )
+    };
+    let (of_service, of_route) = ("use = \"service\"\n", "use = \"route\"\n");
+    let route = "[route.\"/**\"]\nto = \"shop\"\n";
+    let own = "attempt_timeout = \"4s\"\n";
+    let off = "attempt_timeout = \"off\"\nretry = { attempts = 5 }\n";
+    for (own, value) in [
+        (route.to_owned(), "1s  (intertie.toml:2)"),
+        (format!("{of_service}{route}"), "2s  (intertie.toml:6)"),
+        (format!("{of_service}{route}{of_route}"), "3s  (intertie.toml:9)"),
+        (format!("{route}{of_route}"), "3s  (intertie.toml:9)"),
+        (format!("{of_service}{route}{of_route}{own}"), "4s  (intertie.toml:17)"),
+        (format!("{of_service}{route}{of_route}{off}"), "off  (intertie.toml:17)"),
+    ] {
+        let run = explain_in(folder(text(&own)).path(), &["GET", "/"]);
+        assert!(run.stdout.contains(&format!("\n  attempt_timeout  {value}\n")), "{own}: {}", run.stdout);
+    }
+    let run = explain_in(folder(text(&format!("{route}{off}"))).path(), &["GET", "/"]);
+    let whole = "\n  retry            5 attempts, waiting 1s, 2s, 4s, 8s + up to 30% of jitter, ";
+    assert!(run.stdout.contains(whole), "a table is not mixed with the one it replaces: {}", run.stdout);
+}
+
+#[test]
+fn a_services_own_deadline_shortens_that_of_its_routes() {
+    let text = |service: &str, route: &str| {
+        format!(
+            "[service.shop]\nendpoints = [{{ at = \"127.0.0.1:7001\" }}]\ndeadline = \"{service}\"\n\n\
+             [route.\"/**\"]\nto = \"shop\"\ndeadline = \"{route}\"\n"
+        )
+    };
+    for (service, route, value) in [
+        ("1s", "2s", "1s  (intertie.toml:3)"),
+        ("2s", "1s", "1s  (intertie.toml:7)"),
+        ("1s", "off", "1s  (intertie.toml:3)"),
+    ] {
+        let run = explain_in(folder(text(service, route)).path(), &["GET", "/"]);
+        assert!(run.stdout.contains(&format!("\n  deadline         {value}\n")), "{}", run.stdout);
+    }
+}
+
+#[test]
+fn every_policy_can_be_switched_off_where_it_is_inherited() {
+    let policies = [
+        ("deadline", "\"1s\"", "1s"),
+        (
+            "rate_limiter",
+            "{ limit = \"5/s\", burst = 2, by = \"client_address\" }",
+            "5/s, burst 2, by client_address",
+        ),
+        ("bulkhead", "{ concurrent = 3 }", "3 at once, no queue"),
+        ("retry", "{ attempts = 1 }", "1 attempts + "),
+        (
+            "circuit_breaker",
+            "{ failure_rate = \"50%\", consecutive_failures = 4 }",
+            "opens at 50% failures in 1m or 4 failures in a row",
+        ),
+        ("attempt_timeout", "\"500ms\"", "500ms"),
+    ];
+    let defaults: String = policies.iter().map(|(key, value, _)| format!("{key} = {value}\n")).collect();
+    let off: String = policies.iter().map(|(key, ..)| format!("{key} = \"off\"\n")).collect();
+    let text = |own: &str| {
+        format!(
+            "[defaults]\n{defaults}\n[service.shop]\nendpoints = [{{ at = \"127.0.0.1:7001\" }}]\n\n\
+             [route.\"/**\"]\nto = \"shop\"\n{own}"
+        )
+    };
+    let on = explain_in(folder(text("")).path(), &["GET", "/"]).stdout;
+    let off = explain_in(folder(text(&off)).path(), &["GET", "/"]).stdout;
+    for (position, (key, _, words)) in policies.iter().enumerate() {
+        let line = |text: &str| {
+            let line = text.lines().find(|line| line.starts_with(&format!("  {key} "))).expect(key);
+            line.split_once(key).expect(key).1.trim().to_owned()
+        };
+        let origin = format!("(intertie.toml:{})", position + 2);
+        assert!(line(&on).starts_with(words) && line(&on).ends_with(&origin), "{key}: {}", line(&on));
+        assert_eq!(line(&off), format!("off  (intertie.toml:{})", position + 14), "{key}");
+    }
+}
+
+#[test]
+fn only_what_may_be_repeated_is_counted_more_than_once() {
+    let many = "\n  4 requests to the service for one call\n";
+    let one = "\n  1 request to the service for one call: it is not idempotent and has no Idempotency-Key,\n";
+    let url = "http://a.example/orders/7";
+    for (request, words) in [
+        (&["PUT", url][..], many),
+        (&["POST", url], one),
+        (&["POST", url, "-H", "Idempotency-Key: 1"], many),
+        (&["GET", "http://shop.example/orders/7"], many),
+    ] {
+        let run = explain(request);
+        assert!(run.stdout.contains(words), "{request:?}: {}", run.stdout);
+    }
+}
+
+/// Random routes in a file, each with a service of its own, and random requests. Seeded: every run is the same.
+struct Dice(fastrand::Rng);
+
+impl Dice {
+    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
+        of[self.0.usize(..of.len())]
+    }
+
+    fn path(&mut self, segments: &[&str], ends: &[&str]) -> String {
+        let count = self.0.usize(0..4);
+        let mut path: String = (0..count).map(|_| format!("/{}", self.one(segments))).collect();
+        path.push_str(self.one(ends));
+        if path.is_empty() { "/".to_owned() } else { path }
+    }
+
+    fn route(&mut self) -> String {
+        let mut keys = Vec::new();
+        let host = self.one(&["", "", "shop.example", "*.example", "*.shop.example", "api.shop.example"]);
+        keys.extend((!host.is_empty()).then(|| format!("host = \"{host}\"")));
+        let path = self.path(&["orders", "items", "a%20b", "{id}", "*"], &["", "", "/", "/**"]);
+        keys.push(format!("path = \"{path}\""));
+        let choices = ["", "", "method = \"GET\"", "method = [\"GET\", \"POST\"]", "method = \"DELETE\""];
+        keys.push(self.one(&choices).to_owned());
+        let choices = [
+            "",
+            "",
+            "headers = { x-v = \"1\" }",
+            "headers = { x-v = \"*\" }",
+            "headers = { x-v = \"2\", x-t = \"*\" }",
+        ];
+        keys.push(self.one(&choices).to_owned());
+        let choices = [
+            "",
+            "",
+            "",
+            "query = { page = \"1\" }",
+            "query = { page = \"*\" }",
+            "query = { \"a b\" = \"ä\" }",
+        ];
+        keys.push(self.one(&choices).to_owned());
+        keys.retain(|key| !key.is_empty());
+        format!("match = {{ {} }}", keys.join(", "))
+    }
+
+    fn request(&mut self) -> (Method, String, String, Vec<(&'static str, &'static str)>) {
+        let method = self.one(&["GET", "GET", "POST", "DELETE", "HEAD"]).parse().expect("a method");
+        let host = self.one(&[
+            "shop.example",
+            "SHOP.example",
+            "api.shop.example",
+            "a.b.example",
+            "shop.example.",
+            "example",
+            "other.test",
+        ]);
+        let port = self.one(&["", "", ":8080"]);
+        let segments = ["orders", "orders", "items", "a%20b", "%6frders", "7", "", "a%2Fb", ".%2e", "%zz"];
+        let mut target = self.path(&segments, &["", "", "/"]);
+        target.push_str(self.one(&[
+            "",
+            "",
+            "",
+            "?page=1",
+            "?page=2&page=1",
+            "?pa%67e=1",
+            "?page",
+            "?a%20b=%C3%A4",
+        ]));
+        let headers: [&[_]; 6] = [
+            &[],
+            &[("x-v", "1")],
+            &[("x-v", "2")],
+            &[("x-v", "2"), ("x-t", "a")],
+            &[("x-v", "1"), ("x-v", "1")],
+            &[("x-t", "")],
+        ];
+        (method, format!("{host}{port}"), target, headers[self.0.usize(..headers.len())].to_vec())
+    }
+}
+
+/// Routes of which no two tie: of each pair that `check` names, the one is left out.
+fn routes_without_ties(dice: &mut Dice) -> Vec<String> {
+    let routes: Vec<_> = (0..60).map(|_| dice.route()).collect();
+    let sections = routes.iter().enumerate().map(|(n, route)| format!("[route.r{n}]\nto = \"s\"\n{route}\n"));
+    let text =
+        format!("[service.s]\nendpoints = [{{ at = \"127.0.0.1:7001\" }}]\n{}", sections.collect::<String>());
+    let run = intertie(folder(text).path(), &["check", FILE]);
+    let ties = run.stderr.lines().filter_map(|line| line.strip_prefix("error: routes `")?.split('`').nth(2));
+    let ties: BTreeSet<_> =
+        ties.map(|name| name.trim_start_matches('r').parse::<usize>().expect("a number")).collect();
+    let kept = routes.into_iter().enumerate().filter(|(n, _)| !ties.contains(n));
+    kept.map(|(_, route)| route).collect()
+}
+
+#[tokio::test]
+async fn live_traffic_does_what_explain_says() {
+    let mut dice = Dice(fastrand::Rng::with_seed(4));
+    let mut text = String::new();
+    let mut services = Vec::new();
+    for (number, route) in routes_without_ties(&mut dice).into_iter().enumerate() {
+        let service =
+            Origin::start(move |_| async move { answer(200, &[("x-service", &format!("s{number}"))], "") })
+                .await;
+        text.push_str(&format!(
+            "[service.s{number}]\nendpoints = [{{ at = \"{}\" }}]\n\n[route.r{number}]\nto = \"s{number}\"\n{route}\n\n",
+            service.address
+        ));
+        services.push(service);
+    }
+    assert!(services.len() >= 30, "{} routes are a small set", services.len());
+    let server = Server::start(&text);
+    let folder = folder(&text);
+    let mut outcomes = BTreeSet::new();
+    for _ in 0..200 {
+        let (method, host, target, headers) = dice.request();
+        let mut request = Request::builder().method(&method).uri(&target).header("host", &host);
+        let url = format!("http://{host}{target}");
+        let mut arguments = vec![method.to_string(), url.clone()];
+        for (name, value) in headers {
+            request = request.header(name, value);
+            arguments.extend(["-H".to_owned(), format!("{name}: {value}")]);
+        }
+        let live = Client::new(server.address).send(request.body(full("")).expect("a request")).await;
+        let outcome = live.header("x-service").map_or_else(|| live.status.to_string(), str::to_owned);
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        let told = explain_in(folder.path(), &arguments);
+        let expected = match live.header("x-service") {
+            Some(service) => format!("takes route `{}` (", service.replace('s', "r")),
+            None => format!("is answered {outcome}:"),
+        };
+        assert!(
+            told.stdout.contains(&expected),
+            "{arguments:?} is answered by {outcome}, not\n{}",
+            told.stdout
+        );
+        assert_eq!(told.code, i32::from(live.status != 200), "{arguments:?}");
+        if let Some(allowed) = live.header("allow") {
+            assert!(
+                told.stdout.contains(&format!("this path takes {allowed}\n")),
+                "{arguments:?}: {}",
+                told.stdout
+            );
+        }
+        outcomes.insert(outcome);
+    }
+    for status in ["400", "404", "405"] {
+        assert!(outcomes.contains(status), "some request is answered {status}: {outcomes:?}");
+    }
+    assert!(outcomes.len() >= 15, "requests spread over the routes: {outcomes:?}");
+}
