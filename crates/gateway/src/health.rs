@@ -12,17 +12,17 @@ use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use intertie_core::telemetry::Events;
 use intertie_discovery::endpoint::Address;
-use intertie_discovery::health_check::{HealthChange, HealthCheckConfig};
+use intertie_discovery::health_check::{Health, HealthChange, HealthCheckConfig};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::plan::{Endpoint, Plan};
+use crate::plan::{EndpointState, Plan};
 
 /// Checks every endpoint whose service asks for it, for as long as `plans` lives; a reload starts and
 /// stops only the checks that it changes.
 pub async fn run(mut plans: watch::Receiver<Arc<Plan>>, events: Events) {
-    let mut checks: HashMap<u64, (Arc<Endpoint>, HealthCheckConfig, JoinHandle<()>)> = HashMap::new();
+    let mut checks: HashMap<u64, (Arc<EndpointState>, HealthCheckConfig, JoinHandle<()>)> = HashMap::new();
     loop {
         let plan = Arc::clone(&plans.borrow_and_update());
         let mut wanted = HashMap::new();
@@ -32,11 +32,14 @@ pub async fn run(mut plans: watch::Receiver<Arc<Plan>>, events: Events) {
                     Some(config) => {
                         wanted.insert(
                             endpoint.id,
-                            (service.name.clone(), Arc::clone(endpoint), config.clone()),
+                            (service.name.clone(), Arc::clone(endpoint.state()), config.clone()),
                         );
                     }
                     // Nobody asks any more, so nobody may keep it out.
-                    None => endpoint.healthy.store(true, Ordering::Relaxed),
+                    None => {
+                        *endpoint.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::default();
+                        endpoint.healthy.store(true, Ordering::Relaxed);
+                    }
                 }
             }
         }
@@ -61,7 +64,7 @@ pub async fn run(mut plans: watch::Receiver<Arc<Plan>>, events: Events) {
     }
 }
 
-async fn check(service: Arc<str>, endpoint: Arc<Endpoint>, config: HealthCheckConfig, events: Events) {
+async fn check(service: Arc<str>, endpoint: Arc<EndpointState>, config: HealthCheckConfig, events: Events) {
     // Checks of many endpoints that began together spread out.
     let nanos = intertie_core::clock::nanos(config.every);
     tokio::time::sleep(Duration::from_nanos(fastrand::u64(0..=nanos / 10))).await;

@@ -1,7 +1,7 @@
 //! One line for each finished request.
 
 use std::fmt::Write as _;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -32,8 +32,8 @@ pub struct AccessLog {
     dropped: Arc<AtomicU64>,
 }
 
-/// Ends when the log and all its clones are dropped and everything is written.
-pub type Writer = JoinHandle<io::Result<()>>;
+/// Ends when the log is dropped and everything is written.
+pub type Writer = JoinHandle<()>;
 
 impl AccessLog {
     /// Writes to `target` from now on.
@@ -47,8 +47,10 @@ impl AccessLog {
     ) -> io::Result<(Self, Writer)> {
         let (queue, received) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new().name("access-log".to_owned());
-        let writer = thread.spawn(move || write(&received, target, format))?;
-        Ok((Self { queue, clock, dropped: Arc::default() }, writer))
+        let dropped = Arc::new(AtomicU64::new(0));
+        let lost = Arc::clone(&dropped);
+        let writer = thread.spawn(move || write(&received, target, format, &lost))?;
+        Ok((Self { queue, clock, dropped }, writer))
     }
 
     /// Writes a request, or counts it as dropped. Never waits.
@@ -72,28 +74,38 @@ impl Source for AccessLog {
     }
 }
 
+/// Writes what comes until nobody can send any more. What a full disk refuses is counted as dropped, and
+/// the next lines are tried again.
 fn write(
     received: &Receiver<(Timestamp, Access)>,
-    target: Box<dyn Write + Send>,
+    mut target: Box<dyn Write + Send>,
     format: Format,
-) -> io::Result<()> {
-    let mut target = BufWriter::new(target);
-    let mut line = String::new();
+    dropped: &AtomicU64,
+) {
+    let mut lines = String::new();
     while let Ok(first) = received.recv() {
-        // All that waits goes out in one write.
+        lines.clear();
+        let mut count = 0;
+        // What waits goes out in one write, in pieces that stay small.
         for (at, access) in std::iter::once(first).chain(received.try_iter()) {
-            line.clear();
             match format {
-                Format::Json => json_line(&mut line, at, &access),
-                Format::Text => text_line(&mut line, at, &access),
+                Format::Json => json_line(&mut lines, at, &access),
+                Format::Text => text_line(&mut lines, at, &access),
             }
-            line.push('\n');
-            target.write_all(line.as_bytes())?;
+            lines.push('\n');
+            count += 1;
+            if lines.len() > BATCH_BYTES {
+                break;
+            }
         }
-        target.flush()?;
+        if target.write_all(lines.as_bytes()).and_then(|()| target.flush()).is_err() {
+            dropped.fetch_add(count, Ordering::Relaxed);
+        }
     }
-    Ok(())
 }
+
+/// The size at which waiting lines are written before more are gathered.
+const BATCH_BYTES: usize = 64 * 1024;
 
 fn json_line(line: &mut String, at: Timestamp, access: &Access) {
     let document = json!({
@@ -176,7 +188,7 @@ mod tests {
             cut: None,
         });
         drop(log);
-        writer.join().expect("no panic").expect("written");
+        writer.join().expect("no panic");
         String::from_utf8(target.0.lock().expect("unpoisoned").clone()).expect("UTF-8")
     }
 

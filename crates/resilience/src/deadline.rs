@@ -12,38 +12,19 @@ use intertie_core::clock::Instant;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline {
     at: Option<Instant>,
-    set_by: SetBy,
-}
-
-/// Whose limit a deadline is. A breaker must not take a hurried caller for a slow dependency.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SetBy {
-    /// Our own configuration.
-    Us,
-    /// The caller allowed less time than our configuration.
-    Caller,
+    configured: Option<Duration>,
 }
 
 impl Deadline {
     /// The earlier of what `configured` and the caller's `remaining` allow from `now` on.
     pub fn new(now: Instant, configured: Option<Duration>, remaining: Option<Duration>) -> Self {
-        let (limit, set_by) = match (configured, remaining) {
-            (Some(ours), Some(theirs)) if theirs < ours => (Some(theirs), SetBy::Caller),
-            (Some(ours), _) => (Some(ours), SetBy::Us),
-            (None, Some(theirs)) => (Some(theirs), SetBy::Caller),
-            (None, None) => (None, SetBy::Us),
-        };
-        Self { at: limit.map(|limit| now + limit), set_by }
+        let limit = [configured, remaining].into_iter().flatten().min();
+        Self { at: limit.map(|limit| now + limit), configured }
     }
 
     /// The instant at which the call ends.
     pub fn at(self) -> Option<Instant> {
         self.at
-    }
-
-    /// Whose limit it is.
-    pub fn set_by(self) -> SetBy {
-        self.set_by
     }
 
     /// What is left, `None` when the call may last for ever.
@@ -64,14 +45,27 @@ impl Deadline {
     /// The end of an attempt that begins now, and which limit that is.
     pub fn attempt(self, now: Instant, attempt_timeout: Option<Duration>) -> AttemptLimit {
         let timeout = attempt_timeout.map(|timeout| now + timeout);
-        match (timeout, self.at) {
-            (Some(timeout), Some(at)) if at < timeout => {
-                AttemptLimit { at: Some(at), by: LimitedBy::Deadline }
-            }
-            (Some(timeout), _) => AttemptLimit { at: Some(timeout), by: LimitedBy::AttemptTimeout },
-            (None, at) => AttemptLimit { at, by: LimitedBy::Deadline },
-        }
+        let (at, by) = match (timeout, self.at) {
+            (Some(timeout), Some(at)) if at < timeout => (Some(at), LimitedBy::Deadline),
+            (Some(timeout), _) => (Some(timeout), LimitedBy::AttemptTimeout),
+            (None, at) => (at, LimitedBy::Deadline),
+        };
+        let own = attempt_timeout.or(self.configured);
+        AttemptLimit { at, by, judges: is_nearly_all(own, at, now) }
     }
+
+    /// Whether missing the deadline speaks against a dependency that worked on the call since `started`.
+    pub fn judges_from(self, started: Instant) -> bool {
+        is_nearly_all(self.configured, self.at, started)
+    }
+}
+
+/// Whether the time from `from` to `at` is at least nine tenths of what we would allow ourselves.
+///
+/// A hurried caller, or a queue that used up the time, leaves a dependency less: missing that limit says
+/// nothing about the dependency. The tenth is for tiers that hand on what is left of equal limits.
+fn is_nearly_all(own: Option<Duration>, at: Option<Instant>, from: Instant) -> bool {
+    own.zip(at).is_some_and(|(own, at)| at.saturating_since(from) >= own.mul_f64(0.9))
 }
 
 /// The end of one attempt.
@@ -81,6 +75,8 @@ pub struct AttemptLimit {
     pub at: Option<Instant>,
     /// Which limit ends it.
     pub by: LimitedBy,
+    /// Whether reaching it speaks against the dependency: it had nearly all of its time.
+    pub judges: bool,
 }
 
 /// The limit that ends an attempt.
@@ -103,10 +99,9 @@ mod tests {
 
     #[test]
     fn a_caller_shortens_and_never_lengthens() {
-        let short = Deadline::new(NOW, Some(ms(30)), Some(ms(10)));
-        assert_eq!((short.remaining(NOW), short.set_by()), (Some(ms(10)), SetBy::Caller));
-        let long = Deadline::new(NOW, Some(ms(30)), Some(ms(90)));
-        assert_eq!((long.remaining(NOW), long.set_by()), (Some(ms(30)), SetBy::Us));
+        assert_eq!(Deadline::new(NOW, Some(ms(30)), Some(ms(10))).remaining(NOW), Some(ms(10)));
+        assert_eq!(Deadline::new(NOW, Some(ms(30)), Some(ms(90))).remaining(NOW), Some(ms(30)));
+        assert_eq!(Deadline::new(NOW, None, Some(ms(90))).remaining(NOW), Some(ms(90)));
         assert_eq!(Deadline::new(NOW, None, None).remaining(NOW), None);
     }
 
@@ -114,10 +109,25 @@ mod tests {
     fn an_attempt_ends_with_the_call_at_the_latest() {
         let deadline = Deadline::new(NOW, Some(ms(30)), None);
         let first = deadline.attempt(NOW, Some(ms(20)));
-        assert_eq!(first, AttemptLimit { at: Some(NOW + ms(20)), by: LimitedBy::AttemptTimeout });
+        assert_eq!((first.at, first.by), (Some(NOW + ms(20)), LimitedBy::AttemptTimeout));
         let second = deadline.attempt(NOW + ms(20), Some(ms(20)));
-        assert_eq!(second, AttemptLimit { at: Some(NOW + ms(30)), by: LimitedBy::Deadline });
+        assert_eq!((second.at, second.by), (Some(NOW + ms(30)), LimitedBy::Deadline));
         assert!(deadline.outlasts(NOW, ms(29)) && !deadline.outlasts(NOW, ms(30)));
         assert!(deadline.is_over(NOW + ms(30)));
+    }
+
+    #[test]
+    fn only_a_dependency_that_had_its_time_is_judged() {
+        let judges = |configured, remaining, later: u64, attempt_timeout| {
+            Deadline::new(NOW, configured, remaining).attempt(NOW + ms(later), attempt_timeout).judges
+        };
+        assert!(judges(Some(ms(500)), None, 0, None), "the whole deadline");
+        assert!(judges(Some(ms(500)), None, 0, Some(ms(100))), "the whole attempt timeout");
+        assert!(judges(Some(ms(500)), Some(ms(499)), 0, None), "a tier that hands on what is left");
+        assert!(!judges(Some(ms(500)), Some(ms(100)), 0, None), "a hurried caller");
+        assert!(!judges(Some(ms(500)), None, 400, None), "a queue that used the time up");
+        assert!(!judges(Some(ms(500)), None, 450, Some(ms(100))), "a last attempt cut short");
+        assert!(!judges(None, Some(ms(100)), 0, None), "a limit that is the caller's alone");
+        assert!(!judges(None, None, 0, None), "no limit at all");
     }
 }

@@ -10,7 +10,7 @@ use http::{HeaderMap, Method, Uri};
 use intertie_core::telemetry::Events;
 use intertie_gateway::config::Severity;
 use intertie_gateway::plan::{Amplification, Explanation, Plan, explain};
-use intertie_gateway::route::{Found, RequestView};
+use intertie_gateway::route::{Found, RequestView, host_name};
 
 use crate::demo::{self, DemoArguments};
 use crate::file::{self, Loaded};
@@ -130,7 +130,11 @@ fn serve(path: &std::path::Path, until_stdin_closes: bool) -> ExitCode {
     };
     match up::run(loaded, until_stdin_closes) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+        Err(up::Failure::Refused(refusal)) => {
+            eprint!("{refusal}");
+            ExitCode::from(code::REFUSED)
+        }
+        Err(up::Failure::NotStarted(error)) => {
             eprintln!("error: {error:#}");
             ExitCode::from(code::NOT_STARTED)
         }
@@ -217,7 +221,7 @@ fn explained(
     let host =
         headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
     let view = RequestView {
-        host: uri.host().unwrap_or(&host),
+        host: uri.host().or(host_name(&host)).unwrap_or_default(),
         path: uri.path(),
         query: uri.query(),
         method: &method,
@@ -275,13 +279,14 @@ fn tell(loaded: &Loaded, method: &Method, uri: &Uri, explanation: &Explanation<'
              so only an attempt that never reached the service is repeated\n",
         );
     }
+    let bounded =
+        if route.effective.deadline.value.is_some() { "; the deadline ends it at the latest" } else { "" };
     match route.effective.worst_case() {
         Some(worst) => {
             let worst = intertie_core::quantity::format_duration(worst);
-            text.push_str(&format!(
-                "  {worst} by attempts, backoff and queue; the deadline ends it at the latest\n"
-            ));
+            text.push_str(&format!("  {worst} by attempts, backoff and queue{bounded}\n"));
         }
+        None if bounded.is_empty() => text.push_str("  nothing bounds an attempt\n"),
         None => text.push_str("  nothing but the deadline bounds an attempt\n"),
     }
     text.push_str("\nendpoints:\n");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use intertie_core::clock::WallClock;
 use intertie_core::telemetry::{Events, Source};
 use intertie_gateway::config::Severity;
@@ -27,22 +27,35 @@ const WATCH_EVERY: Duration = Duration::from_millis(500);
 /// Events that wait to be written.
 const EVENTS_QUEUE: usize = 4096;
 
+/// How long the end of the process waits for the access log to be written.
+const ACCESS_LOG_PATIENCE: Duration = Duration::from_secs(5);
+
 /// The last event of a server's life.
 const STOPPED: &str = "server_stopped";
 
+/// Why there is no server.
+pub(crate) enum Failure {
+    /// The file can not run; ready to be printed.
+    Refused(String),
+    /// The file is good, but the machine did not let us.
+    NotStarted(anyhow::Error),
+}
+
 /// Serves until a signal ends it.
-pub(crate) fn run(loaded: Loaded, until_stdin_closes: bool) -> anyhow::Result<()> {
-    let clock = WallClock::system();
-    let events = Events::new(clock.clone());
-    let latest = Latest::default();
-    let event_writer = spawn_event_writer(&events, &latest)?;
+pub(crate) fn run(loaded: Loaded, until_stdin_closes: bool) -> Result<(), Failure> {
+    let events = Events::new(WallClock::system());
     let compiled = Plan::compile(&loaded.traffic, None, &events);
-    let (plan, report) =
-        compiled.map_err(|report| anyhow!("the file is refused\n{}", loaded.render(&report.problems)))?;
+    let (plan, report) = compiled.map_err(|report| Failure::Refused(loaded.render(&report.problems)))?;
     let doubts: Vec<_> =
         report.problems.into_iter().filter(|problem| problem.severity > Severity::Note).collect();
     eprint!("{}", loaded.render(&doubts));
+    serve(loaded, plan, events, until_stdin_closes).map_err(Failure::NotStarted)
+}
 
+fn serve(loaded: Loaded, plan: Plan, events: Events, until_stdin_closes: bool) -> anyhow::Result<()> {
+    let clock = WallClock::system();
+    let latest = Latest::default();
+    let event_writer = spawn_event_writer(&events, &latest)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served =
         runtime.block_on(Server::start(loaded, plan, events.clone(), latest, clock)?.run(until_stdin_closes));
@@ -96,8 +109,6 @@ impl Server {
             access: sink,
             events: events.clone(),
             clock: clock.clone(),
-            // Not for the file: the tests set it.
-            panic_path: std::env::var("INTERTIE_TEST_PANIC_PATH").ok(),
         };
         let gateway = Gateway::start(&config, plan).map_err(|(address, error)| {
             let error = anyhow::Error::new(error);
@@ -157,12 +168,15 @@ impl Server {
         };
         self.events.tell(STOPPED, || vec![("connections_cut", left.to_string())]);
         admin_task.abort();
-        // Everything that could still log is gone once these are; then the writer ends by itself.
+        let _ = admin_task.await;
         drop(admin);
+        drop(self.gateway);
         if let Some((log, writer)) = self.access.take() {
-            drop(self.gateway);
-            if Arc::try_unwrap(log).is_ok() && left == 0 {
-                let _ = writer.join();
+            drop(log);
+            // Connections that were cut, and admin clients, may hold the log a little longer.
+            let started = tokio::time::Instant::now();
+            while !writer.is_finished() && started.elapsed() < ACCESS_LOG_PATIENCE {
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
         Ok(())
@@ -252,22 +266,27 @@ async fn stdin_closed(watched: bool) {
 struct Watch {
     path: PathBuf,
     seen: Option<(SystemTime, u64)>,
+    /// What the last look found.
+    candidate: Option<(SystemTime, u64)>,
 }
 
 impl Watch {
     fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), seen: stamp(path) }
+        let seen = stamp(path);
+        Self { path: path.to_owned(), seen, candidate: seen }
     }
 
     async fn changed(&mut self) {
         loop {
             tokio::time::sleep(WATCH_EVERY).await;
             let now = stamp(&self.path);
-            // A file that is gone for a moment is about to be replaced.
-            if now.is_some() && now != self.seen {
+            // A file that is gone for a moment is about to be replaced, and one that still changes is
+            // being written: what counts is a change that stands still for one look.
+            if now.is_some() && now != self.seen && now == self.candidate {
                 self.seen = now;
                 return;
             }
+            self.candidate = now;
         }
     }
 }

@@ -67,7 +67,7 @@ macro_rules! with_policy_keys {
             /// sent once. Default "64KiB".
             pub replay_body_max: Option<ByteSize>,
             /// The longest request body; a longer one is answered 413. Default: no limit.
-            pub body_max: Option<ByteSize>,
+            pub body_max: Option<Setting<ByteSize>>,
         }
 
         impl $name {

@@ -41,9 +41,8 @@ pub struct ServiceConfig {
     pub calls: Vec<String>,
     /// The longest that opening a connection may take; must be shorter than the attempt timeouts of its
     /// routes. Default "1s", or less where an attempt ends before.
-    #[serde(default, with = "quantity::duration::option")]
-    #[schemars(with = "DurationText")]
-    pub connect_timeout: Option<Duration>,
+    #[serde(default)]
+    pub connect_timeout: Option<Time>,
     /// Idle connections that each data thread keeps open to each endpoint. Default 128.
     #[serde(default = "idle_connections_max_default")]
     pub idle_connections_max: NonZeroU32,

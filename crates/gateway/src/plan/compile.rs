@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use intertie_core::config::Invalid;
@@ -13,7 +13,7 @@ use intertie_resilience::{
 
 use super::effective::{Effective, effective};
 use super::lint::{Report, lint};
-use super::runtime::{Endpoint, LimitKey, Route, RouteLimiter, Service};
+use super::runtime::{Endpoint, EndpointState, LimitKey, Route, RouteLimiter, Service};
 use crate::config::{Problem, RouteConfig, Severity, TrafficConfig, parse_method};
 use crate::route::{Condition, HostPattern, PathPattern, RoutePattern, Router};
 use crate::stats::RouteStats;
@@ -30,7 +30,8 @@ pub struct Plan {
     pub routes: Vec<Arc<Route>>,
     /// All services, by name.
     pub services: Vec<Arc<Service>>,
-    limits: HashMap<String, RateLimiter>,
+    /// The shared limiters, by name.
+    pub limits: BTreeMap<String, RateLimiter>,
 }
 
 impl Plan {
@@ -164,7 +165,7 @@ impl Compiler<'_> {
         for name in self.config.services.keys() {
             services.push(Arc::new(self.service(name, &shared.remove(name.as_str()).unwrap_or_default())?));
         }
-        let mut limits = HashMap::new();
+        let mut limits = BTreeMap::new();
         for (name, config) in &self.config.limits {
             let known = self.previous.and_then(|previous| previous.limits.get(name));
             limits.insert(name.clone(), limiter(known, config, &["limit", name])?);
@@ -198,30 +199,40 @@ impl Compiler<'_> {
             Some(known) if known.settings() == (ratio, minimum) => known.clone(),
             _ => RetryBudget::new(ratio, minimum),
         });
-        let balancer = Mutex::new(Balancer::new(config.balance, endpoints.len()));
+        let same_choice = known.filter(|known| {
+            known.config.balance == config.balance && known.config.endpoints == config.endpoints
+        });
+        let balancer = match same_choice {
+            Some(known) => Arc::clone(&known.balancer),
+            None => Arc::new(Mutex::new(Balancer::new(config.balance, endpoints.len()))),
+        };
         Ok(Service { name: name.into(), config, endpoints, balancer, bulkhead, budget })
     }
 
-    /// The endpoint of before when its breaker's settings are the same, a new one otherwise.
+    /// The endpoint as it was before, with the same breaker if the breaker's settings are the same.
     fn endpoint(
         &self,
         service: &str,
         config: &EndpointConfig,
-        known: Option<&Arc<Endpoint>>,
+        known: Option<&Endpoint>,
         breaker: Option<&CircuitBreakerConfig>,
-    ) -> Result<Arc<Endpoint>, Problem> {
-        if let Some(known) = known
-            && known.circuit_breaker.as_ref().map(CircuitBreaker::config) == breaker.cloned()
-        {
-            return Ok(Arc::clone(known));
-        }
-        let breaker = breaker.map(|breaker| {
-            let (events, service, at) = (self.events.clone(), service.to_owned(), config.at.to_string());
-            let tell = move |transition: Transition| tell(&events, &service, &at, transition);
-            CircuitBreaker::with_listener(breaker.clone(), tell)
-        });
-        let breaker = breaker.transpose().map_err(|invalid| refused(service, &invalid))?;
-        Ok(Arc::new(Endpoint::new(config.at.clone(), known.map(|known| known.id), breaker)))
+    ) -> Result<Endpoint, Problem> {
+        let state = match known {
+            Some(known) => Arc::clone(&known.state),
+            None => Arc::new(EndpointState::new(config.at.clone())),
+        };
+        let known = known.and_then(|known| known.circuit_breaker.as_ref());
+        let circuit_breaker = match (breaker, known) {
+            (None, _) => None,
+            (Some(config), Some(known)) if known.config() == *config => Some(known.clone()),
+            (Some(breaker), _) => {
+                let (events, owner, at) = (self.events.clone(), service.to_owned(), config.at.to_string());
+                let listener = move |transition: Transition| tell(&events, &owner, &at, transition);
+                let breaker = CircuitBreaker::with_listener(breaker.clone(), listener);
+                Some(breaker.map_err(|invalid| refused(service, &invalid))?)
+            }
+        };
+        Ok(Endpoint { circuit_breaker, state })
     }
 
     fn route(
@@ -230,7 +241,7 @@ impl Compiler<'_> {
         config: &RouteConfig,
         effective: Effective,
         services: &[Arc<Service>],
-        limits: &HashMap<String, RateLimiter>,
+        limits: &BTreeMap<String, RateLimiter>,
     ) -> Result<Route, Problem> {
         let known = self.previous.and_then(|plan| plan.routes.iter().find(|route| &*route.name == name));
         let service = services.iter().find(|service| *service.name == *config.to).map(Arc::clone);

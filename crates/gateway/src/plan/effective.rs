@@ -92,9 +92,9 @@ impl Effective {
         replace(&mut self.rate_limiter, policy.rate_limiter, origin(PolicyKey::RateLimiter));
         replace(&mut self.limits, policy.limits.map(Setting::On), origin(PolicyKey::Limits));
         replace(&mut self.bulkhead, policy.bulkhead, origin(PolicyKey::Bulkhead));
-        let on = |size: Option<ByteSize>| size.map(Setting::On);
-        replace(&mut self.replay_body_max, on(policy.replay_body_max), origin(PolicyKey::ReplayBodyMax));
-        replace(&mut self.body_max, on(policy.body_max), origin(PolicyKey::BodyMax));
+        let replay_body_max = policy.replay_body_max.map(Setting::On);
+        replace(&mut self.replay_body_max, replay_body_max, origin(PolicyKey::ReplayBodyMax));
+        replace(&mut self.body_max, policy.body_max, origin(PolicyKey::BodyMax));
     }
 
     /// The longest that a call can take by its attempts, backoffs and queueing, when every one of them

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method};
 use intertie_core::quantity::format_duration;
+use intertie_resilience::rate_limiter::{Algorithm, Count};
 
 use super::compile::Plan;
 use super::effective::{Effective, Sourced};
@@ -65,7 +66,15 @@ impl Effective {
             show(PolicyKey::Deadline, &self.deadline, time),
             show(PolicyKey::RateLimiter, &self.rate_limiter, |limiter| {
                 let burst = limiter.burst.map(|burst| format!(", burst {burst}")).unwrap_or_default();
-                format!("{}{burst}, by {}", limiter.limit, limiter.by)
+                let algorithm = match limiter.algorithm {
+                    Algorithm::TokenBucket => "token bucket",
+                    Algorithm::SlidingWindow => "sliding window",
+                };
+                let count = match limiter.count {
+                    Count::Calls => "calls",
+                    Count::Attempts => "attempts",
+                };
+                format!("{} {count}{burst}, by {}, {algorithm}", limiter.limit, limiter.by)
             }),
             show(PolicyKey::Limits, &self.limits, |names| names.join(", ")),
             show(PolicyKey::Bulkhead, &self.bulkhead, |bulkhead| {
@@ -86,20 +95,20 @@ impl Effective {
                 )
             }),
             show(PolicyKey::CircuitBreaker, &self.circuit_breaker, |breaker| {
-                let mut conditions = Vec::new();
-                conditions.extend(
-                    breaker.failures.map(|failures| format!("{failures} failures in {}", breaker.window)),
-                );
-                conditions.extend(
-                    breaker.failure_rate.map(|rate| format!("{rate} failures in {}", breaker.window)),
-                );
-                conditions.extend(breaker.consecutive_failures.map(|n| format!("{n} failures in a row")));
                 let minimum = match breaker.minimum_calls {
                     0 => String::new(),
                     calls => format!(" of at least {calls} calls"),
                 };
+                let mut conditions = Vec::new();
+                let window = &breaker.window;
+                conditions.extend(
+                    breaker.failures.map(|failures| format!("{failures} failures in {window}{minimum}")),
+                );
+                conditions
+                    .extend(breaker.failure_rate.map(|rate| format!("{rate} failures in {window}{minimum}")));
+                conditions.extend(breaker.consecutive_failures.map(|n| format!("{n} failures in a row")));
                 format!(
-                    "opens at {}{minimum}, for {}; {} successes in a row close it",
+                    "opens at {}, for {}; {} successes in a row close it",
                     conditions.join(" or "),
                     format_duration(breaker.open),
                     breaker.successes_to_close

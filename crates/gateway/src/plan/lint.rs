@@ -1,13 +1,17 @@
 //! What a file can not mean, and what it should not.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use intertie_core::config::Invalid;
 use intertie_core::quantity::format_duration;
-use intertie_resilience::RetryConfig;
+use intertie_discovery::outlier::may_eject;
+use intertie_resilience::circuit_breaker::CircuitBreakerPreset;
 use intertie_resilience::rate_limiter::{Count, LimitBy};
+use intertie_resilience::{CircuitBreakerConfig, RateLimiterConfig, RetryConfig};
 
+use super::compile::pattern;
 use super::effective::{Effective, Origin, effective, of_service};
 use crate::config::{PolicyConfig, Problem, TrafficConfig, attempts, nearest};
 
@@ -84,6 +88,11 @@ impl Linter<'_> {
             for limit in policy.limits.iter().flatten() {
                 let at: Vec<_> = section.iter().copied().chain(["limits"]).collect();
                 self.declared(&at, "limit", limit, config.limits.keys());
+                if policy.limits.iter().flatten().filter(|other| *other == limit).count() > 1 {
+                    let mut problem = Problem::error([], format!("limit `{limit}` stands here twice"));
+                    problem.at = at.into_iter().map(str::to_owned).collect();
+                    self.problems.push(problem);
+                }
             }
         }
     }
@@ -152,6 +161,14 @@ impl Linter<'_> {
             }
             if let Some(outlier) = &service.outlier {
                 self.valid(&at, "outlier", outlier.validate());
+                if !may_eject(outlier, 0, service.endpoints.len()) {
+                    let message = format!(
+                        "max_ejected {} of {} endpoints is none: outlier never ejects here",
+                        outlier.max_ejected,
+                        service.endpoints.len()
+                    );
+                    self.problems.push(Problem::warning(["service", name, "outlier"], message));
+                }
             }
         }
     }
@@ -166,39 +183,40 @@ impl Linter<'_> {
 
     /// Services must not call each other in a circle. True when some do.
     fn cycles(&mut self) -> bool {
-        let mut found = false;
+        let mut found = Vec::new();
+        let mut done = BTreeSet::new();
         for start in self.config.services.keys() {
-            let mut chain = vec![start.as_str()];
-            if self.returns_to(start, &mut chain) {
-                found = true;
-                // Reported once, at the member that comes first by name.
-                if chain.iter().min() == Some(&start.as_str()) {
-                    chain.push(start);
-                    let message = format!("calls go in a circle: {}", chain.join(" → "));
-                    self.problems.push(Problem::error(["service", start, "calls"], message));
-                }
+            let mut chain = Vec::new();
+            if let Some(circle) = self.circle(start, &mut chain, &mut done) {
+                found.push(circle);
             }
         }
-        found
+        for circle in &found {
+            let message = format!("calls go in a circle: {}", circle.join(" → "));
+            self.problems.push(Problem::error(["service", circle[0].as_str(), "calls"], message));
+        }
+        !found.is_empty()
     }
 
-    fn returns_to<'a>(&'a self, start: &str, chain: &mut Vec<&'a str>) -> bool {
-        let Some(service) = chain.last().and_then(|name| self.config.services.get(*name)) else {
-            return false;
-        };
-        for callee in &service.calls {
-            if callee == start {
-                return true;
-            }
-            if !chain.contains(&callee.as_str()) {
-                chain.push(callee);
-                if self.returns_to(start, chain) {
-                    return true;
-                }
-                chain.pop();
-            }
+    /// A circle that is reached from `name`; services that are `done` lead to none that is not yet told.
+    fn circle<'a>(
+        &'a self,
+        name: &'a str,
+        chain: &mut Vec<&'a str>,
+        done: &mut BTreeSet<&'a str>,
+    ) -> Option<Vec<String>> {
+        if let Some(start) = chain.iter().position(|link| *link == name) {
+            return Some(chain[start..].iter().copied().chain([name]).map(str::to_owned).collect());
         }
-        false
+        if !done.insert(name) {
+            return None;
+        }
+        chain.push(name);
+        let service = self.config.services.get(name);
+        let circle = service
+            .and_then(|service| service.calls.iter().find_map(|callee| self.circle(callee, chain, done)));
+        chain.pop();
+        circle
     }
 
     /// Bulkhead, budget and breaker belong to the service: its routes must agree on them.
@@ -209,7 +227,13 @@ impl Linter<'_> {
                 (e.bulkhead.value.as_ref().map(|v| format!("{v:?}")), e.bulkhead.origin.clone())
             }),
             ("circuit_breaker", |e| {
-                (e.circuit_breaker.value.as_ref().map(|v| format!("{v:?}")), e.circuit_breaker.origin.clone())
+                // Two presets with equal values are equal.
+                let comparable = |v: &CircuitBreakerConfig| CircuitBreakerConfig {
+                    preset: CircuitBreakerPreset::Standard,
+                    ..v.clone()
+                };
+                let value = e.circuit_breaker.value.as_ref().map(|v| format!("{:?}", comparable(v)));
+                (value, e.circuit_breaker.origin.clone())
             }),
             ("retry budget", |e| {
                 let budget = e.retry.value.as_ref().map(|v| format!("{} {}", v.budget, v.budget_minimum));
@@ -268,7 +292,8 @@ impl Linter<'_> {
 
     fn connect_timeout(&mut self, name: &str, effective: &Effective) {
         let service = &self.config.routes[name].to;
-        let connect = self.config.services.get(service).and_then(|service| service.connect_timeout);
+        let connect =
+            self.config.services.get(service).and_then(|service| service.connect_timeout).map(|time| time.0);
         let attempt = effective.attempt_timeout.value.or(effective.deadline.value);
         if let (Some(connect), Some(attempt)) = (connect, attempt)
             && connect >= attempt
@@ -341,8 +366,8 @@ impl Linter<'_> {
                 let help = "10% to 20% mends single failures and spares a service in trouble";
                 push(Problem::warning([], message).help(help), place(&effective.retry.origin));
             }
-            let methods = config.matches.as_ref().and_then(|matches| matches.method.as_ref());
-            let never = methods.is_some_and(|methods| !methods.0.iter().any(http::Method::is_idempotent));
+            let methods = pattern(name, config).map(|pattern| pattern.condition.methods).unwrap_or_default();
+            let never = !methods.is_empty() && !methods.iter().any(http::Method::is_idempotent);
             if never {
                 let message = format!(
                     "route `{name}` takes no idempotent method: only requests with an Idempotency-Key are retried"
@@ -374,15 +399,19 @@ impl Linter<'_> {
                 );
             }
         }
-        let unique_headers = ["x-request-id", "traceparent", "x-correlation-id", "idempotency-key"];
-        if let Some(limiter) = &effective.rate_limiter.value
-            && let LimitBy::Header(header) = &limiter.by
-            && unique_headers.contains(&header.as_str())
-        {
-            let message = format!(
-                "`{header}` differs with every request, so this rate_limiter has no memory and limits nobody"
-            );
-            push(Problem::warning([], message), place(&effective.rate_limiter.origin));
+        let own =
+            effective.rate_limiter.value.as_ref().map(|own| (place(&effective.rate_limiter.origin), own));
+        let shared =
+            effective.limits.value.iter().flatten().filter_map(|name| {
+                Some((vec!["limit".to_owned(), name.clone()], self.config.limits.get(name)?))
+            });
+        for (at, limiter) in own.into_iter().chain(shared) {
+            if let Some(header) = header_of_each_request(limiter) {
+                let message = format!(
+                    "`{header}` differs with every request, so this rate_limiter has no memory and limits nobody"
+                );
+                push(Problem::warning([], message), at);
+            }
         }
         if effective.deadline.value.is_none() && effective.attempt_timeout.value.is_none() {
             let message = format!("nothing limits how long a call of route `{name}` may take");
@@ -396,8 +425,11 @@ impl Linter<'_> {
             if service.calls.is_empty() {
                 continue;
             }
-            let needs: Vec<_> =
-                service.calls.iter().map(|callee| (callee, call_limit(self.config, callee))).collect();
+            let needs: Vec<_> = service
+                .calls
+                .iter()
+                .map(|callee| (callee, call_limit(self.config, effective, callee)))
+                .collect();
             let needed = needs.iter().map(|(_, limit)| *limit).fold(Duration::ZERO, Duration::saturating_add);
             let sum = needs.iter().map(|(callee, limit)| format!("{callee} {}", format_duration(*limit)));
             let sum = sum.collect::<Vec<_>>().join(" + ");
@@ -414,7 +446,17 @@ impl Linter<'_> {
                 let origin = Some(["service", name, "deadline"].map(str::to_owned).to_vec());
                 (format!("its own deadline is {}", format_duration(own.0)), (own.0, origin))
             });
-            let tightest = allowed.chain(own).min_by_key(|(_, (limit, _))| *limit);
+            let mut limits: Vec<_> = allowed.chain(own).collect();
+            if limits.is_empty() {
+                // Nothing routes to it: its callers go by its own policy.
+                let effective = of_service(self.config, name);
+                let limit = effective.attempt_timeout.value.or(effective.deadline.value);
+                let origin = effective.attempt_timeout.origin.or(effective.deadline.origin);
+                limits.extend(limit.map(|limit| {
+                    (format!("its callers allow it {}", format_duration(limit)), (limit, origin))
+                }));
+            }
+            let tightest = limits.into_iter().min_by_key(|(_, (limit, _))| *limit);
             if let Some((who, (limit, origin))) = tightest
                 && needed >= limit
             {
@@ -468,6 +510,15 @@ fn policies(config: &TrafficConfig) -> Vec<(Vec<&str>, PolicyConfig)> {
     defaults.chain(named).chain(routes).collect()
 }
 
+/// The header that tells the limiter's callers apart, if each request has another value of it.
+fn header_of_each_request(limiter: &RateLimiterConfig) -> Option<&str> {
+    let unique = ["x-request-id", "traceparent", "x-correlation-id", "idempotency-key"];
+    match &limiter.by {
+        LimitBy::Header(header) if unique.contains(&header.as_str()) => Some(header),
+        _ => None,
+    }
+}
+
 fn header_name(by: &LimitBy) -> Result<(), Invalid> {
     match by {
         LimitBy::Header(name) if http::HeaderName::from_bytes(name.as_bytes()).is_err() => {
@@ -477,50 +528,82 @@ fn header_name(by: &LimitBy) -> Result<(), Invalid> {
     }
 }
 
-/// The longest that one call of `service` may take, seen from its caller.
-fn call_limit(config: &TrafficConfig, service: &str) -> Duration {
-    let effective = of_service(config, service);
+/// Every way in which a service may be called: under its own policy, or through one of its routes.
+fn ways<'a>(
+    config: &TrafficConfig,
+    routes: &'a [(&str, Effective)],
+    service: &str,
+) -> Vec<Cow<'a, Effective>> {
+    let routed = routes.iter().filter(|(route, _)| config.routes[*route].to == service);
+    let own = std::iter::once(Cow::Owned(of_service(config, service)));
+    own.chain(routed.map(|(_, effective)| Cow::Borrowed(effective))).collect()
+}
+
+/// The longest that one call of `service` may take, seen from its caller, whichever way it goes.
+fn call_limit(config: &TrafficConfig, routes: &[(&str, Effective)], service: &str) -> Duration {
     let declared = config.services.get(service).and_then(|service| service.deadline).map(|own| own.0);
-    [declared, effective.worst_case(), effective.deadline.value]
-        .into_iter()
-        .flatten()
-        .min()
-        .unwrap_or(Duration::MAX)
+    let limits = ways(config, routes, service).into_iter().map(|way| {
+        [declared, way.worst_case(), way.deadline.value].into_iter().flatten().min().unwrap_or(Duration::MAX)
+    });
+    limits.max().unwrap_or(Duration::MAX)
 }
 
 /// For each service the largest number of requests that one client call can become.
-fn amplification(config: &TrafficConfig, effective: &[(&str, Effective)]) -> Vec<Amplification> {
+fn amplification(config: &TrafficConfig, routes: &[(&str, Effective)]) -> Vec<Amplification> {
+    let tries = |service: &str| {
+        let ways = ways(config, routes, service);
+        ways.iter().map(|way| u64::from(attempts(way.retry.value.as_ref()))).max().unwrap_or(1)
+    };
+    let order = callers_first(config);
     let mut most: BTreeMap<String, Amplification> = BTreeMap::new();
-    for (name, effective) in effective {
+    for (name, effective) in routes {
         let requests = u64::from(attempts(effective.retry.value.as_ref()));
-        let to = &config.routes[*name].to;
-        let mut reached: BTreeMap<String, (u64, String)> = BTreeMap::new();
-        spread(config, to, requests, format!("{name} ×{requests} → {to}"), &mut reached);
+        let to = config.routes[*name].to.as_str();
+        let mut reached: BTreeMap<&str, (u64, String)> = BTreeMap::new();
+        reached.insert(to, (requests, format!("{name} ×{requests} → {to}")));
+        for caller in &order {
+            let Some((requests, chain)) = reached.get(caller).cloned() else { continue };
+            for callee in config.services.get(*caller).into_iter().flat_map(|service| &service.calls) {
+                let tries = tries(callee);
+                let more = requests.saturating_mul(tries);
+                let entry = reached
+                    .entry(callee.as_str())
+                    .or_insert_with(|| (0, format!("{chain} ×{tries} → {callee}")));
+                entry.0 = entry.0.saturating_add(more);
+            }
+        }
         for (service, (requests, chain)) in reached {
-            let known = most.get(&service).map_or(0, |known| known.requests);
-            if requests > known {
-                most.insert(service.clone(), Amplification { service, requests, chain });
+            if requests > most.get(service).map_or(0, |known| known.requests) {
+                most.insert(
+                    service.to_owned(),
+                    Amplification { service: service.to_owned(), requests, chain },
+                );
             }
         }
     }
     most.into_values().collect()
 }
 
-/// Adds the requests that reach `service` and all that it calls. The declared calls hold no circle.
-fn spread(
-    config: &TrafficConfig,
-    service: &str,
-    requests: u64,
-    chain: String,
-    reached: &mut BTreeMap<String, (u64, String)>,
-) {
-    if let Some(declared) = config.services.get(service) {
-        for callee in &declared.calls {
-            let tries = u64::from(attempts(of_service(config, callee).retry.value.as_ref()));
-            let chain = format!("{chain} ×{tries} → {callee}");
-            spread(config, callee, requests.saturating_mul(tries), chain, reached);
+/// All services, each before those that it calls. The declared calls hold no circle.
+fn callers_first(config: &TrafficConfig) -> Vec<&str> {
+    fn visit<'a>(
+        config: &'a TrafficConfig,
+        name: &'a str,
+        seen: &mut BTreeSet<&'a str>,
+        order: &mut Vec<&'a str>,
+    ) {
+        if !seen.insert(name) {
+            return;
         }
+        for callee in config.services.get(name).into_iter().flat_map(|service| &service.calls) {
+            visit(config, callee, seen, order);
+        }
+        order.push(name);
     }
-    let entry = reached.entry(service.to_owned()).or_insert((0, chain));
-    entry.0 = entry.0.saturating_add(requests);
+    let (mut seen, mut order) = (BTreeSet::new(), Vec::new());
+    for name in config.services.keys() {
+        visit(config, name, &mut seen, &mut order);
+    }
+    order.reverse();
+    order
 }

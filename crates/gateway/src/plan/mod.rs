@@ -17,4 +17,4 @@ pub use compile::Plan;
 pub use effective::{Effective, Origin, Sourced, effective};
 pub use explain::{Explanation, Shown, explain};
 pub use lint::{Amplification, Report, lint};
-pub use runtime::{Endpoint, LimitKey, Route, RouteLimiter, Service};
+pub use runtime::{Endpoint, EndpointState, LimitKey, Route, RouteLimiter, Service};

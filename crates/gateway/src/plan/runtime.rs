@@ -1,3 +1,4 @@
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -32,6 +33,13 @@ pub struct Route {
     pub budget: Option<RetryBudget>,
     /// What it did.
     pub stats: Arc<RouteStats>,
+}
+
+impl Route {
+    /// Whether a call of this route may be more than one attempt.
+    pub fn repeats(&self) -> bool {
+        self.effective.retry.value.as_ref().is_some_and(|retry| retry.attempts.get() > 1)
+    }
 }
 
 /// A limiter that a route asks.
@@ -74,24 +82,31 @@ pub struct Service {
     /// What the file says.
     pub config: ServiceConfig,
     /// Where it listens, in the order of the file.
-    pub endpoints: Vec<Arc<Endpoint>>,
+    pub endpoints: Vec<Endpoint>,
     /// The choice among them.
-    pub balancer: Mutex<Balancer>,
+    pub balancer: Arc<Mutex<Balancer>>,
     /// Calls at the same time.
     pub bulkhead: Option<Bulkhead>,
     /// What repetitions are paid from.
     pub budget: Option<RetryBudget>,
 }
 
-/// One endpoint as it runs, the same for all data threads.
-#[derive(Debug)]
+/// One endpoint as it runs, the same for all data threads: its breaker, which lives as long as the
+/// breaker's settings, and everything else, which lives as long as its address is in the file.
+#[derive(Debug, Clone)]
 pub struct Endpoint {
+    /// Its breaker.
+    pub circuit_breaker: Option<CircuitBreaker>,
+    pub(super) state: Arc<EndpointState>,
+}
+
+/// What an endpoint's address did so far.
+#[derive(Debug)]
+pub struct EndpointState {
     /// Tells addresses of a service apart for the life of the process; connections are kept under it.
     pub id: u64,
     /// Where it listens.
     pub address: Address,
-    /// Its breaker.
-    pub circuit_breaker: Option<CircuitBreaker>,
     /// Exchanges under way.
     pub in_flight: AtomicU32,
     /// How slow it was lately.
@@ -107,13 +122,27 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// An endpoint that never failed. It keeps the `id` that its address had before, if it had one.
-    pub(super) fn new(address: Address, id: Option<u64>, circuit_breaker: Option<CircuitBreaker>) -> Self {
+    /// A handle on what the address did, for those who outlive a plan.
+    pub fn state(&self) -> &Arc<EndpointState> {
+        &self.state
+    }
+}
+
+impl Deref for Endpoint {
+    type Target = EndpointState;
+
+    fn deref(&self) -> &EndpointState {
+        &self.state
+    }
+}
+
+impl EndpointState {
+    /// An endpoint that never failed.
+    pub(super) fn new(address: Address) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
-            id: id.unwrap_or_else(|| NEXT.fetch_add(1, Ordering::Relaxed)),
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
             address,
-            circuit_breaker,
             in_flight: AtomicU32::new(0),
             latency: Mutex::new(PeakEwma::default()),
             outlier: Mutex::new(Outlier::default()),

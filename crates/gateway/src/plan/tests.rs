@@ -94,7 +94,9 @@ fn a_reload_keeps_the_state_of_what_did_not_change() {
     let second = plan(&file(all, more), Some(&first));
     let kept = second.routes.iter().find(|route| &*route.name == "/x").expect("the route");
     for (old, new) in route.service.endpoints.iter().zip(&kept.service.endpoints) {
-        assert!(Arc::ptr_eq(old, new), "breaker, health and connections");
+        assert!(Arc::ptr_eq(old.state(), new.state()), "health, ejection and connections");
+        let breakers = old.circuit_breaker.as_ref().zip(new.circuit_breaker.as_ref());
+        assert!(breakers.is_some_and(|(old, new)| old.is_same(new)));
     }
     for limiter in &kept.limiters {
         assert_eq!(limiter.limiter.try_acquire((), now, 1).expect("quota").remaining, 4);
@@ -105,8 +107,10 @@ fn a_reload_keeps_the_state_of_what_did_not_change() {
     let changed = all.replace("9/h", "8/h").replace("\"standard\"", "\"tolerant\"");
     let third = plan(&file(&changed, ""), Some(&second));
     let route = &third.routes[0];
-    assert!(!Arc::ptr_eq(&route.service.endpoints[0], &kept.service.endpoints[0]), "another breaker");
-    assert_eq!(route.service.endpoints[0].id, kept.service.endpoints[0].id, "the same connections");
+    let (old, new) = (&kept.service.endpoints[0], &route.service.endpoints[0]);
+    assert!(Arc::ptr_eq(old.state(), new.state()), "another breaker is no reason to forget anything else");
+    let breakers = old.circuit_breaker.as_ref().zip(new.circuit_breaker.as_ref());
+    assert!(breakers.is_some_and(|(old, new)| !old.is_same(new)));
     assert_eq!(route.limiters[0].limiter.try_acquire((), now, 1).expect("a new bucket").remaining, 7);
     assert_eq!(route.limiters[1].limiter.stats().admitted, 2, "the shared one is as it was");
     assert_eq!(route.service.budget.as_ref().expect("a budget").stats(now).withdrawn, 1);

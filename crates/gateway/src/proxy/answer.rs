@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use intertie_core::clock::WallClock;
-use intertie_core::rejection::Policy;
+use intertie_core::rejection::{Policy, Rejection};
 use serde_json::json;
 
 /// Every failure that the gateway answers itself. The code is stable and has a page in `docs/errors`.
@@ -18,6 +18,8 @@ pub enum ErrorCode {
     RouteNotFound,
     /// Routes want this path with other methods.
     MethodNotAllowed,
+    /// The client took too long to send its body.
+    RequestTimeout,
     /// The body is longer than the route allows.
     BodyTooLarge,
     /// The rate limiter's quota is used up.
@@ -42,10 +44,11 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All codes, in the order of the documentation.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::BadRequest,
         Self::RouteNotFound,
         Self::MethodNotAllowed,
+        Self::RequestTimeout,
         Self::BodyTooLarge,
         Self::RateLimited,
         Self::BulkheadFull,
@@ -66,6 +69,7 @@ impl ErrorCode {
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "Method Not Allowed")
             }
+            Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "Request Timeout"),
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", "Body Too Large"),
             Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", "Rate Limited"),
             Self::BulkheadFull => (StatusCode::SERVICE_UNAVAILABLE, "BULKHEAD_FULL", "Bulkhead Full"),
@@ -92,7 +96,7 @@ impl ErrorCode {
     }
 
     /// The code for a rejection by `policy`.
-    pub(super) const fn of_rejection(policy: Policy) -> Self {
+    const fn of_rejection(policy: Policy) -> Self {
         match policy {
             Policy::RateLimiter => Self::RateLimited,
             Policy::Bulkhead => Self::BulkheadFull,
@@ -112,11 +116,27 @@ pub(super) struct Failure {
     pub(super) retry_after: Option<Duration>,
     /// For 405: the methods that routes want.
     pub(super) allow: Option<HeaderValue>,
+    /// The policy that rejected the call, to be counted when this is what the client gets.
+    pub(super) rejected_by: Option<Policy>,
+    /// Whether retries were used up or refused: the caller must not add its own.
+    pub(super) exhausted: bool,
 }
 
 impl Failure {
     pub(super) fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), retry_after: None, allow: None }
+        let detail = detail.into();
+        Self { code, detail, retry_after: None, allow: None, rejected_by: None, exhausted: false }
+    }
+
+    pub(super) fn rejected(rejection: Rejection) -> Self {
+        let code = ErrorCode::of_rejection(rejection.by);
+        let retry_after = rejection.retry_after;
+        Self { retry_after, rejected_by: Some(rejection.by), ..Self::new(code, rejection.to_string()) }
+    }
+
+    pub(super) fn deadline_exceeded() -> Self {
+        let failure = Self::new(ErrorCode::DeadlineExceeded, "the deadline of the call is over");
+        Self { rejected_by: Some(Policy::Deadline), ..failure }
     }
 
     /// The answer in S4's error format.

@@ -44,6 +44,15 @@ impl Tried {
 }
 
 impl Attempt {
+    /// Whether some endpoint would take a call at `at`, as far as one can tell now.
+    pub(super) fn is_possible(route: &RouteRef, at: Instant) -> bool {
+        let asks_breaker = route.effective.circuit_breaker.value.is_some();
+        route.service.endpoints.iter().any(|endpoint| {
+            let breaker = endpoint.circuit_breaker.as_ref().filter(|_| asks_breaker);
+            endpoint.healthy.load(Ordering::Relaxed) && breaker.is_none_or(|breaker| breaker.would_admit(at))
+        })
+    }
+
     /// Takes a place at an endpoint that is healthy, not ejected, and whose breaker admits, preferring
     /// those not yet tried.
     ///
@@ -51,14 +60,18 @@ impl Attempt {
     /// Who refused: a breaker if one is open, otherwise the balancer, because no endpoint is healthy.
     pub(super) fn begin(route: &RouteRef, now: Instant, tried: &mut Tried) -> Result<Self, Rejection> {
         let service = &route.service;
-        let usable = |endpoint: &Endpoint| {
+        // A route that switches the breaker off neither asks nor teaches it.
+        let asks_breaker = route.effective.circuit_breaker.value.is_some();
+        let breaker =
+            |position: usize| service.endpoints[position].circuit_breaker.as_ref().filter(|_| asks_breaker);
+        let usable = |position: usize, endpoint: &Endpoint| {
             endpoint.healthy.load(Ordering::Relaxed)
                 && (service.config.outlier.is_none() || !endpoint.is_ejected(now))
-                && endpoint.circuit_breaker.as_ref().is_none_or(|breaker| breaker.would_admit(now))
+                && breaker(position).is_none_or(|breaker| breaker.would_admit(now))
         };
         let candidate = |position: usize| {
             let endpoint = &service.endpoints[position];
-            usable(endpoint).then(|| Candidate {
+            usable(position, endpoint).then(|| Candidate {
                 weight: service.config.endpoints[position].weight.get(),
                 in_flight: endpoint.in_flight.load(Ordering::Relaxed),
                 latency_nanos: endpoint.latency.lock().unwrap_or_else(PoisonError::into_inner).value(now),
@@ -80,7 +93,7 @@ impl Attempt {
             let Some(position) = picked else { break };
             tried.insert(position);
             let endpoint = &service.endpoints[position];
-            let permit = match &endpoint.circuit_breaker {
+            let permit = match breaker(position) {
                 None => None,
                 Some(breaker) => match breaker.try_admit(now) {
                     Ok(permit) => Some(permit),
@@ -90,7 +103,7 @@ impl Attempt {
             endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
             return Ok(Self { route: route.clone(), position, started: now, permit, resolved: false });
         }
-        Err(refusal(service, now))
+        Err(refusal(service, asks_breaker, now))
     }
 
     /// The service.
@@ -103,8 +116,14 @@ impl Attempt {
         &self.route.service.endpoints[self.position]
     }
 
-    /// Notes that the head of the answer is there.
-    pub(super) fn answered(&self, now: Instant) {
+    /// Notes that the head of the answer is there, and what it means.
+    pub(super) fn answered(&mut self, now: Instant, class: Class) {
+        // A probe's verdict must not wait for a body that may last for hours.
+        if class.evidence() == Evidence::Success
+            && let Some(permit) = self.permit.take_if(|permit| permit.is_probe())
+        {
+            permit.record(now, Evidence::Success);
+        }
         let latency = now.saturating_since(self.started);
         let endpoint = self.endpoint();
         endpoint.stats.duration.observe(latency);
@@ -156,11 +175,11 @@ impl Drop for Attempt {
 }
 
 /// Why no endpoint could be picked, with the earliest time at which one may be.
-fn refusal(service: &Service, now: Instant) -> Rejection {
+fn refusal(service: &Service, asks_breaker: bool, now: Instant) -> Rejection {
     let rejections =
         service.endpoints.iter().filter(|endpoint| endpoint.healthy.load(Ordering::Relaxed)).filter_map(
             |endpoint| match &endpoint.circuit_breaker {
-                Some(breaker) if !breaker.would_admit(now) => breaker.reject(now),
+                Some(breaker) if asks_breaker => breaker.reject(now),
                 _ => None,
             },
         );

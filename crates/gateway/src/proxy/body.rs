@@ -2,10 +2,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -46,21 +45,20 @@ impl std::error::Error for BodyError {}
 /// A request's body as one attempt sends it.
 #[derive(Debug)]
 pub(super) enum RequestBody {
-    /// No body, or one that passes without being watched.
-    Plain(Incoming),
-    /// A body that is measured, and kept for another attempt as far as the route allows.
-    Watched {
+    /// Nothing.
+    Empty,
+    /// The client's body.
+    Sent {
         source: Rc<BodySource>,
         /// The attempt that sends it; a later attempt takes the source over.
         attempt: u32,
         /// Kept frames that this attempt has sent.
         sent: usize,
     },
-    /// Nothing: a repetition of a request without a body.
-    Empty,
 }
 
-/// A request's body, shared by the attempts of its call.
+/// A request's body, shared by the attempts of its call: measured, and kept for another attempt as far as
+/// the route allows.
 #[derive(Debug)]
 pub(super) struct BodySource {
     incoming: RefCell<Incoming>,
@@ -69,6 +67,10 @@ pub(super) struct BodySource {
     attempt: Cell<u32>,
     received: Cell<u64>,
     complete: Cell<bool>,
+    /// Whether it was the client that let us wait last.
+    waiting: Cell<bool>,
+    /// Who sends it, to be told when a later attempt takes over.
+    sender: RefCell<Option<Waker>>,
     replay_max: u64,
     body_max: Option<u64>,
     /// Why the body ended early, for the answer.
@@ -84,16 +86,24 @@ impl BodySource {
             attempt: Cell::new(0),
             received: Cell::new(0),
             complete: Cell::new(false),
+            waiting: Cell::new(false),
+            sender: RefCell::default(),
             replay_max,
             body_max,
             failure: Cell::new(None),
         }
     }
 
-    /// The body for the attempt `number`; earlier attempts can no longer read.
+    /// The body for the attempt `number`; earlier attempts can no longer read, and are told so.
+    ///
+    /// The caller asks [`BodySource::can_replay`] at the same moment: an earlier attempt may have read on
+    /// since it asked last.
     pub(super) fn attempt(self: &Rc<Self>, number: u32) -> RequestBody {
         self.attempt.set(number);
-        RequestBody::Watched { source: Rc::clone(self), attempt: number, sent: 0 }
+        if let Some(superseded) = self.sender.take() {
+            superseded.wake();
+        }
+        RequestBody::Sent { source: Rc::clone(self), attempt: number, sent: 0 }
     }
 
     /// Whether another attempt can send the whole body.
@@ -101,8 +111,14 @@ impl BodySource {
         self.failure.get().is_none() && self.received.get() <= self.replay_max
     }
 
+    /// Why the body ended before its time, if it did.
     pub(super) fn failure(&self) -> Option<BodyError> {
         self.failure.get()
+    }
+
+    /// Whether the client owes us a part of its body right now.
+    pub(super) fn waits_for_client(&self) -> bool {
+        self.waiting.get() && !self.complete.get()
     }
 
     fn poll(
@@ -111,7 +127,8 @@ impl BodySource {
         sent: &mut usize,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.attempt.get() != attempt {
+        // Even what was kept is not enough when an earlier attempt read on past what can be kept.
+        if self.attempt.get() != attempt || (*sent == 0 && attempt > 1 && !self.can_replay()) {
             return Poll::Ready(Some(Err(BodyError::Superseded)));
         }
         if let Some(kept) = self.kept.borrow().get(*sent) {
@@ -125,8 +142,12 @@ impl BodySource {
             *sent += 1;
             return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
         }
-        let frame = ready!(Pin::new(&mut *self.incoming.borrow_mut()).poll_frame(context));
-        Poll::Ready(match frame {
+        let polled = Pin::new(&mut *self.incoming.borrow_mut()).poll_frame(context);
+        self.waiting.set(polled.is_pending());
+        if polled.is_pending() {
+            *self.sender.borrow_mut() = Some(context.waker().clone());
+        }
+        Poll::Ready(match ready!(polled) {
             None => {
                 self.complete.set(true);
                 *sent = self.kept.borrow().len() + 1;
@@ -138,18 +159,8 @@ impl BodySource {
             }
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
-                    let received = self.received.get() + data.len() as u64;
-                    self.received.set(received);
-                    if self.body_max.is_some_and(|max| received > max) {
-                        self.failure.set(Some(BodyError::TooLarge));
-                        return Poll::Ready(Some(Err(BodyError::TooLarge)));
-                    }
-                    if received <= self.replay_max {
-                        self.kept.borrow_mut().push(data.clone());
-                        *sent += 1;
-                    } else {
-                        self.kept.borrow_mut().clear();
-                        *sent = 0;
+                    if let Err(error) = self.receive(data, sent) {
+                        return Poll::Ready(Some(Err(error)));
                     }
                 } else if let Some(trailers) = frame.trailers_ref() {
                     *self.trailers.borrow_mut() = Some(trailers.clone());
@@ -159,6 +170,24 @@ impl BodySource {
                 Some(Ok(frame))
             }
         })
+    }
+
+    /// Measures a part of the body, and keeps it if another attempt can still need it.
+    fn receive(&self, data: &Bytes, sent: &mut usize) -> Result<(), BodyError> {
+        let received = self.received.get() + data.len() as u64;
+        self.received.set(received);
+        if self.body_max.is_some_and(|max| received > max) {
+            self.failure.set(Some(BodyError::TooLarge));
+            return Err(BodyError::TooLarge);
+        }
+        if received <= self.replay_max {
+            self.kept.borrow_mut().push(data.clone());
+            *sent += 1;
+        } else {
+            self.kept.borrow_mut().clear();
+            *sent = 1;
+        }
+        Ok(())
     }
 }
 
@@ -171,28 +200,23 @@ impl Body for RequestBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
-            Self::Plain(incoming) => Pin::new(incoming)
-                .poll_frame(context)
-                .map(|frame| frame.map(|frame| frame.map_err(|_| BodyError::Client))),
-            Self::Watched { source, attempt, sent } => source.poll(*attempt, sent, context),
             Self::Empty => Poll::Ready(None),
+            Self::Sent { source, attempt, sent } => source.poll(*attempt, sent, context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Plain(incoming) => incoming.is_end_stream(),
-            Self::Watched { source, sent, .. } => source.complete.get() && *sent > source.kept.borrow().len(),
             Self::Empty => true,
+            Self::Sent { source, sent, .. } => source.complete.get() && *sent > source.kept.borrow().len(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Plain(incoming) => incoming.size_hint(),
-            // The `Content-Length` header passes as it came; a body without one is chunked again.
-            Self::Watched { .. } => SizeHint::default(),
             Self::Empty => SizeHint::with_exact(0),
+            // The headers say how the body is framed.
+            Self::Sent { .. } => SizeHint::default(),
         }
     }
 }
@@ -206,21 +230,114 @@ pub(super) enum ResponseBody {
     Service(ServiceBody),
 }
 
-/// A service's body. It keeps the exchange alive, and completes it with the last byte.
+/// A service's body. It holds the exchange until its last byte, or until the deadline.
 #[derive(Debug)]
 pub(super) struct ServiceBody {
-    pub(super) incoming: Incoming,
-    pub(super) delivery: Delivery,
-    /// Armed when the service lets us wait for the first time.
-    pub(super) timer: Option<Pin<Box<tokio::time::Sleep>>>,
+    incoming: Incoming,
+    held: Held,
+}
+
+/// What a body holds until it ends.
+#[derive(Debug)]
+enum Held {
+    /// The exchange, as long as nothing had to be waited for.
+    Own(Delivery),
+    /// The exchange, shared with the task that ends it at the deadline: a client that does not read is
+    /// never polled for, and must not hold a bulkhead's place for ever.
+    Watched(Rc<Watch>, AbortOnDrop),
+    /// Nothing any more.
+    Nothing,
+}
+
+#[derive(Debug, Default)]
+struct Watch {
+    delivery: RefCell<Option<Delivery>>,
+    reader: RefCell<Option<Waker>>,
+}
+
+#[derive(Debug)]
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl ServiceBody {
-    /// Whether the deadline is over; arms the timer.
-    fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let Some(at) = self.delivery.deadline() else { return Poll::Pending };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
-        timer.as_mut().poll(context)
+    pub(super) fn new(incoming: Incoming, delivery: Delivery) -> Self {
+        let mut body = Self { incoming, held: Held::Own(delivery) };
+        if body.incoming.is_end_stream() {
+            body.end(Delivery::complete);
+        }
+        body
+    }
+
+    /// Ends the exchange.
+    fn end(&mut self, how: impl FnOnce(&mut Delivery)) {
+        match std::mem::replace(&mut self.held, Held::Nothing) {
+            Held::Own(mut delivery) => how(&mut delivery),
+            Held::Watched(watch, _task) => {
+                if let Some(mut delivery) = watch.delivery.take() {
+                    how(&mut delivery);
+                }
+            }
+            Held::Nothing => {}
+        }
+    }
+
+    /// Has the deadline watched from now on, if there is one.
+    fn watch(&mut self) {
+        let Held::Own(delivery) = &self.held else { return };
+        let Some(at) = delivery.deadline() else { return };
+        let Held::Own(delivery) = std::mem::replace(&mut self.held, Held::Nothing) else { return };
+        let watch = Rc::new(Watch { delivery: RefCell::new(Some(delivery)), reader: RefCell::default() });
+        let watched = Rc::clone(&watch);
+        let task = tokio::task::spawn_local(async move {
+            tokio::time::sleep_until(at).await;
+            if let Some(mut delivery) = watched.delivery.take() {
+                delivery.deadline_exceeded();
+            }
+            if let Some(reader) = watched.reader.take() {
+                reader.wake();
+            }
+        });
+        self.held = Held::Watched(watch, AbortOnDrop(task));
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Held::Watched(watch, _) = &self.held {
+            if watch.delivery.borrow().is_none() {
+                return Poll::Ready(Some(Err(BodyError::Deadline)));
+            }
+            *watch.reader.borrow_mut() = Some(context.waker().clone());
+        }
+        match Pin::new(&mut self.incoming).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => {
+                // Nobody asks for more after trailers, or after the last byte of a known length.
+                if frame.is_trailers() || self.incoming.is_end_stream() {
+                    self.end(Delivery::complete);
+                } else {
+                    self.watch();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                self.end(Delivery::complete);
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(_))) => {
+                self.end(Delivery::broke_off);
+                Poll::Ready(Some(Err(BodyError::Service)))
+            }
+            Poll::Pending => {
+                self.watch();
+                if let Held::Watched(watch, _) = &self.held {
+                    *watch.reader.borrow_mut() = Some(context.waker().clone());
+                }
+                Poll::Pending
+            }
+        }
     }
 }
 
@@ -232,33 +349,12 @@ impl Body for ResponseBody {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let body = match self.get_mut() {
+        match self.get_mut() {
             Self::Own { bytes, .. } => {
                 let bytes = std::mem::take(bytes);
-                return Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))));
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Self::Service(body) => body,
-        };
-        match Pin::new(&mut body.incoming).poll_frame(context) {
-            Poll::Ready(Some(Ok(frame))) => {
-                if body.incoming.is_end_stream() {
-                    body.delivery.complete();
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(None) => {
-                body.delivery.complete();
-                Poll::Ready(None)
-            }
-            Poll::Ready(Some(Err(_))) => {
-                body.delivery.broke_off();
-                Poll::Ready(Some(Err(BodyError::Service)))
-            }
-            Poll::Pending => {
-                ready!(body.poll_deadline(context));
-                body.delivery.deadline_exceeded();
-                Poll::Ready(Some(Err(BodyError::Deadline)))
-            }
+            Self::Service(body) => body.poll(context),
         }
     }
 

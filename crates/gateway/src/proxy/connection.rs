@@ -15,6 +15,7 @@ use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use intertie_core::id::Id;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
@@ -26,29 +27,47 @@ use super::worker::Worker;
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves `stream` until its client leaves, or, once `drain` turns true, until its requests are answered.
+///
+/// A client that says nothing at all is cut off like one that does not finish its head.
 pub(super) async fn run(
     worker: Rc<Worker>,
     stream: TcpStream,
     client: IpAddr,
     mut drain: watch::Receiver<bool>,
 ) {
+    let mut leaving = drain.clone();
+    let spoke = tokio::time::timeout(HEADER_READ_TIMEOUT, stream.readable());
+    let spoken = tokio::select! {
+        biased;
+        spoke = spoke => matches!(spoke, Ok(Ok(()))),
+        () = drained(&mut leaving) => false,
+    };
+    if !spoken {
+        return;
+    }
     let service = service_fn(|request: Request<Incoming>| {
         let worker = Rc::clone(&worker);
-        let answer = Unwinding { worker: Rc::clone(&worker), future: serve(worker, client, request) };
+        let id = Id::random();
+        let answer = Unwinding { worker: Rc::clone(&worker), id, future: serve(worker, id, client, request) };
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let mut builder = auto::Builder::new(LocalExecutor);
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT).pipeline_flush(true);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
     builder.http2().timer(TokioTimer::new());
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut draining = pin!(drained(&mut drain));
     let mut told = false;
     poll_fn(|context| {
-        if !told && draining.as_mut().poll(context).is_ready() {
-            told = true;
-            connection.as_mut().graceful_shutdown();
-        }
+        // First the connection: a request that already waits in its socket is taken before the drain is.
         // An error is the client's: it left, or did not speak HTTP; hyper has answered 400 where it could.
+        if connection.as_mut().poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        if told || draining.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        told = true;
+        connection.as_mut().graceful_shutdown();
         connection.as_mut().poll(context).map(drop)
     })
     .await;
@@ -76,6 +95,7 @@ pin_project_lite::pin_project! {
     /// Turns a panic into an answer: it fails its own request, and no other on the connection.
     struct Unwinding<F> {
         worker: Rc<Worker>,
+        id: Id,
         #[pin]
         future: F,
     }
@@ -89,7 +109,7 @@ impl<F: Future<Output = Response<ResponseBody>>> Future for Unwinding<F> {
         // The future is not polled again after it panicked, so no broken invariant is seen.
         match catch_unwind(AssertUnwindSafe(|| this.future.poll(context))) {
             Ok(poll) => poll,
-            Err(_) => Poll::Ready(panicked(this.worker)),
+            Err(_) => Poll::Ready(panicked(this.worker, *this.id)),
         }
     }
 }

@@ -1,17 +1,19 @@
 //! The data threads together.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
+use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use intertie_core::clock::WallClock;
 use intertie_core::telemetry::{Events, Snapshot, Source};
-use intertie_resilience::MonotonicClock;
+use intertie_resilience::{MonotonicClock, RateLimiter};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
@@ -34,8 +36,6 @@ pub struct GatewayConfig {
     pub events: Events,
     /// The wall clock.
     pub clock: WallClock,
-    /// A path whose requests panic, for the test that a panic fails one request and no other.
-    pub panic_path: Option<String>,
 }
 
 impl std::fmt::Debug for GatewayConfig {
@@ -100,7 +100,6 @@ impl Gateway {
                 access: config.access.clone(),
                 events: config.events.clone(),
                 clock: config.clock.clone(),
-                panic_path: config.panic_path.clone(),
                 unrouted: Arc::clone(&unrouted),
             };
             let handle =
@@ -177,7 +176,6 @@ struct DataThread {
     access: Option<AccessSink>,
     events: Events,
     clock: WallClock,
-    panic_path: Option<String>,
     unrouted: Arc<RouteStats>,
 }
 
@@ -198,7 +196,6 @@ impl DataThread {
             events: self.events,
             clock: self.clock,
             unrouted: self.unrouted,
-            panic_path: self.panic_path,
             plan: FollowedPlan::new(self.updates),
         });
         let mut accepting = Vec::new();
@@ -262,8 +259,28 @@ async fn accept(
             }
         }
     }
+    // Whoever was already connected is served: what waits in the queue is accepted, not reset.
+    while let Some(Ok((stream, client))) = accept_now(&listener).await {
+        let (worker, drain) = (Rc::clone(&worker), draining.clone());
+        let counted = Counted::new(Arc::clone(&connections));
+        open.spawn_local(async move {
+            let _counted = counted;
+            connection::run(worker, stream, client.ip(), drain).await;
+        });
+    }
     drop(listener);
-    open.join_all().await;
+    while open.join_next().await.is_some() {}
+}
+
+/// A connection that waits in the queue; `None` when none does.
+async fn accept_now(
+    listener: &tokio::net::TcpListener,
+) -> Option<io::Result<(tokio::net::TcpStream, SocketAddr)>> {
+    poll_fn(|context| match listener.poll_accept(context) {
+        Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 /// Counts an open connection for as long as it lives.
@@ -292,30 +309,12 @@ impl Source for Gateway {
         read_route(snapshot, "", &self.unrouted);
         let now = MonotonicClock::now();
         for route in &plan.routes {
-            for limiter in &route.limiters {
-                let (stats, labels) = (
-                    limiter.limiter.stats(),
-                    [("route", &*route.name), ("limit", limiter.shared.as_deref().unwrap_or(""))],
-                );
-                snapshot.counter(
-                    "rate_limiter_admitted",
-                    "Calls that the rate limiter let through.",
-                    &labels,
-                    stats.admitted,
-                );
-                snapshot.counter(
-                    "rate_limiter_rejected",
-                    "Calls that the rate limiter rejected.",
-                    &labels,
-                    stats.rejected,
-                );
-                snapshot.gauge(
-                    "rate_limiter_keys",
-                    "Callers that the rate limiter remembers.",
-                    &labels,
-                    stats.keys as f64,
-                );
+            for limiter in route.limiters.iter().filter(|limiter| limiter.shared.is_none()) {
+                read_limiter(snapshot, [("route", &route.name), ("limit", "")], &limiter.limiter);
             }
+        }
+        for (name, limiter) in &plan.limits {
+            read_limiter(snapshot, [("route", ""), ("limit", name)], limiter);
         }
         for service in &plan.services {
             let labels = [("service", &*service.name)];
@@ -388,6 +387,28 @@ fn read_route(snapshot: &mut Snapshot, name: &str, stats: &RouteStats) {
     );
     let help = "From the request's head to the answer's last byte.";
     snapshot.add("request_duration_seconds", help, &labels, stats.duration.value());
+}
+
+fn read_limiter(snapshot: &mut Snapshot, labels: [(&'static str, &str); 2], limiter: &RateLimiter) {
+    let stats = limiter.stats();
+    snapshot.counter(
+        "rate_limiter_admitted",
+        "Calls that the rate limiter let through.",
+        &labels,
+        stats.admitted,
+    );
+    snapshot.counter(
+        "rate_limiter_rejected",
+        "Calls that the rate limiter rejected.",
+        &labels,
+        stats.rejected,
+    );
+    snapshot.gauge(
+        "rate_limiter_keys",
+        "Callers that the rate limiter remembers.",
+        &labels,
+        stats.keys as f64,
+    );
 }
 
 fn read_endpoint(

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, RETRY_AFTER, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RETRY_AFTER, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use intertie_core::clock::WallClock;
 use intertie_core::trace::TraceContext;
@@ -123,7 +123,13 @@ pub(super) struct Passage<'a> {
 /// Writes the headers that a service gets from the gateway. The client's own `X-Forwarded-*` and
 /// `Forwarded` are replaced: anyone can write them.
 pub(super) fn write_passage(headers: &mut HeaderMap, passage: &Passage<'_>) {
-    headers.remove(FORWARDED);
+    let foreign = |name: &HeaderName| *name == FORWARDED || name.as_str().starts_with("x-forwarded-");
+    if headers.keys().any(foreign) {
+        let foreign: Vec<_> = headers.keys().filter(|name| foreign(name)).cloned().collect();
+        for name in foreign {
+            headers.remove(name);
+        }
+    }
     headers.insert(&X_FORWARDED_FOR, address_value(passage.client));
     headers.insert(&X_FORWARDED_HOST, passage.host.clone());
     headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static("http"));
@@ -148,6 +154,24 @@ pub(super) fn write_passage(headers: &mut HeaderMap, passage: &Passage<'_>) {
     }
     if passage.accepts_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Joins the cookies of HTTP/2, which may come as several headers, into the one that HTTP/1.1 knows
+/// (RFC 9113, section 8.2.3).
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
+    let cookies: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if cookies.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+/// Says how a body without a length is framed: without it, hyper sends a GET's body not at all.
+pub(super) fn frame_body(headers: &mut HeaderMap) {
+    if !headers.contains_key(CONTENT_LENGTH) {
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 

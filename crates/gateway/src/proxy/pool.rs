@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::future::poll_fn;
 use std::io;
 use std::time::Duration;
 
@@ -54,14 +53,10 @@ impl Pool {
         endpoint: &Endpoint,
         reuse: bool,
     ) -> io::Result<Connection> {
-        if reuse {
-            while let Some(mut connection) = self.take(service, endpoint) {
-                if poll_fn(|context| connection.sender.poll_ready(context)).await.is_ok() {
-                    return Ok(connection);
-                }
-            }
+        if reuse && let Some(connection) = self.take(service, endpoint) {
+            return Ok(connection);
         }
-        let limit = service.config.connect_timeout.unwrap_or(CONNECT_TIMEOUT_DEFAULT);
+        let limit = service.config.connect_timeout.map_or(CONNECT_TIMEOUT_DEFAULT, |time| time.0);
         let stream = match tokio::time::timeout(limit, open(endpoint)).await {
             Ok(opened) => opened?,
             Err(_) => {
@@ -83,12 +78,13 @@ impl Pool {
         let mut idle = self.idle.borrow_mut();
         let connections = idle.get_mut(&endpoint.id)?;
         let now = MonotonicClock::now();
-        while let Some(Idle { connection, since }) = connections.pop() {
-            if !connection.sender.is_closed() && now.saturating_since(since) < service.config.idle_timeout {
-                return Some(connection);
-            }
-        }
-        None
+        connections.retain(|idle| {
+            !idle.connection.sender.is_closed()
+                && now.saturating_since(idle.since) < service.config.idle_timeout
+        });
+        // One that is not ready still sends a request whose answer came early; it may become ready later.
+        let ready = connections.iter().rposition(|idle| idle.connection.sender.is_ready())?;
+        Some(connections.remove(ready).connection)
     }
 
     /// Keeps a connection whose exchange is complete, if it can carry another and there is room.

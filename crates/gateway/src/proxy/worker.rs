@@ -25,7 +25,6 @@ pub(super) struct Worker {
     pub(super) clock: WallClock,
     /// What requests without a route did.
     pub(super) unrouted: Arc<RouteStats>,
-    pub(super) panic_path: Option<String>,
     pub(super) plan: FollowedPlan,
 }
 

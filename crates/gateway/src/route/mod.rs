@@ -18,6 +18,21 @@ pub use condition::{Condition, Mismatch};
 pub use pattern::{HostPattern, PathPattern, Segment};
 pub use router::{Candidate, Found, RoutePattern, Router, Tie};
 
+/// The name in a Host header, without its port; `None` when it is no host.
+pub fn host_name(text: &str) -> Option<&str> {
+    let (name, rest) = match text.find(']') {
+        Some(end) if text.starts_with('[') => text.split_at(end + 1),
+        _ => text.split_at(text.find(':').unwrap_or(text.len())),
+    };
+    let port = rest.strip_prefix(':').unwrap_or(rest);
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte);
+    let clean = match name.strip_prefix('[') {
+        Some(literal) => literal.bytes().all(|byte| allowed(byte) || b":]".contains(&byte)),
+        None => name.bytes().all(allowed),
+    };
+    (clean && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit())).then_some(name)
+}
+
 /// What of a request decides its route.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestView<'a> {

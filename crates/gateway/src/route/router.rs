@@ -235,18 +235,27 @@ fn host_prefix(host: &HostPattern) -> String {
     }
 }
 
-/// The path after its first slash, unless a server behind us could read another path in it: dot segments,
-/// also escaped, a malformed escape, or a backslash, which some servers take for a slash.
+/// The path after its first slash, unless a server behind us could read another path in it: dot segments
+/// and slashes that are escaped, empty segments that some servers drop, backslashes that some take for
+/// slashes, parameters (`..;`) that some cut off, or malformed escapes.
 fn readable(path: &str) -> Option<&str> {
     let path = path.strip_prefix('/')?;
-    // A dot segment has a dot or an escape at its beginning; nearly all paths have neither.
-    let suspicious = path.bytes().any(|byte| matches!(byte, b'.' | b'%' | b'\\'));
+    // Nearly all paths hold none of the bytes that such readings need.
+    let mut before = b'/';
+    let suspicious = path.bytes().any(|byte| {
+        let empty = byte == b'/' && before == b'/';
+        before = byte;
+        empty || matches!(byte, b'.' | b'%' | b'\\' | b';')
+    });
     if !suspicious {
         return Some(path);
     }
-    for segment in path.split('/') {
+    let last = path.matches('/').count();
+    for (position, segment) in path.split('/').enumerate() {
         let decoded = decode(segment)?;
-        if decoded == "." || decoded == ".." || decoded.contains(['\\', '\0']) {
+        let name = decoded.split(';').next().unwrap_or_default();
+        let empty = decoded.is_empty() && position < last;
+        if empty || name == "." || name == ".." || decoded.contains(['/', '\\', '\0']) {
             return None;
         }
     }

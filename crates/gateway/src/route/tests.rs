@@ -77,18 +77,11 @@ fn the_most_specific_path_wins() {
         ("/orders/7/lines", 5),
         ("/orders/7/lines/3", 3),
         ("/orders/", 3),
-        ("/orders//lines", 3),
         ("/elsewhere", 4),
         ("/", 4),
     ] {
         check(&routes, &Request::new("GET", "any", path, &[]), &Found::Route(expected));
     }
-}
-
-#[test]
-fn an_escaped_slash_is_no_separator() {
-    let routes = [("*", "/files/{name}", ""), ("*", "/files/a/b", "")];
-    check(&routes, &Request::new("GET", "any", "/files/a%2Fb", &[]), &Found::Route(0));
 }
 
 #[test]
@@ -149,11 +142,29 @@ fn a_known_path_with_another_method_is_told_which() {
 #[test]
 fn paths_that_servers_read_differently_are_ambiguous() {
     let routes = [("*", "/**", "")];
-    for path in ["/a/../b", "/./a", "/a/%2e%2e/b", "/a/.%2E", "/a\\b", "/%5c", "/%00", "/%zz", "/%4", "*", ""]
-    {
+    for path in [
+        "/a/../b",
+        "/./a",
+        "/a/%2e%2e/b",
+        "/a/.%2E",
+        "/a\\b",
+        "/%5c",
+        "/%00",
+        "/%zz",
+        "/%4",
+        "*",
+        "",
+        "//a",
+        "/a//b",
+        "/a%2Fb",
+        "/..%2fa",
+        "/..;/a",
+        "/a/..;x=1/b",
+        "/.%2e;/a",
+    ] {
         check(&routes, &Request::new("GET", "any", path, &[]), &Found::Ambiguous);
     }
-    for path in ["/a..b", "/...", "/.hidden", "/a/b.txt", "//", "/%41"] {
+    for path in ["/a..b", "/...", "/.hidden", "/a/b.txt", "/a/", "/%41", "/a;v=1/b"] {
         check(&routes, &Request::new("GET", "any", path, &[]), &Found::Route(0));
     }
 }
@@ -262,7 +273,7 @@ fn any_route() -> impl Strategy<Value = RoutePattern> {
 
 fn any_request() -> impl Strategy<Value = Request> {
     let host = prop::sample::select(vec!["a.b", "x.a.b", "y.b", "c", "z.x.a.b"]);
-    let path = prop::collection::vec(prop::sample::select(vec!["p", "q", "r", ""]), 1..5)
+    let path = prop::collection::vec(prop::sample::select(vec!["p", "q", "r"]), 0..5)
         .prop_map(|parts| format!("/{}", parts.join("/")));
     let query = prop::sample::select(vec!["", "?q=1", "?q=2", "?r=1&q=1"]);
     let method = prop::sample::select(vec!["GET", "PUT", "POST"]);

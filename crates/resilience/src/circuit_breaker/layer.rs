@@ -101,6 +101,11 @@ impl CircuitBreaker {
         Ok(Self { shared: Arc::new(Shared { inner, listener }) })
     }
 
+    /// Whether both are handles on one state.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// The options in force.
     pub fn config(&self) -> CircuitBreakerConfig {
         self.shared.lock().state.config().clone()
@@ -192,6 +197,12 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// Whether this is a probe of a half-open breaker. Others wait for its outcome, so it should be told as
+    /// soon as it is known, also when the call goes on.
+    pub fn is_probe(&self) -> bool {
+        self.admission.probe
+    }
+
     /// Tells the outcome of the call.
     pub fn record(mut self, now: Instant, evidence: Evidence) {
         if let Some(breaker) = self.breaker.take() {

@@ -1,7 +1,6 @@
 //! The state machine: no clock, no lock, no await.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use intertie_core::clock::Instant;
 use intertie_core::failure::Evidence;
@@ -79,6 +78,8 @@ impl Cause {
 pub struct Admission {
     /// The period between two transitions in which the call was admitted.
     pub epoch: u32,
+    /// Whether it is a probe of a half-open breaker, whose outcome others wait for.
+    pub probe: bool,
 }
 
 /// One breaker.
@@ -125,12 +126,15 @@ impl State {
     /// The rejection that a call would get now, with the time until probes are let through.
     pub fn rejection(&self, now: Instant) -> Option<Rejection> {
         match &self.stage {
-            Stage::Open { until } if now < *until => Some(rejection("open", until.saturating_since(now))),
+            Stage::Open { until } if now < *until => {
+                let wait = Some(until.saturating_since(now));
+                Some(Rejection { by: Policy::CircuitBreaker, bound: "open", retry_after: wait })
+            }
             Stage::HalfOpen { probes, last_probe, .. }
                 if *probes >= self.config.successes_to_close.get() && !self.is_stale(now, *last_probe) =>
             {
-                let wait = (*last_probe + self.config.probe_age_max).saturating_since(now);
-                Some(rejection("successes_to_close", wait))
+                // The probes under way decide, and nobody knows when.
+                Some(Rejection { by: Policy::CircuitBreaker, bound: "successes_to_close", retry_after: None })
             }
             _ => None,
         }
@@ -164,7 +168,8 @@ impl State {
                 None
             }
         };
-        Ok((Admission { epoch: self.epoch }, transition))
+        let probe = self.phase() == Phase::HalfOpen;
+        Ok((Admission { epoch: self.epoch, probe }, transition))
     }
 
     /// Counts an admitted call's outcome, unless the phase that admitted it is over.
@@ -237,10 +242,6 @@ impl Stage {
     fn closed(config: &CircuitBreakerConfig) -> Self {
         Self::Closed { outcomes: Outcomes::new(config.window), consecutive_failures: 0 }
     }
-}
-
-fn rejection(bound: &'static str, wait: Duration) -> Rejection {
-    Rejection { by: Policy::CircuitBreaker, bound, retry_after: Some(wait) }
 }
 
 fn verdict(

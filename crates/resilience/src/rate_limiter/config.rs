@@ -27,7 +27,7 @@ pub struct RateLimiterConfig {
     /// included, for providers that bill each of them.
     #[serde(default)]
     pub count: Count,
-    /// Callers that are remembered at the same time, 16 bytes and some hashing overhead each. Those
+    /// Callers that are remembered at the same time, at most 24 bytes and some hashing overhead each. Those
     /// beyond share one quota. Default 100,000.
     #[serde(default = "keys_max_default")]
     pub keys_max: NonZeroU32,

@@ -31,6 +31,9 @@ pub struct RetryConfig {
     /// Repetitions that are allowed in ten seconds however few the calls, so that a quiet service can
     /// retry at all.
     pub budget_minimum: u32,
+    /// A dependency that asks for a longer wait than this is not waited for: its answer is passed on.
+    #[serde(with = "quantity::duration")]
+    pub retry_after_max: Duration,
 }
 
 /// The starting points that the requirement documents name.
@@ -72,6 +75,7 @@ impl RetryConfig {
             jitter: Ratio::from_percent(30),
             budget: Ratio::from_percent(20),
             budget_minimum: 10,
+            retry_after_max: Duration::from_secs(60),
         }
     }
 
@@ -193,6 +197,10 @@ pub struct RetryTable {
     budget: Option<Ratio>,
     /// Repetitions that are allowed in ten seconds however few the calls.
     budget_minimum: Option<u32>,
+    /// A dependency that asks for a longer wait than this is not waited for. Default "60s".
+    #[serde(with = "quantity::duration::option")]
+    #[schemars(with = "DurationText")]
+    retry_after_max: Option<Duration>,
 }
 
 impl From<RetryTable> for RetryConfig {
@@ -213,6 +221,7 @@ impl From<RetryTable> for RetryConfig {
             jitter: table.jitter.unwrap_or(preset.jitter),
             budget: table.budget.unwrap_or(preset.budget),
             budget_minimum: table.budget_minimum.unwrap_or(preset.budget_minimum),
+            retry_after_max: table.retry_after_max.unwrap_or(preset.retry_after_max),
         }
     }
 }

@@ -24,6 +24,8 @@ pub enum Stop {
     NotRetriable,
     /// All attempts are used.
     AttemptsUsed,
+    /// The dependency asks for a longer wait than `retry_after_max`.
+    HintTooLong,
     /// The next attempt would begin after the deadline.
     DeadlineTooClose,
 }
@@ -59,6 +61,9 @@ impl<'a> Retry<'a> {
         }
         if self.attempts >= self.config.attempts.get() {
             return Err(Stop::AttemptsUsed);
+        }
+        if retry_after.is_some_and(|hint| hint > self.config.retry_after_max) {
+            return Err(Stop::HintTooLong);
         }
         let wait = self.config.wait(self.attempts).max(retry_after.unwrap_or_default());
         let wait = wait.saturating_add(self.config.jitter_at(wait, random));

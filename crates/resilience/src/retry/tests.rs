@@ -67,6 +67,14 @@ fn a_hint_is_never_fired_early() {
 }
 
 #[test]
+fn nobody_waits_a_day_because_a_service_says_so() {
+    let config = RetryConfig::quick();
+    let day = Some(Duration::from_secs(24 * 60 * 60));
+    let next = Retry::new(&config).next(NOW, no_deadline(), Class::Unavailable, day, Ratio::ZERO);
+    assert_eq!(next, Err(Stop::HintTooLong));
+}
+
+#[test]
 fn stops_are_told_apart() {
     let config = RetryConfig::quick();
     let next = |retry: &mut Retry<'_>, deadline, class| retry.next(NOW, deadline, class, None, Ratio::ZERO);

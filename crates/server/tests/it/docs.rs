@@ -77,7 +77,7 @@ fn blocks_are_found_wherever_they_stand() {
 
 #[test]
 fn files_in_the_documents_load() {
-    let mut faults = Vec::new();
+    let (mut faults, mut count) = (Vec::new(), 0);
     for block in all_blocks() {
         let wrong = match block.language.as_str() {
             "toml" => false,
@@ -85,6 +85,7 @@ fn files_in_the_documents_load() {
             other if other.starts_with("toml") => panic!("{}: what is `{other}`?", block.place),
             _ => continue,
         };
+        count += 1;
         let run = intertie(folder(&block.text).path(), &["check", "intertie.toml"]);
         match (wrong, run.code) {
             (false, 2) => faults.push(format!("{} is refused:\n{}", block.place, run.stderr)),
@@ -101,6 +102,7 @@ fn files_in_the_documents_load() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(count > 0, "there are files in the documents");
 }
 
 /// A ```text block that begins with a message is what `check` says of the file before it.

@@ -199,7 +199,6 @@ impl Server {
             .arg("up")
             .arg(&file)
             .arg("--until-stdin-closes")
-            .env("INTERTIE_TEST_PANIC_PATH", "/panic")
             .stdin(Stdio::piped())
             .stderr(Stdio::piped())
             .stdout(Stdio::null())

@@ -5,16 +5,17 @@ use std::process::Command;
 
 use crate::harness::{Client, Origin, Server};
 
-/// The server as it is shipped, built if it is not there yet.
+/// The server built as it is shipped, but for the path that panics.
 fn dist() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
-        .args(["build", "--quiet", "--profile", "dist", "-p", "intertie", "--target-dir", "target"])
+        .args(["build", "--quiet", "--profile", "dist", "-p", "intertie", "--features", "test-panic"])
+        .args(["--target-dir", "target/test-panic"])
         .current_dir(&root)
         .status();
     assert!(built.expect("cargo runs").success());
-    root.join("target/dist/intertie")
+    root.join("target/test-panic/dist/intertie")
 }
 
 #[tokio::test]

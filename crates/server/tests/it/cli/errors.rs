@@ -211,14 +211,15 @@ fn values_of_the_wrong_type_are_marked() {
     let duration = "expected a duration as text, such as \"30s\"";
     for (text, place, words) in [
         (after("[server]\ndrain = 30"), "2:9 30", duration),
-        (service("connect_timeout = 1"), "3:19 1", duration),
+        (service("connect_timeout = 1"), "3:19 1", "integer `1`"),
         (service("idle_timeout = true"), "3:16 true", duration),
         (route("retry = { base = 0.1 }"), "6:18 0.1", duration),
         (route("deadline = 30"), "6:12 30", "integer `30`"),
         (route("deadline = true"), "6:12 true", "boolean `true`"),
         (route("retry = { budget = 0.2 }"), "6:20 0.2", "expected a percentage as text, such as \"20%\""),
         (route("rate_limiter = { limit = 100 }"), "6:26 100", "expected a rate as text, such as \"100/s\""),
-        (route("body_max = 64"), "6:12 64", "expected a size as text, such as \"64KiB\""),
+        (route("replay_body_max = 64"), "6:19 64", "expected a size as text, such as \"64KiB\""),
+        (route("body_max = 64"), "6:12 64", "integer `64`"),
         (route("retry = { attempts = \"3\" }"), "6:22 \"3\"", "string \"3\""),
         (route("retry = { attempts = 2.5 }"), "6:22 2.5", "floating point `2.5`"),
         (route("retry = { attempts = 0 }"), "6:22 0", "integer `0`"),
@@ -273,6 +274,8 @@ fn quantities_that_can_not_be_meant() {
     ] {
         refused(&route(keys), &[place], &[words]);
     }
+    let never = service("connect_timeout = \"0s\"");
+    refused(&never, &["3:19 \"0s\""], &["0s leaves no time at all"]);
     assert_eq!(check(&route("deadline = \"365days\""), 0, &[]).stderr, "", "a year is allowed");
 }
 
@@ -429,10 +432,10 @@ fn services_that_can_not_answer() {
 fn text_that_is_no_toml() {
     for (text, place, words) in [
         (route("deadline ="), "6:11 ", "string values must be quoted"),
-        (route("deadline = \"1s"), "6:12 ", "invalid basic string, expected `\"`"),
+        (route("deadline = \"1s"), "6:15 ", "invalid basic string, expected `\"`"),
         (route("to = \"shop\""), "6:1 to", "duplicate key"),
         (format!("{GOOD}\n[service.shop]\n"), "7:10 shop", "duplicate key"),
-        (route("deadline: \"1s\""), "6:9 ", "expected `=`"),
+        (route("deadline: \"1s\""), "6:11 ", "expected `=`"),
     ] {
         let error = the_error(&text, &check(&text, 2, &[words]).stderr);
         assert!(error.places.len() == 1 && error.places[0].starts_with(place), "{}", error.text);

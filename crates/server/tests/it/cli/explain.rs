@@ -134,6 +134,7 @@ fn the_most_specific_route_wins_and_losers_say_why() {
         ),
         (&["GET", "/orders/7"], "GET /orders/**", &[]),
         (&["GET", "/orders/7", "--header", "host: shop.example"], "plain", &[]),
+        (&["GET", "/orders/7", "-H", "Host: Shop.example:8080"], "plain", &[]),
     ] {
         let run = explain(request);
         assert_eq!(run.code, 0, "{request:?}: {}{}", run.stdout, run.stderr);
@@ -239,16 +240,17 @@ fn every_policy_can_be_switched_off_where_it_is_inherited() {
         (
             "rate_limiter",
             "{ limit = \"5/s\", burst = 2, by = \"client_address\" }",
-            "5/s, burst 2, by client_address",
+            "5/s calls, burst 2, by client_address",
         ),
         ("bulkhead", "{ concurrent = 3 }", "3 at once, no queue"),
         ("retry", "{ attempts = 1 }", "1 attempts + "),
         (
             "circuit_breaker",
             "{ failure_rate = \"50%\", consecutive_failures = 4 }",
-            "opens at 50% failures in 1m or 4 failures in a row",
+            "opens at 50% failures in 1m of at least 10 calls or 4 failures in a row, for 30s",
         ),
         ("attempt_timeout", "\"500ms\"", "500ms"),
+        ("body_max", "\"1MiB\"", "1MiB"),
     ];
     let defaults: String = policies.iter().map(|(key, value, _)| format!("{key} = {value}\n")).collect();
     let off: String = policies.iter().map(|(key, ..)| format!("{key} = \"off\"\n")).collect();
@@ -267,7 +269,24 @@ fn every_policy_can_be_switched_off_where_it_is_inherited() {
         };
         let origin = format!("(intertie.toml:{})", position + 2);
         assert!(line(&on).starts_with(words) && line(&on).ends_with(&origin), "{key}: {}", line(&on));
-        assert_eq!(line(&off), format!("off  (intertie.toml:{})", position + 14), "{key}");
+        assert_eq!(line(&off), format!("off  (intertie.toml:{})", position + 8 + policies.len()), "{key}");
+    }
+}
+
+#[test]
+fn a_worst_case_is_bounded_by_what_is_in_force() {
+    let base =
+        "[service.shop]\nendpoints = [{ at = \"127.0.0.1:7001\" }]\n\n[route.\"/**\"]\nto = \"shop\"\n";
+    let (unlimited, attempt) = ("deadline = \"off\"\n", "attempt_timeout = \"1s\"\n");
+    for (keys, words) in [
+        (String::new(), "  nothing but the deadline bounds an attempt\n"),
+        (unlimited.to_owned(), "  nothing bounds an attempt\n"),
+        (attempt.to_owned(), "  1s by attempts, backoff and queue; the deadline ends it at the latest\n"),
+        (format!("{unlimited}{attempt}"), "  1s by attempts, backoff and queue\n"),
+    ] {
+        let run = explain_in(folder(format!("{base}{keys}")).path(), &["GET", "/"]);
+        let worst_case = format!("\nworst case:\n  1 requests to the service for one call\n{words}");
+        assert!(run.stdout.contains(&worst_case), "{keys}: {}", run.stdout);
     }
 }
 
@@ -403,8 +422,11 @@ async fn live_traffic_does_what_explain_says() {
     for _ in 0..200 {
         let (method, host, target, headers) = dice.request();
         let mut request = Request::builder().method(&method).uri(&target).header("host", &host);
-        let url = format!("http://{host}{target}");
-        let mut arguments = vec![method.to_string(), url.clone()];
+        // The host stands in the URL or in its header; to a server both are the same.
+        let mut arguments = match dice.one(&["URL", "header"]) {
+            "URL" => vec![method.to_string(), format!("http://{host}{target}")],
+            _ => vec![method.to_string(), target.clone(), "-H".to_owned(), format!("Host: {host}")],
+        };
         for (name, value) in headers {
             request = request.header(name, value);
             arguments.extend(["-H".to_owned(), format!("{name}: {value}")]);

@@ -133,11 +133,13 @@ fn exit_codes_tell_good_doubtful_and_refused_files_apart() {
 
 #[test]
 fn a_file_that_is_refused_is_refused_by_every_command() {
-    let folder = folder(GOOD.replace("endpoints", "endpoint"));
-    let refusal = intertie(folder.path(), &["check", FILE]);
-    for arguments in [&["up", FILE][..], &["explain", FILE, "GET", "/"]] {
-        let run = intertie(folder.path(), arguments);
-        assert_eq!((run.code, run.stdout, run.stderr), (2, String::new(), refusal.stderr.clone()));
+    for wrong in [GOOD.replace("endpoints", "endpoint"), GOOD.replace("to = \"shop\"", "to = \"shpo\"")] {
+        let folder = folder(wrong);
+        let refusal = intertie(folder.path(), &["check", FILE]);
+        for arguments in [&["up", FILE][..], &["explain", FILE, "GET", "/"]] {
+            let run = intertie(folder.path(), arguments);
+            assert_eq!((run.code, run.stdout, run.stderr), (2, String::new(), refusal.stderr.clone()));
+        }
     }
 }
 

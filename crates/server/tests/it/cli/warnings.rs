@@ -1,6 +1,7 @@
 //! What `intertie check` warns of, and how it counts the amplification.
 
 use super::{FILE, check, folder, intertie, messages, root};
+use crate::harness::PATIENCE;
 
 const SHOP: &str =
     "[service.shop]\nendpoints = [{ at = \"127.0.0.1:7001\" }]\n\n[route.\"/**\"]\nto = \"shop\"\n";
@@ -144,6 +145,9 @@ fn a_limiter_by_what_never_repeats_limits_nobody() {
         doubted(&text, &[("warning", "6:1 rate_limiter", &words)]);
     }
     doubted(&route("rate_limiter = { limit = \"1/s\", by = \"header:x-tenant\" }"), &[]);
+    let shared = "[limit.shared]\nlimit = \"1/s\"\nby = \"header:X-Request-Id\"\n\n";
+    let words = "`x-request-id` differs with every request";
+    doubted(&format!("{shared}{}", route("limits = [\"shared\"]")), &[("warning", "1:8 shared", words)]);
 }
 
 #[test]
@@ -191,6 +195,11 @@ fn notes_do_not_fail() {
         &[("note", "7:1 retry", "only requests with an Idempotency-Key are retried")],
     );
     doubted(&format!("{writes}{keys}").replace("PATCH", "PUT"), &[]);
+    let short = SHOP.replace("\"/**\"", "\"POST /**\"");
+    doubted(
+        &format!("{short}{keys}"),
+        &[("note", "6:1 retry", "route `POST /**` takes no idempotent method")],
+    );
 }
 
 #[test]
@@ -243,6 +252,12 @@ fn the_chain_is_proved_at_every_link() {
     );
     let words = "service `b` may need 2s for its calls (c 2s) but its own deadline is 900ms";
     doubted(&text, &[("warning", "8:1 calls", words)]);
+    // What its callers allow a service that has no route is what its own policy says.
+    let services = [("a", "", "\"b\""), ("b", "use = \"inner\"", "\"c\""), ("c", "deadline = \"300ms\"", "")];
+    let inner = "[policy.inner]\nattempt_timeout = \"150ms\"\n\n";
+    let text = format!("{inner}{}", chain(&services, "[route.\"/**\"]\nto = \"a\"\n"));
+    let words = "service `b` may need 300ms for its calls (c 300ms) but its callers allow it 150ms";
+    doubted(&text, &[("warning", "11:1 calls", words)]);
 }
 
 #[test]
@@ -295,4 +310,20 @@ fn ways_that_meet_add_up() {
     let services = [("a", "", "\"b\", \"c\""), ("b", "", "\"d\""), ("c", "", "\"d\", \"d\""), ("d", "", "")];
     let rows = amplification(&chain(&services, "[route.\"/**\"]\nto = \"a\"\n"));
     assert!(rows[3].starts_with("d 3 by /** ×1 → a ×1 → "), "{rows:?}");
+}
+
+/// However many ways there are, and here they double with each service, they are counted and not walked.
+#[test]
+fn many_ways_are_counted_at_once() {
+    let names: Vec<_> = (0..40).map(|number| format!("s{number:02}")).collect();
+    let later =
+        |number: usize| names[number + 1..].iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>();
+    let calls: Vec<_> = (0..names.len()).map(|number| later(number).join(", ")).collect();
+    let services: Vec<_> =
+        names.iter().zip(&calls).map(|(name, calls)| (name.as_str(), "", calls.as_str())).collect();
+    let text = chain(&services, "[route.\"/**\"]\nto = \"s00\"\n");
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(amplification(&text)));
+    let rows = receiver.recv_timeout(PATIENCE).expect("check ends soon");
+    assert!(rows[39].starts_with("s39 274877906944 by "), "2 to the power of 38: {}", rows[39]);
 }

@@ -1,0 +1,177 @@
+//! A call under its route's policies in their one order, up to its attempts.
+//!
+//! Outermost first: deadline, rate limiter, bulkhead; then, in [`super::attempts`], retry, choice of
+//! endpoint, circuit breaker, attempt timeout.
+
+use std::rc::Rc;
+
+use http::header::{CONTENT_LENGTH, HOST};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Uri, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+use intertie_core::clock::Instant;
+use intertie_core::quantity::ByteSize;
+use intertie_resilience::MonotonicClock;
+use intertie_resilience::deadline::Deadline;
+use intertie_resilience::rate_limiter::Count;
+
+use super::answer::{ErrorCode, Failure};
+use super::attempts::Call;
+use super::body::BodySource;
+use super::exchange::{Answer, Exchange};
+use super::headers::{self, Marks, Passage};
+use super::worker::RouteRef;
+use crate::plan::LimitKey;
+use crate::route::{Found, RequestView, host_name};
+
+/// Everything before the attempts.
+pub(super) async fn call(
+    exchange: &mut Exchange,
+    mut parts: Parts,
+    incoming: Incoming,
+) -> Result<Answer, Failure> {
+    #[cfg(feature = "test-panic")]
+    assert!(parts.uri.path() != "/panic", "asked to panic");
+    let route = find_route(exchange, &parts)?;
+    exchange.route = Some(route.clone());
+    let now = exchange.started;
+    let client = exchange.client;
+    let host = host_value(&mut parts);
+    let accepts_trailers = headers::remove_hop_by_hop(&mut parts.headers);
+    // Read only now: what `Connection` names was meant for us as a hop, not as a mark.
+    let marks = Marks::read(&parts.headers);
+    let deadline = Deadline::new(now, route.effective.deadline.value, marks.remaining);
+    let body_max = route.effective.body_max.value.map(ByteSize::bytes);
+    let declared =
+        parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if let (Some(max), Some(declared)) = (body_max, declared)
+        && declared > max
+    {
+        return Err(body_too_large(max));
+    }
+    acquire(exchange, &route, Count::Calls, &parts.headers, now)?;
+    if let Some(bulkhead) = &route.bulkhead {
+        let permit = bulkhead.acquire(deadline.remaining(now)).await;
+        exchange.bulkhead = Some(permit.map_err(|rejection| {
+            // A wait that the deadline ended is the deadline's doing.
+            let over = deadline.is_over(MonotonicClock::now());
+            if over { Failure::deadline_exceeded() } else { Failure::rejected(rejection) }
+        })?);
+    }
+    if let Some(budget) = &route.budget
+        && !marks.is_repetition
+    {
+        budget.deposit(now);
+    }
+    let passage = Passage { client, host: &host, request_id: &exchange.request_id, accepts_trailers };
+    headers::write_passage(&mut parts.headers, &passage);
+    if parts.version == Version::HTTP_2 {
+        headers::join_cookies(&mut parts.headers);
+    }
+    let body = if incoming.is_end_stream() {
+        None
+    } else {
+        headers::frame_body(&mut parts.headers);
+        let replay_max = route.effective.replay_body_max.value.map_or(0, ByteSize::bytes);
+        let replay_max = if route.repeats() { replay_max } else { 0 };
+        Some(Rc::new(BodySource::new(incoming, replay_max, body_max)))
+    };
+    let path = parts.uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let idempotent = parts.method.is_idempotent() || marks.has_idempotency_key;
+    Call::new(exchange, &route, deadline, parts.method, Uri::from(path), parts.headers, body, idempotent)
+        .run()
+        .await
+}
+
+/// The route that wants the request, or the answer to a request that none wants.
+fn find_route(exchange: &Exchange, parts: &Parts) -> Result<RouteRef, Failure> {
+    let host = host(parts).ok_or_else(|| {
+        Failure::new(
+            ErrorCode::BadRequest,
+            "a request names exactly one host, in its target or one Host header",
+        )
+    })?;
+    let plan = exchange.worker.plan.get();
+    let view = RequestView {
+        host,
+        path: parts.uri.path(),
+        query: parts.uri.query(),
+        method: &parts.method,
+        headers: &parts.headers,
+    };
+    match plan.router.find(&view) {
+        Found::Route(index) => Ok(RouteRef::new(plan, index)),
+        Found::Nothing => Err(Failure::new(ErrorCode::RouteNotFound, "no route wants this host and path")),
+        Found::Ambiguous => Err(Failure::new(
+            ErrorCode::BadRequest,
+            "the path can be read in more than one way: dot segments, backslashes or malformed escapes",
+        )),
+        Found::OtherMethods(methods) => {
+            let methods: Vec<_> = methods.iter().map(http::Method::as_str).collect();
+            let allow = methods.join(", ");
+            let detail = format!("this path takes {allow}");
+            let mut failure = Failure::new(ErrorCode::MethodNotAllowed, detail);
+            failure.allow = HeaderValue::try_from(allow).ok();
+            Err(failure)
+        }
+    }
+}
+
+/// The host without its port. The request's target wins over the Host header (RFC 9112, section 3.2.2).
+fn host(parts: &Parts) -> Option<&str> {
+    let mut values = parts.headers.get_all(HOST).iter();
+    let header = values.next();
+    if values.next().is_some() {
+        return None;
+    }
+    if let Some(authority) = parts.uri.authority() {
+        return host_name(authority.as_str());
+    }
+    match header {
+        Some(value) => host_name(value.to_str().ok()?),
+        // HTTP/1.0 knows no Host header.
+        None if parts.version == Version::HTTP_10 => Some(""),
+        None => None,
+    }
+}
+
+/// The Host header to pass on, with its port.
+fn host_value(parts: &mut Parts) -> HeaderValue {
+    let target = parts.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    let header = parts.headers.remove(HOST);
+    target.or(header).unwrap_or_else(|| HeaderValue::from_static(""))
+}
+
+/// Asks the route's limiters that count `what`. A refused call has taken nothing from the limiters asked
+/// after the one that refused.
+pub(super) fn acquire(
+    exchange: &Exchange,
+    route: &RouteRef,
+    what: Count,
+    headers: &HeaderMap,
+    now: Instant,
+) -> Result<(), Failure> {
+    for limiter in route.limiters.iter().filter(|limiter| limiter.limiter.config().count == what) {
+        let quota = match &limiter.by {
+            LimitKey::All => limiter.limiter.try_acquire((), now, 1),
+            LimitKey::ClientAddress => limiter.limiter.try_acquire(exchange.client, now, 1),
+            LimitKey::Header(name) => {
+                limiter.limiter.try_acquire(headers.get(name).map(HeaderValue::as_bytes), now, 1)
+            }
+        };
+        quota.map_err(|rejection| {
+            let mut failure = Failure::rejected(rejection);
+            if let Some(name) = &limiter.shared {
+                failure.detail.push_str(&format!(" of [limit.{name}]"));
+            }
+            failure
+        })?;
+    }
+    Ok(())
+}
+
+pub(super) fn body_too_large(max: u64) -> Failure {
+    Failure::new(ErrorCode::BodyTooLarge, format!("the body is longer than body_max, {max} bytes"))
+}
