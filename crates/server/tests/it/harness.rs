@@ -271,6 +271,13 @@ impl Server {
         panic!("the server still runs after {PATIENCE:?}");
     }
 
+    /// The most memory that the process ever had resident.
+    pub(crate) fn peak_memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("Linux");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
     /// A GET to the admin listener: status and text.
     pub(crate) async fn admin(&self, path: &str) -> (u16, String) {
         let answer = Client::new(self.admin).get(path).await;

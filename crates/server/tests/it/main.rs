@@ -8,5 +8,6 @@ mod docs;
 mod lifecycle;
 mod panics;
 mod policies;
+mod regressions;
 mod reload;
 mod traffic;

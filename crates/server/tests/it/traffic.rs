@@ -24,7 +24,7 @@ fn with(origin: &Origin, policy: &str) -> String {
 }
 
 /// A body that is sent as the channel brings it.
-fn channel() -> (mpsc::UnboundedSender<Frame<Bytes>>, AnyBody) {
+pub(crate) fn channel() -> (mpsc::UnboundedSender<Frame<Bytes>>, AnyBody) {
     let (sender, mut receiver) = mpsc::unbounded_channel();
     let stream = futures_stream(move |context| receiver.poll_recv(context));
     (sender, StreamBody::new(stream).boxed())
@@ -55,7 +55,7 @@ where
 }
 
 /// Sends raw bytes and reads until the server closes.
-async fn raw(server: &Server, request: &str) -> String {
+pub(crate) async fn raw(server: &Server, request: &str) -> String {
     let mut stream = Client::new(server.address).connect().await.expect("connects");
     stream.write_all(request.as_bytes()).await.expect("written");
     let mut answer = Vec::new();
