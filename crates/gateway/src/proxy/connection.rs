@@ -26,6 +26,9 @@ use super::worker::Worker;
 /// A client that takes longer than this for the head of a request is cut off.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a connection that has not said anything yet may still speak once the drain has begun.
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
 /// Serves `stream` until its client leaves, or, once `drain` turns true, until its requests are answered.
 ///
 /// A client that says nothing at all is cut off like one that does not finish its head.
@@ -40,7 +43,8 @@ pub(super) async fn run(
     let spoken = tokio::select! {
         biased;
         spoke = spoke => matches!(spoke, Ok(Ok(()))),
-        () = drained(&mut leaving) => false,
+        // A client that has just connected is about to speak.
+        () = async { drained(&mut leaving).await; tokio::time::sleep(DRAIN_GRACE).await } => false,
     };
     if !spoken {
         return;

@@ -1,13 +1,11 @@
 //! The data threads together.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
-use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,6 +13,7 @@ use intertie_core::clock::WallClock;
 use intertie_core::telemetry::{Events, Snapshot, Source};
 use intertie_resilience::{MonotonicClock, RateLimiter};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
@@ -233,6 +232,17 @@ async fn accept(
             return worker.events.tell("listener_failed", || vec![("error", error.to_string())]);
         }
     };
+    let drain = draining.clone();
+    let serve = |stream: TcpStream, client: SocketAddr| {
+        // Without it Nagle's algorithm and delayed acknowledgements can add 40 ms to an answer.
+        let _ = stream.set_nodelay(true);
+        let (worker, drain, counted) =
+            (Rc::clone(&worker), drain.clone(), Counted::new(Arc::clone(&connections)));
+        async move {
+            let _counted = counted;
+            connection::run(worker, stream, client.ip(), drain).await;
+        }
+    };
     let mut open = tokio::task::JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -242,15 +252,8 @@ async fn accept(
         };
         match accepted {
             Ok((stream, client)) => {
-                // Without it Nagle's algorithm and delayed acknowledgements can add 40 ms to an answer.
-                let _ = stream.set_nodelay(true);
-                let (worker, drain) = (Rc::clone(&worker), draining.clone());
-                let counted = Counted::new(Arc::clone(&connections));
                 while open.try_join_next().is_some() {}
-                open.spawn_local(async move {
-                    let _counted = counted;
-                    connection::run(worker, stream, client.ip(), drain).await;
-                });
+                open.spawn_local(serve(stream, client));
             }
             Err(error) => {
                 // Out of descriptors or memory: others must finish first, and spinning helps nobody.
@@ -259,28 +262,17 @@ async fn accept(
             }
         }
     }
-    // Whoever was already connected is served: what waits in the queue is accepted, not reset.
-    while let Some(Ok((stream, client))) = accept_now(&listener).await {
-        let (worker, drain) = (Rc::clone(&worker), draining.clone());
-        let counted = Counted::new(Arc::clone(&connections));
-        open.spawn_local(async move {
-            let _counted = counted;
-            connection::run(worker, stream, client.ip(), drain).await;
-        });
+    // Whoever was already connected is served: what waits in the queue is accepted, not reset. Asked directly,
+    // since the runtime may not have heard of it yet.
+    if let Ok(listener) = listener.into_std() {
+        while let Ok((stream, client)) = listener.accept() {
+            let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) else {
+                continue;
+            };
+            open.spawn_local(serve(stream, client));
+        }
     }
-    drop(listener);
     while open.join_next().await.is_some() {}
-}
-
-/// A connection that waits in the queue; `None` when none does.
-async fn accept_now(
-    listener: &tokio::net::TcpListener,
-) -> Option<io::Result<(tokio::net::TcpStream, SocketAddr)>> {
-    poll_fn(|context| match listener.poll_accept(context) {
-        Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await
 }
 
 /// Counts an open connection for as long as it lives.
