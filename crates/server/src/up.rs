@@ -57,8 +57,8 @@ fn serve(loaded: Loaded, plan: Plan, events: Events, until_stdin_closes: bool) -
     let latest = Latest::default();
     let event_writer = spawn_event_writer(&events, &latest)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let served =
-        runtime.block_on(Server::start(loaded, plan, events.clone(), latest, clock)?.run(until_stdin_closes));
+    let served = runtime
+        .block_on(Server::start(loaded, plan, events.clone(), latest, &clock)?.run(until_stdin_closes));
     // A thread that waits for the standard input would hold an orderly shutdown up for ever.
     runtime.shutdown_background();
     drop(events);
@@ -88,13 +88,13 @@ impl Server {
         plan: Plan,
         events: Events,
         latest: Latest,
-        clock: WallClock,
+        clock: &WallClock,
     ) -> anyhow::Result<Self> {
         let server = &loaded.server;
         let admin_listener = std::net::TcpListener::bind(server.admin)
             .with_context(|| format!("failed to listen on admin address {}", server.admin))?;
         admin_listener.set_nonblocking(true)?;
-        let access = open_access_log(server, &clock)?;
+        let access = open_access_log(server, clock)?;
         let sink = access.as_ref().map(|(log, _)| -> AccessSink {
             let log = Arc::clone(log);
             Arc::new(move |access| log.log(access))

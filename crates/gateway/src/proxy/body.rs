@@ -239,6 +239,7 @@ pub(super) struct ServiceBody {
 
 /// What a body holds until it ends.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one; a box would be an allocation")]
 enum Held {
     /// The exchange, as long as nothing had to be waited for.
     Own(Delivery),

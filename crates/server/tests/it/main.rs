@@ -1,5 +1,7 @@
 //! What users see of the whole server: real processes, real sockets, real signals.
 
+#![expect(clippy::disallowed_methods, reason = "real processes and sockets need real time")]
+
 mod harness;
 
 mod cli;
