@@ -132,8 +132,18 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Setting<T> {
                 T::deserialize(MapAccessDeserializer::new(map)).map(Setting::On)
             }
 
-            fn visit_seq<A: de::SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
-                T::deserialize(de::value::SeqAccessDeserializer::new(seq)).map(Setting::On)
+            // The setting itself knows best what it expects instead of these.
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
+                T::deserialize(de::value::I64Deserializer::new(number)).map(Setting::On)
+            }
+
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Self::Value, E> {
+                T::deserialize(de::value::F64Deserializer::new(number)).map(Setting::On)
+            }
+
+            fn visit_bool<E: de::Error>(self, truth: bool) -> Result<Self::Value, E> {
+                T::deserialize(de::value::BoolDeserializer::new(truth)).map(Setting::On)
             }
         }
 

@@ -2,7 +2,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use intertie_core::config::Setting;
-use intertie_core::quantity::{ByteSize, parse_duration};
+use intertie_core::quantity::{self, ByteSize};
 use intertie_resilience::{BulkheadConfig, CircuitBreakerConfig, RateLimiterConfig, RetryConfig};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
@@ -13,14 +13,11 @@ pub struct Time(pub Duration);
 
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        match parse_duration(&text) {
-            Ok(duration) if duration.is_zero() => {
-                Err(de::Error::custom("0s leaves no time at all; use \"off\" for no limit"))
-            }
-            Ok(duration) => Ok(Self(duration)),
-            Err(error) => Err(de::Error::custom(error)),
+        let duration = quantity::duration::deserialize(deserializer)?;
+        if duration.is_zero() {
+            return Err(de::Error::custom("0s leaves no time at all; use \"off\" for no limit"));
         }
+        Ok(Self(duration))
     }
 }
 

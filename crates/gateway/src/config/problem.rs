@@ -73,7 +73,9 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     known
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.chars().count() / 4)
+        .filter(|(distance, candidate)| {
+            *distance <= candidate.chars().count().div_ceil(4) && *distance < candidate.chars().count()
+        })
         .min()
         .map(|(_, candidate)| candidate)
 }

@@ -50,6 +50,7 @@ impl Plan {
             Ok(router) => router,
             Err(problems) => {
                 report.problems.extend(problems);
+                report.sort();
                 return Err(report);
             }
         };

@@ -76,7 +76,9 @@ impl Effective {
                 };
                 format!("{} {count}{burst}, by {}, {algorithm}", limiter.limit, limiter.by)
             }),
-            show(PolicyKey::Limits, &self.limits, |names| names.join(", ")),
+            show(PolicyKey::Limits, &self.limits, |names| {
+                if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+            }),
             show(PolicyKey::Bulkhead, &self.bulkhead, |bulkhead| {
                 let queue = match bulkhead.queue {
                     0 => "no queue".to_owned(),

@@ -56,9 +56,16 @@ pub fn lint(config: &TrafficConfig) -> Report {
     if !cycles {
         report.amplification = amplification(config, &effective);
     }
-    report.problems.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.at.cmp(&b.at)));
-    report.problems.dedup();
+    report.sort();
     report
+}
+
+impl Report {
+    /// Errors first, then by place.
+    pub(super) fn sort(&mut self) {
+        self.problems.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.at.cmp(&b.at)));
+        self.problems.dedup();
+    }
 }
 
 struct Linter<'a> {
@@ -175,7 +182,10 @@ impl Linter<'_> {
 
     fn valid(&mut self, section: &[&str], key: &str, verdict: Result<(), Invalid>) {
         if let Err(invalid) = verdict {
-            let mut problem = Problem::error([], invalid.problem);
+            let named = invalid.problem.contains(invalid.field);
+            let message =
+                if named { invalid.problem } else { format!("`{}`: {}", invalid.field, invalid.problem) };
+            let mut problem = Problem::error([], message);
             problem.at = section.iter().copied().chain([key, invalid.field]).map(str::to_owned).collect();
             self.problems.push(problem);
         }
@@ -304,7 +314,8 @@ impl Linter<'_> {
                 format_duration(attempt)
             );
             let at = Some(["service", service, "connect_timeout"].map(str::to_owned).to_vec());
-            self.at_origin(name, &at, &effective.attempt_timeout.origin, message);
+            let outer = effective.attempt_timeout.value.map(|_| &effective.attempt_timeout.origin);
+            self.at_origin(name, &at, outer.unwrap_or(&effective.deadline.origin), message);
         }
     }
 
@@ -431,7 +442,7 @@ impl Linter<'_> {
                 .map(|callee| (callee, call_limit(self.config, effective, callee)))
                 .collect();
             let needed = needs.iter().map(|(_, limit)| *limit).fold(Duration::ZERO, Duration::saturating_add);
-            let sum = needs.iter().map(|(callee, limit)| format!("{callee} {}", format_duration(*limit)));
+            let sum = needs.iter().map(|(callee, limit)| format!("{callee} {}", words(*limit)));
             let sum = sum.collect::<Vec<_>>().join(" + ");
             let routed = effective.iter().filter(|(route, _)| self.config.routes[*route].to == *name);
             let allowed = routed.filter_map(|(route, effective)| {
@@ -460,10 +471,8 @@ impl Linter<'_> {
             if let Some((who, (limit, origin))) = tightest
                 && needed >= limit
             {
-                let message = format!(
-                    "service `{name}` may need {} for its calls ({sum}) but {who}",
-                    format_duration(needed)
-                );
+                let message =
+                    format!("service `{name}` may need {} for its calls ({sum}) but {who}", words(needed));
                 let mut problem = Problem::warning(["service", name, "calls"], message)
                     .help("give the called services shorter deadlines, or their caller a longer one");
                 problem.and = origin;
@@ -526,6 +535,11 @@ fn header_name(by: &LimitBy) -> Result<(), Invalid> {
         }
         _ => Ok(()),
     }
+}
+
+/// A limit, or that there is none.
+fn words(limit: Duration) -> String {
+    if limit == Duration::MAX { "time without limit".to_owned() } else { format_duration(limit) }
 }
 
 /// Every way in which a service may be called: under its own policy, or through one of its routes.

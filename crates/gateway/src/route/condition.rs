@@ -51,9 +51,17 @@ impl Condition {
                 HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` is no header name"))?;
             Ok((name, value(text)))
         });
+        let headers: Vec<(HeaderName, Option<String>)> = headers.collect::<Result<_, String>>()?;
+        for (position, (name, _)) in headers.iter().enumerate() {
+            if headers[..position].iter().any(|(other, _)| other == name) {
+                return Err(format!(
+                    "the header `{name}` stands here twice; header names know no upper case"
+                ));
+            }
+        }
         Ok(Self {
             methods: config.method.as_ref().map(|methods| methods.0.clone()).unwrap_or_default(),
-            headers: headers.collect::<Result<_, String>>()?,
+            headers,
             query: config.query.iter().map(|(name, text)| (name.clone(), value(text))).collect(),
         })
     }

@@ -93,6 +93,9 @@ impl FromStr for PathPattern {
                     None if !part.contains(['{', '}', '*']) => {
                         let literal =
                             decode(part).ok_or_else(|| format!("`{text}`: bad percent-encoding"))?;
+                        if is_unreachable(&literal, last) {
+                            return Err(format!("`{text}`: requests for such a path never reach a route"));
+                        }
                         Segment::Literal(literal.into_owned())
                     }
                     _ => {
@@ -111,7 +114,16 @@ impl fmt::Display for PathPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for segment in &self.segments {
             match segment {
-                Segment::Literal(text) => write!(f, "/{text}")?,
+                Segment::Literal(text) => {
+                    f.write_str("/")?;
+                    for byte in text.bytes() {
+                        match byte {
+                            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' => write!(f, "{}", char::from(byte))?,
+                            _ if b"-._~!$&'()+,;=:@".contains(&byte) => write!(f, "{}", char::from(byte))?,
+                            _ => write!(f, "%{byte:02X}")?,
+                        }
+                    }
+                }
                 Segment::Parameter(Some(name)) => write!(f, "/{{{name}}}")?,
                 Segment::Parameter(None) => f.write_str("/*")?,
                 Segment::Rest => f.write_str("/**")?,
@@ -119,6 +131,13 @@ impl fmt::Display for PathPattern {
         }
         Ok(())
     }
+}
+
+/// Whether the router answers every request with such a segment by 400.
+pub(super) fn is_unreachable(segment: &str, last: bool) -> bool {
+    let name = segment.split(';').next().unwrap_or_default();
+    let empty = segment.is_empty() && !last;
+    empty || name == "." || name == ".." || segment.contains(['/', '\\', '\0'])
 }
 
 /// Percent-decodes one segment; `None` for a malformed escape or text that is not UTF-8.

@@ -5,7 +5,7 @@ use http::Method;
 
 use super::RequestView;
 use super::condition::{Condition, Mismatch};
-use super::pattern::{HostPattern, PathPattern, Segment, decode};
+use super::pattern::{HostPattern, PathPattern, Segment, decode, is_unreachable};
 
 /// One route as the router sees it; its identity is its position in the list it was built from.
 #[derive(Debug, Clone)]
@@ -252,10 +252,7 @@ fn readable(path: &str) -> Option<&str> {
     }
     let last = path.matches('/').count();
     for (position, segment) in path.split('/').enumerate() {
-        let decoded = decode(segment)?;
-        let name = decoded.split(';').next().unwrap_or_default();
-        let empty = decoded.is_empty() && position < last;
-        if empty || name == "." || name == ".." || decoded.contains(['/', '\\', '\0']) {
+        if is_unreachable(&decode(segment)?, position == last) {
             return None;
         }
     }

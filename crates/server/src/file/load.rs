@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use intertie_gateway::config::{Problem, Severity, TrafficConfig, nearest};
 
 use super::diagnostic::{Diagnostic, position};
-use super::places::Places;
+use super::places::{Places, misplaced_list};
 use super::{File, ServerConfig};
 
 /// A file that was read and understood; its traffic part is not yet proved to work.
@@ -62,6 +62,9 @@ impl Loaded {
             let (message, help) = humane(error.message());
             diagnose(message, error.span(), help)
         })?;
+        if let Some((span, message)) = misplaced_list(&text) {
+            return Err(diagnose(message, Some(span), None));
+        }
         let places = Places::read(&text);
         let traffic = TrafficConfig {
             defaults: file.defaults,
@@ -125,7 +128,8 @@ impl Loaded {
         }
         for (position, address) in server.listen.iter().enumerate() {
             let twice = server.listen[..position].contains(address) && address.port() != 0;
-            if twice || (*address == server.admin && address.port() != 0) {
+            let anywhere = address.ip().is_unspecified() && address.port() == server.admin.port();
+            if twice || ((anywhere || *address == server.admin) && address.port() != 0) {
                 let message = format!("`{address}` is used twice; routes and admin never share a listener");
                 problems.push(Problem::error(["server", "listen"], message));
             }
@@ -163,5 +167,22 @@ fn humane(message: &str) -> (String, Option<String>) {
     if let Some(field) = message.strip_prefix("missing field ") {
         return (format!("the key {field} is missing"), None);
     }
-    (message.trim_end().replace('\n', "; "), None)
+    let mut plain = message.trim_end().replace('\n', "; ");
+    if let Some((before, name)) = plain.split_once("expected struct ") {
+        let after = name.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_');
+        plain = format!("{before}expected a table{after}");
+    }
+    for (said, meant) in [
+        ("expected a map", "expected a table"),
+        ("expected a sequence", "expected a list"),
+        ("expected a nonzero u32", "expected a whole number above 0"),
+        ("expected a nonzero u64", "expected a whole number above 0"),
+        ("expected a nonzero usize", "expected a whole number above 0"),
+        ("expected u32", "expected a whole number"),
+    ] {
+        plain = plain.replace(said, meant);
+    }
+    let help =
+        plain.contains("socket address").then(|| "write an address such as \"127.0.0.1:8080\"".to_owned());
+    (plain, help)
 }

@@ -44,3 +44,26 @@ impl Level {
         Self { keys: table.iter().map(key).collect() }
     }
 }
+
+/// The keys whose values are lists; every other list stands where a table or a text belongs.
+const LISTS: [&str; 5] = ["listen", "endpoints", "limits", "calls", "method"];
+
+/// The first list in `text` that stands where none belongs. Serde would read it as a table without names.
+pub(super) fn misplaced_list(text: &str) -> Option<(Range<usize>, String)> {
+    DeTable::parse(text).ok().and_then(|table| list_in(table.get_ref()))
+}
+
+fn list_in(table: &DeTable<'_>) -> Option<(Range<usize>, String)> {
+    table.iter().find_map(|(key, value)| match value.get_ref() {
+        DeValue::Table(below) => list_in(below),
+        DeValue::Array(items) if LISTS.contains(&key.get_ref().as_ref()) => {
+            items.iter().find_map(|item| match item.get_ref() {
+                DeValue::Array(_) => Some((item.span(), "a list stands where a table belongs".to_owned())),
+                DeValue::Table(below) => list_in(below),
+                _ => None,
+            })
+        }
+        DeValue::Array(_) => Some((value.span(), format!("`{}` is no list", key.get_ref()))),
+        _ => None,
+    })
+}
