@@ -104,6 +104,8 @@ pub struct EndpointStats {
     pub attempt_timeouts: Counter,
     /// Attempts after the first of a call.
     pub retries: Counter,
+    /// Requests sent again within their attempt, because a kept connection ended under them.
+    pub resends: Counter,
     /// Times it was ejected.
     pub ejections: Counter,
     /// Connections opened.

@@ -294,6 +294,7 @@ impl<'a> Call<'a> {
                     return Err(SendFailure::Unsent(error.to_string()));
                 }
                 None if closed_idle && self.idempotent && self.body.is_none() && !self.headers_spent => {
+                    endpoint.stats.resends.increment();
                     reuse = false;
                 }
                 None => return Err(SendFailure::Exchange { detail: error.to_string(), closed_idle }),

@@ -422,6 +422,8 @@ fn read_endpoint(
         &labels,
         stats.attempt_timeouts.get(),
     );
+    let help = "Requests sent again because a kept connection ended under them.";
+    snapshot.counter("endpoint_resends", help, &labels, stats.resends.get());
     snapshot.counter("endpoint_connections", "Connections opened.", &labels, stats.connections.get());
     snapshot.counter("endpoint_ejections", "Times the endpoint was ejected.", &labels, stats.ejections.get());
     let help = "From an attempt's start to its answer's head.";

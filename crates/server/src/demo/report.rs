@@ -216,7 +216,9 @@ fn told(act: &Act, addresses: &Addresses) -> String {
             opened_of(&addresses.orders[1]),
         ),
         Scene::Reset => format!(
-            "{} connections were reset; retry mended them within the 400 ms that orders allows: {lost} callers noticed",
+            "{} requests lost their kept connection and went out again at once on a new one, retry mended {} more, all \
+             within the 400 ms that orders allows; {lost} callers noticed",
+            act.grew("intertie_endpoint_resends_total", &[&endpoint(&addresses.inventory)]),
             failed_of(&addresses.inventory, "transient"),
         ),
         Scene::Flood => format!(

@@ -277,6 +277,8 @@ async fn a_kept_connection_that_is_reset_is_not_the_clients_problem() {
     for number in 0..20 {
         assert_eq!(Client::new(server.address).get("/").await.status, 200, "request {number}");
     }
+    let series = format!("intertie_endpoint_resends_total{{service=\"origin\",endpoint=\"{address}\"}}");
+    assert!(server.metric(&series).await > 0.0, "the second request is no secret");
 }
 
 #[tokio::test]
