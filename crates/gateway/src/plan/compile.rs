@@ -13,9 +13,10 @@ use intertie_resilience::{
 
 use super::effective::{Effective, effective};
 use super::lint::{Report, lint};
+use super::pattern::pattern;
 use super::runtime::{Endpoint, EndpointState, LimitKey, Route, RouteLimiter, Service};
-use crate::config::{Problem, RouteConfig, Severity, TrafficConfig, parse_method};
-use crate::route::{Condition, HostPattern, PathPattern, RoutePattern, Router};
+use crate::config::{Problem, RouteConfig, Severity, TrafficConfig};
+use crate::route::Router;
 use crate::stats::RouteStats;
 
 /// Everything that serves traffic, made from one configuration.
@@ -92,43 +93,6 @@ fn router(config: &TrafficConfig) -> Result<Router, Vec<Problem>> {
         };
         ties.into_iter().map(problem).collect()
     })
-}
-
-/// What the route `name` answers for, read from its `match` or from its name.
-pub(super) fn pattern(name: &str, route: &RouteConfig) -> Result<RoutePattern, Problem> {
-    let (method, path) = match name.split_once(' ') {
-        Some((method, path)) if path.starts_with('/') => (Some(method), Some(path)),
-        _ if name.starts_with('/') => (None, Some(name)),
-        _ => (None, None),
-    };
-    let Some(matches) = &route.matches else {
-        let Some(path) = path else {
-            let message = format!("route `{name}` says nowhere which requests it takes");
-            return Err(Problem::error(["route", name], message)
-                .help("name it by its path, [route.\"/orders/**\"], or give it a match = { path = … }"));
-        };
-        let mut condition = Condition::default();
-        if let Some(method) = method {
-            let parsed = parse_method(method).map_err(|message| Problem::error(["route", name], message))?;
-            condition.methods.push(parsed);
-        }
-        let path = path.parse().map_err(|message: String| Problem::error(["route", name], message))?;
-        return Ok(RoutePattern { host: HostPattern::Any, path, condition });
-    };
-    if path.is_some() {
-        let message = "a route whose name is a path has no match of its own";
-        return Err(Problem::error(["route", name, "match"], message)
-            .help("give the route another name, and its path as match = { path = … }"));
-    }
-    let at = |key, message: String| Problem::error(["route", name, "match", key], message);
-    let host = match &matches.host {
-        None => HostPattern::Any,
-        Some(host) => host.parse().map_err(|message| at("host", message))?,
-    };
-    let path: PathPattern =
-        matches.path.as_deref().unwrap_or("/**").parse().map_err(|message| at("path", message))?;
-    let condition = Condition::new(matches).map_err(|message| at("headers", message))?;
-    Ok(RoutePattern { host, path, condition })
 }
 
 struct Compiler<'a> {

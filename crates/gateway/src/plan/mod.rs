@@ -9,6 +9,7 @@ mod compile;
 mod effective;
 mod explain;
 mod lint;
+mod pattern;
 mod runtime;
 #[cfg(test)]
 mod tests;

@@ -52,7 +52,9 @@ pub(super) async fn run(
     let service = service_fn(|request: Request<Incoming>| {
         let worker = Rc::clone(&worker);
         let id = Id::random();
-        let answer = Unwinding { worker: Rc::clone(&worker), id, future: serve(worker, id, client, request) };
+        // The exchange's future is some kilobytes; in a box it is moved once instead of with its wrappers.
+        let future = Box::pin(serve(Rc::clone(&worker), id, client, request));
+        let answer = Unwinding { worker, id, future };
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let mut builder = auto::Builder::new(LocalExecutor);

@@ -190,11 +190,21 @@ impl Server {
         Self::start_binary(env!("CARGO_BIN_EXE_intertie"), keys, traffic)
     }
 
+    /// The same with an access log in the file `log`.
+    pub(crate) fn start_logging(log: &str, traffic: &str) -> Self {
+        let own = OWN.replace("\"off\"", &format!("{log:?}"));
+        Self::start_file(env!("CARGO_BIN_EXE_intertie"), &format!("{own}\n{traffic}"))
+    }
+
     /// The same with another build of the server.
     pub(crate) fn start_binary(binary: &str, keys: &str, traffic: &str) -> Self {
+        Self::start_file(binary, &format!("{OWN}{keys}\n{traffic}"))
+    }
+
+    fn start_file(binary: &str, text: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("intertie.toml");
-        std::fs::write(&file, format!("{OWN}{keys}\n{traffic}")).expect("written");
+        std::fs::write(&file, text).expect("written");
         let mut child = Command::new(binary)
             .arg("up")
             .arg(&file)

@@ -310,3 +310,34 @@ fn the_demo_runs_to_its_summary() {
         assert!(text.contains(part), "no `{part}` in\n{text}");
     }
 }
+
+#[tokio::test]
+async fn the_access_log_has_a_line_for_each_request() {
+    let origin = Origin::statuses(&[200]).await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let log = folder.path().join("access.log");
+    let path = log.to_str().expect("UTF-8");
+    let traffic = format!(
+        "[service.origin]\nendpoints = [{{ at = \"{}\" }}]\n\n[route.\"/orders/**\"]\nto = \"origin\"\n",
+        origin.address
+    );
+    let mut server = Server::start_logging(path, &traffic);
+    let client = Client::new(server.address);
+    let served = client.get("/orders/7?token=secret").await;
+    client.get("/nowhere").await;
+    server.signal("TERM");
+    assert_eq!(server.wait(), Some(0));
+    let written = std::fs::read_to_string(&log).expect("the log");
+    let lines: Vec<serde_json::Value> =
+        written.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines.len(), 2);
+    let first = &lines[0];
+    assert_eq!(first["request_id"].as_str(), served.header("x-request-id"));
+    assert_eq!((first["path"].as_str(), first["status"].as_u64()), (Some("/orders/7"), Some(200)));
+    assert_eq!((first["route"].as_str(), first["attempts"].as_u64()), (Some("/orders/**"), Some(1)));
+    assert_eq!(first["endpoint"].as_str(), Some(origin.address.to_string().as_str()));
+    assert_eq!(
+        (lines[1]["status"].as_u64(), lines[1]["error"].as_str()),
+        (Some(404), Some("ROUTE_NOT_FOUND"))
+    );
+}
