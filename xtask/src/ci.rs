@@ -20,7 +20,7 @@ pub(crate) fn run() -> Result<()> {
     step("lint", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     step("test", &["test", "--workspace", "--all-targets"])?;
     step("doc tests", &["test", "--workspace", "--doc"])?;
-    step("docs", &["doc", "--workspace", "--no-deps", "--document-private-items"])?;
+    step("docs", &["doc", "--workspace", "--no-deps"])?;
     println!("\nall steps passed");
     Ok(())
 }

@@ -10,7 +10,7 @@ use http::{HeaderMap, Method, Uri};
 use intertie_core::telemetry::Events;
 use intertie_gateway::config::Severity;
 use intertie_gateway::plan::{Amplification, Explanation, Plan, explain};
-use intertie_gateway::route::{Found, RequestView, host_name};
+use intertie_gateway::route::{Found, RequestView, request_host};
 
 use crate::demo::{self, DemoArguments};
 use crate::file::{self, Loaded};
@@ -218,15 +218,18 @@ fn explained(
             parsed.ok_or_else(|| format!("error: `{line}` is no header; write -H 'Name: value'\n"))?;
         headers.append(name, value);
     }
-    let host =
-        headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
+    let host = request_host(&uri, &headers);
     let view = RequestView {
-        host: uri.host().or(host_name(&host)).unwrap_or_default(),
+        host: host.unwrap_or_default(),
         path: uri.path(),
         query: uri.query(),
         method: &method,
         headers: &headers,
     };
+    if host.is_err() {
+        let text = format!("{method} {uri}\n  is answered 400: a request names exactly one host\n");
+        return Ok((text, false));
+    }
     let explanation = explain(&plan, &view);
     Ok((tell(&loaded, &method, &uri, &explanation), explanation.route.is_some()))
 }

@@ -15,7 +15,9 @@ impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let duration = quantity::duration::deserialize(deserializer)?;
         if duration.is_zero() {
-            return Err(de::Error::custom("0s leaves no time at all; use \"off\" for no limit"));
+            return Err(de::Error::custom(
+                "0s leaves no time at all; leave the key out, or switch an inherited limit \"off\"",
+            ));
         }
         Ok(Self(duration))
     }

@@ -108,7 +108,7 @@ impl Effective {
     }
 }
 
-/// What applies to `route`. Names that are not declared contribute nothing; [`super::lint`] reports them.
+/// What applies to `route`. Names that are not declared contribute nothing; [`super::lint()`] reports them.
 pub fn effective(config: &TrafficConfig, name: &str, route: &RouteConfig) -> Effective {
     let mut effective = of_service(config, &route.to);
     if let Some(policy) = &route.uses

@@ -1,6 +1,6 @@
 //! From what a file says to what runs.
 //!
-//! [`effective`] resolves the inheritance chain, [`lint`] looks for what can not work or should not be,
+//! [`effective()`] resolves the inheritance chain, [`lint()`] looks for what can not work or should not be,
 //! and [`Plan::compile`] makes the routes, services and endpoints that the data plane serves. State lives
 //! in the plan's services and routes; compiling a changed file takes over the state of everything whose
 //! own settings did not change.

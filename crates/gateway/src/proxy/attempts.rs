@@ -109,8 +109,8 @@ impl<'a> Call<'a> {
                 possible.filter(|_| route.budget.as_ref().is_none_or(|budget| budget.withdraw(now)));
             let Some(wait) = affordable else {
                 // Out of attempts or out of budget: whoever tries this again multiplies the load.
-                let refused = possible.is_some();
-                let exhausted = ended.class.is_retriable() && (self.exchange.attempts > 1 || refused);
+                let failed = !matches!(ended.class, Class::Success | Class::Permanent);
+                let exhausted = failed && (self.exchange.attempts > 1 || possible.is_some());
                 return self.settle(ended, exhausted);
             };
             tokio::time::sleep(wait).await;

@@ -253,6 +253,8 @@ enum Held {
 #[derive(Debug, Default)]
 struct Watch {
     delivery: RefCell<Option<Delivery>>,
+    /// Whether it was the service that let us wait last, and not the client that did not read.
+    waits_for_service: Cell<bool>,
     reader: RefCell<Option<Waker>>,
 }
 
@@ -292,12 +294,12 @@ impl ServiceBody {
         let Held::Own(delivery) = &self.held else { return };
         let Some(at) = delivery.deadline() else { return };
         let Held::Own(delivery) = std::mem::replace(&mut self.held, Held::Nothing) else { return };
-        let watch = Rc::new(Watch { delivery: RefCell::new(Some(delivery)), reader: RefCell::default() });
+        let watch = Rc::new(Watch { delivery: RefCell::new(Some(delivery)), ..Watch::default() });
         let watched = Rc::clone(&watch);
         let task = tokio::task::spawn_local(async move {
             tokio::time::sleep_until(at).await;
             if let Some(mut delivery) = watched.delivery.take() {
-                delivery.deadline_exceeded();
+                delivery.deadline_exceeded(watched.waits_for_service.get());
             }
             if let Some(reader) = watched.reader.take() {
                 reader.wake();
@@ -311,6 +313,7 @@ impl ServiceBody {
             if watch.delivery.borrow().is_none() {
                 return Poll::Ready(Some(Err(BodyError::Deadline)));
             }
+            watch.waits_for_service.set(false);
             *watch.reader.borrow_mut() = Some(context.waker().clone());
         }
         match Pin::new(&mut self.incoming).poll_frame(context) {
@@ -334,6 +337,7 @@ impl ServiceBody {
             Poll::Pending => {
                 self.watch();
                 if let Held::Watched(watch, _) = &self.held {
+                    watch.waits_for_service.set(true);
                     *watch.reader.borrow_mut() = Some(context.waker().clone());
                 }
                 Poll::Pending

@@ -24,7 +24,7 @@ use super::exchange::{Answer, Exchange};
 use super::headers::{self, Marks, Passage};
 use super::worker::RouteRef;
 use crate::plan::LimitKey;
-use crate::route::{Found, RequestView, host_name};
+use crate::route::{Found, RequestView, request_host};
 
 /// Everything before the attempts.
 pub(super) async fn call(
@@ -87,12 +87,15 @@ pub(super) async fn call(
 
 /// The route that wants the request, or the answer to a request that none wants.
 fn find_route(exchange: &Exchange, parts: &Parts) -> Result<RouteRef, Failure> {
-    let host = host(parts).ok_or_else(|| {
-        Failure::new(
-            ErrorCode::BadRequest,
-            "a request names exactly one host, in its target or one Host header",
-        )
-    })?;
+    let bad_host = || {
+        let detail = "a request names exactly one host, in its target or one Host header";
+        Failure::new(ErrorCode::BadRequest, detail)
+    };
+    let host = request_host(&parts.uri, &parts.headers).map_err(|_| bad_host())?;
+    // HTTP/1.0 knows no Host header.
+    if host.is_empty() && parts.version != Version::HTTP_10 {
+        return Err(bad_host());
+    }
     let plan = exchange.worker.plan.get();
     let view = RequestView {
         host,
@@ -106,7 +109,7 @@ fn find_route(exchange: &Exchange, parts: &Parts) -> Result<RouteRef, Failure> {
         Found::Nothing => Err(Failure::new(ErrorCode::RouteNotFound, "no route wants this host and path")),
         Found::Ambiguous => Err(Failure::new(
             ErrorCode::BadRequest,
-            "the path can be read in more than one way: dot segments, backslashes or malformed escapes",
+            "the path can be read in more than one way: dot or empty segments, escaped slashes, backslashes or malformed escapes",
         )),
         Found::OtherMethods(methods) => {
             let methods: Vec<_> = methods.iter().map(http::Method::as_str).collect();
@@ -116,24 +119,6 @@ fn find_route(exchange: &Exchange, parts: &Parts) -> Result<RouteRef, Failure> {
             failure.allow = HeaderValue::try_from(allow).ok();
             Err(failure)
         }
-    }
-}
-
-/// The host without its port. The request's target wins over the Host header (RFC 9112, section 3.2.2).
-fn host(parts: &Parts) -> Option<&str> {
-    let mut values = parts.headers.get_all(HOST).iter();
-    let header = values.next();
-    if values.next().is_some() {
-        return None;
-    }
-    if let Some(authority) = parts.uri.authority() {
-        return host_name(authority.as_str());
-    }
-    match header {
-        Some(value) => host_name(value.to_str().ok()?),
-        // HTTP/1.0 knows no Host header.
-        None if parts.version == Version::HTTP_10 => Some(""),
-        None => None,
     }
 }
 

@@ -39,10 +39,11 @@ pub(super) async fn run(
     mut drain: watch::Receiver<bool>,
 ) {
     let mut leaving = drain.clone();
-    let spoke = tokio::time::timeout(HEADER_READ_TIMEOUT, stream.readable());
+    let mut first = [0];
+    let spoke = tokio::time::timeout(HEADER_READ_TIMEOUT, stream.peek(&mut first));
     let spoken = tokio::select! {
         biased;
-        spoke = spoke => matches!(spoke, Ok(Ok(()))),
+        spoke = spoke => matches!(spoke, Ok(Ok(1..))),
         // A client that has just connected is about to speak.
         () = async { drained(&mut leaving).await; tokio::time::sleep(DRAIN_GRACE).await } => false,
     };

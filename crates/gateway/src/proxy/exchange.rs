@@ -226,13 +226,13 @@ impl Delivery {
         self.cut("service_broke_off", Class::Transient);
     }
 
-    /// The deadline is over before the body is.
-    pub(super) fn deadline_exceeded(&mut self) {
+    /// The deadline is over before the body is; `by_service` when it is the service that is slow.
+    pub(super) fn deadline_exceeded(&mut self, by_service: bool) {
         if let Some(route) = &self.exchange.route {
             route.stats.rejected(Policy::Deadline);
         }
         let judges = self.deadline.is_some_and(|deadline| deadline.judges_from(self.exchange.started));
-        let class = if judges { Class::Transient } else { Class::Unjudged };
+        let class = if judges && by_service { Class::Transient } else { Class::Unjudged };
         self.cut("deadline", class);
     }
 

@@ -1,9 +1,9 @@
 //! One thread per core, each with its own runtime, listeners and connections to services; only the plan's
 //! state (breakers, quotas, bulkheads, budgets, balancers) is shared.
 //!
-//! A request is a [`call::call`] under its route's policies, and an [`exchange::Exchange`] that accounts for
+//! A request is a `call::call` under its route's policies, and an `exchange::Exchange` that accounts for
 //! it from head to last byte; each attempt is an
-//! [`attempt::Attempt`], a guard that resolves the breaker's permit, the outlier record and the counters
+//! `attempt::Attempt`, a guard that resolves the breaker's permit, the outlier record and the counters
 //! exactly once, however the exchange ends.
 
 mod answer;

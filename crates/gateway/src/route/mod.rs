@@ -19,7 +19,7 @@ pub use pattern::{HostPattern, PathPattern, Segment};
 pub use router::{Candidate, Found, RoutePattern, Router, Tie};
 
 /// The name in a Host header, without its port; `None` when it is no host.
-pub fn host_name(text: &str) -> Option<&str> {
+fn host_name(text: &str) -> Option<&str> {
     let (name, rest) = match text.find(']') {
         Some(end) if text.starts_with('[') => text.split_at(end + 1),
         _ => text.split_at(text.find(':').unwrap_or(text.len())),
@@ -32,6 +32,28 @@ pub fn host_name(text: &str) -> Option<&str> {
     };
     (clean && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit())).then_some(name)
 }
+
+/// The host that a request names, without its port. Its target wins over the Host header (RFC 9112, section
+/// 3.2.2).
+///
+/// # Errors
+/// When it names two hosts, or what it names is none. A request that names no host at all has an empty one.
+pub fn request_host<'a>(target: &'a http::Uri, headers: &'a http::HeaderMap) -> Result<&'a str, BadHost> {
+    let mut values = headers.get_all(http::header::HOST).iter();
+    let header = values.next();
+    if values.next().is_some() {
+        return Err(BadHost);
+    }
+    if let Some(authority) = target.authority() {
+        return host_name(authority.as_str()).ok_or(BadHost);
+    }
+    let Some(header) = header else { return Ok("") };
+    header.to_str().ok().and_then(host_name).ok_or(BadHost)
+}
+
+/// A request whose host can not be told for certain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadHost;
 
 /// What of a request decides its route.
 #[derive(Debug, Clone, Copy)]

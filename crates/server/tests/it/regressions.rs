@@ -135,14 +135,16 @@ async fn a_client_that_does_not_read_costs_little_and_ends_at_its_deadline() {
         Reply::Answer(Response::new(full(vec![b'x'; 256 << 20])))
     })
     .await;
-    let server = Server::start(&with(origin.address, "bulkhead = { concurrent = 1 }\ndeadline = \"2s\""));
+    let policy = "bulkhead = { concurrent = 1 }\ndeadline = \"2s\"\n\
+                  circuit_breaker = { preset = \"sensitive\", failures = 1 }";
+    let server = Server::start(&with(origin.address, policy));
     let mut stream = Client::new(server.address).connect().await.expect("connects");
     stream.write_all(b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
     let running = "intertie_bulkhead_running{service=\"origin\"}";
     until(async || server.metric(running).await == 1.0, "the place is taken").await;
     assert_eq!(Client::new(server.address).get("/").await.code(), "BULKHEAD_FULL");
     until(async || server.metric(running).await == 0.0, "the deadline frees the place").await;
-    assert_eq!(Client::new(server.address).get("/").await.status, 200);
+    assert_eq!(Client::new(server.address).get("/").await.status, 200, "the service did its work");
     let memory = server.peak_memory_kib();
     assert!(memory < 128 * 1024, "{memory} KiB for a download that nobody reads");
 }
@@ -403,4 +405,15 @@ async fn a_refused_repetition_is_marked_as_exhausted() {
     let server = Server::start(&with(address, policy));
     let answer = Client::new(server.address).get("/").await;
     assert_eq!((answer.status, answer.header("intertie-retry")), (502, Some("exhausted")));
+}
+
+/// A tier that ran out of time after it tried again has used up what retries can do.
+#[tokio::test]
+async fn a_deadline_after_retries_is_marked_as_exhausted() {
+    let origin = Origin::start(|_| async { Reply::Hang }).await;
+    let policy =
+        "deadline = \"450ms\"\nattempt_timeout = \"200ms\"\nretry = { attempts = 3, base = \"10ms\" }";
+    let server = Server::start(&with(origin.address, policy));
+    let answer = Client::new(server.address).get("/").await;
+    assert_eq!((answer.status, answer.header("intertie-retry")), (504, Some("exhausted")));
 }
