@@ -161,12 +161,20 @@ fn check(path: &std::path::Path) -> ExitCode {
     let count = |severity| report.problems.iter().filter(|problem| problem.severity == severity).count();
     let (warnings, notes) = (count(Severity::Warning), count(Severity::Note));
     print_line(&format!(
-        "{}: {} routes, {} services, {warnings} warnings, {notes} notes",
+        "{}: {}, {}, {}, {}",
         path.display(),
-        loaded.traffic.routes.len(),
-        loaded.traffic.services.len()
+        counted(loaded.traffic.routes.len(), "route"),
+        counted(loaded.traffic.services.len(), "service"),
+        counted(warnings, "warning"),
+        counted(notes, "note")
     ));
     if warnings > 0 { ExitCode::from(code::DOUBTFUL) } else { ExitCode::SUCCESS }
+}
+
+/// `1 route`, `2 routes`.
+fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }
 
 fn amplification(rows: &[Amplification]) -> String {
@@ -275,7 +283,8 @@ fn tell(loaded: &Loaded, method: &Method, uri: &Uri, explanation: &Explanation<'
     let attempts = route.effective.retry.value.as_ref().map_or(1, |retry| retry.attempts.get());
     text.push_str("\nworst case:\n");
     if explanation.repeatable || attempts == 1 {
-        text.push_str(&format!("  {attempts} requests to the service for one call\n"));
+        let requests = counted(attempts as usize, "request");
+        text.push_str(&format!("  {requests} to the service for one call\n"));
     } else {
         text.push_str(
             "  1 request to the service for one call: it is not idempotent and has no Idempotency-Key,\n  \

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use intertie_core::clock::WallClock;
 use intertie_core::telemetry::{Events, Source};
-use intertie_gateway::config::Severity;
-use intertie_gateway::plan::Plan;
+use intertie_gateway::config::{Problem, Severity};
+use intertie_gateway::plan::{Plan, Report};
 use intertie_gateway::proxy::{AccessSink, Gateway, GatewayConfig};
 use intertie_observe::access_log::{self, AccessLog};
 use intertie_observe::event_log::{self, Latest};
@@ -45,10 +45,8 @@ pub(crate) enum Failure {
 pub(crate) fn run(loaded: Loaded, until_stdin_closes: bool) -> Result<(), Failure> {
     let events = Events::new(WallClock::system());
     let compiled = Plan::compile(&loaded.traffic, None, &events);
-    let (plan, report) = compiled.map_err(|report| Failure::Refused(loaded.render(&report.problems)))?;
-    let doubts: Vec<_> =
-        report.problems.into_iter().filter(|problem| problem.severity > Severity::Note).collect();
-    eprint!("{}", loaded.render(&doubts));
+    let (plan, report) = compiled.map_err(|report| Failure::Refused(loaded.render(&worth_saying(report))))?;
+    eprint!("{}", loaded.render(&worth_saying(report)));
     serve(loaded, plan, events, until_stdin_closes).map_err(Failure::NotStarted)
 }
 
@@ -194,11 +192,9 @@ impl Server {
         let compiled = Plan::compile(&fresh.traffic, Some(&self.gateway.plan()), &self.events);
         let (plan, report) = match compiled {
             Ok(compiled) => compiled,
-            Err(report) => return self.refuse(&fresh.render(&report.problems)),
+            Err(report) => return self.refuse(&fresh.render(&worth_saying(report))),
         };
-        let doubts: Vec<_> =
-            report.problems.into_iter().filter(|problem| problem.severity > Severity::Note).collect();
-        eprint!("{}", fresh.render(&doubts));
+        eprint!("{}", fresh.render(&worth_saying(report)));
         self.gateway.update(plan);
         let restart = needs_restart(&self.loaded.server, &fresh.server);
         self.events.tell("config_reloaded", || {
@@ -218,6 +214,11 @@ impl Server {
         let first = refusal.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
         self.events.tell("config_refused", || vec![("cause", first)]);
     }
+}
+
+/// What a server says of a file: errors and warnings. Notes are for `check`.
+fn worth_saying(report: Report) -> Vec<Problem> {
+    report.problems.into_iter().filter(|problem| problem.severity > Severity::Note).collect()
 }
 
 /// The `[server]` keys that differ and take effect only in a new process.

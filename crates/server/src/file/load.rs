@@ -1,6 +1,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use intertie_discovery::endpoint::Address;
 use intertie_gateway::config::{Problem, Severity, TrafficConfig, nearest};
 
 use super::diagnostic::{Diagnostic, position};
@@ -31,9 +32,7 @@ impl Loaded {
                 .render()
         };
         let bytes = std::fs::read(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => {
-                refuse("there is no such file".to_owned(), Some("name it: intertie up FILE"))
-            }
+            std::io::ErrorKind::NotFound => refuse("there is no such file".to_owned(), None),
             _ => refuse(format!("the file can not be read: {error}"), None),
         })?;
         let text = String::from_utf8(bytes).map_err(|error| {
@@ -59,8 +58,13 @@ impl Loaded {
             return Err(diagnose("the file is empty".to_owned(), None, Some(help.to_owned())));
         }
         let file: File = toml::from_str(&text).map_err(|error| {
-            let (message, help) = humane(error.message());
-            diagnose(message, error.span(), help)
+            let (message, mut help) = humane(error.message());
+            let span = error.span();
+            let value = span.clone().and_then(|span| text.get(span)).unwrap_or_default();
+            if message.contains("expected a table") && value.trim_matches('"').parse::<Address>().is_ok() {
+                help = Some(format!("write {{ at = {value} }}"));
+            }
+            diagnose(message, span, help)
         })?;
         if let Some((span, message)) = misplaced_list(&text) {
             return Err(diagnose(message, Some(span), None));
@@ -151,11 +155,19 @@ impl Loaded {
     }
 }
 
+/// Keys that are looked for on services, where they do not stand.
+const POLICY_KEYS: [&str; 6] =
+    ["retry", "circuit_breaker", "rate_limiter", "bulkhead", "attempt_timeout", "limits"];
+
 /// The parser's message as we say it, with the nearest valid name.
 fn humane(message: &str) -> (String, Option<String>) {
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     let kind = ["unknown field", "unknown variant"].into_iter().find(|kind| message.starts_with(kind));
     if let (Some(kind), Some((wrong, known))) = (kind, quoted.split_first()) {
+        if POLICY_KEYS.contains(wrong) && known.contains(&"endpoints") {
+            let help = "policy keys stand in a [policy.NAME] that the service names by `use`, or on a route";
+            return (format!("a service has no key `{wrong}`"), Some(help.to_owned()));
+        }
         let what = if kind == "unknown field" { "key" } else { "value" };
         let help = match nearest(wrong, known.iter().copied()) {
             Some(near) => Some(format!("did you mean `{near}`?")),

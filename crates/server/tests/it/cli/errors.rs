@@ -253,7 +253,11 @@ fn quantities_that_can_not_be_meant() {
     for (keys, place, words) in [
         ("deadline = \"-1s\"", "6:12 \"-1s\"", duration),
         ("deadline = \"soon\"", "6:12 \"soon\"", duration),
-        ("deadline = \"0s\"", "6:12 \"0s\"", "0s leaves no time at all; leave the key out, or switch an inherited limit \"off\""),
+        (
+            "deadline = \"0s\"",
+            "6:12 \"0s\"",
+            "0s leaves no time at all; leave the key out, or switch an inherited limit \"off\"",
+        ),
         ("attempt_timeout = \"0ms\"", "6:19 \"0ms\"", "leaves no time at all"),
         ("deadline = \"366days\"", "6:12 \"366days\"", "`366days` is longer than a year"),
         ("retry = { base = \"100\" }", "6:18 \"100\"", duration),

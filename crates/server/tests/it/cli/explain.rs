@@ -285,7 +285,7 @@ fn a_worst_case_is_bounded_by_what_is_in_force() {
         (format!("{unlimited}{attempt}"), "  1s by attempts, backoff and queue\n"),
     ] {
         let run = explain_in(folder(format!("{base}{keys}")).path(), &["GET", "/"]);
-        let worst_case = format!("\nworst case:\n  1 requests to the service for one call\n{words}");
+        let worst_case = format!("\nworst case:\n  1 request to the service for one call\n{words}");
         assert!(run.stdout.contains(&worst_case), "{keys}: {}", run.stdout);
     }
 }

@@ -21,8 +21,11 @@ fn doubted(text: &str, expected: &[(&str, &str, &str)]) {
         );
         assert!(found.text.contains(words), "no `{words}` in\n{}", found.text);
     }
-    let count = |severity| expected.iter().filter(|expected| expected.0 == severity).count();
-    let summary = format!("{} warnings, {} notes\n", count("warning"), count("note"));
+    let counted = |severity| match expected.iter().filter(|expected| expected.0 == severity).count() {
+        1 => format!("1 {severity}"),
+        count => format!("{count} {severity}s"),
+    };
+    let summary = format!("{}, {}\n", counted("warning"), counted("note"));
     assert!(run.stdout.ends_with(&summary), "{}", run.stdout);
 }
 
@@ -89,7 +92,7 @@ warning: route `/**` may need 5s 960ms but its deadline is 5s: 4 × 1s 200ms + 9
         "\
 worst-case requests for one client call:
   shop     4   by /** ×4 → shop
-intertie.toml: 1 routes, 1 services, 1 warnings, 0 notes
+intertie.toml: 1 route, 1 service, 1 warning, 0 notes
 "
     );
 }
@@ -271,7 +274,7 @@ worst-case requests for one client call:
   inventory     6   by /orders/** ×3 → orders ×2 → inventory
   orders        3   by /orders/** ×3 → orders
   payments      6   by /orders/** ×3 → orders ×2 → payments
-intertie.toml: 3 routes, 3 services, 0 warnings, 1 notes
+intertie.toml: 3 routes, 3 services, 0 warnings, 1 note
 "
     );
     assert!(!run.stderr.contains("warning") && !run.stderr.contains("error"), "{}", run.stderr);
