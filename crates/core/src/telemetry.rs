@@ -25,7 +25,7 @@ pub struct Snapshot {
 /// All samples of one name.
 #[derive(Debug)]
 pub struct Family {
-    /// The name without a unit suffix's `_total`.
+    /// The name, without the `_total` that counters are shown with.
     pub name: &'static str,
     /// One sentence about what is counted.
     pub help: &'static str,

@@ -101,11 +101,9 @@ impl Admin {
                 .iter()
                 .map(|endpoint| {
                     let healthy = endpoint.healthy.load(Ordering::Relaxed);
-                    let ejected = endpoint.is_ejected(now);
+                    let ejected = service.is_ejected(endpoint, now);
                     let breaker = endpoint.circuit_breaker.as_ref().map(|breaker| breaker.stats(now));
-                    let admits =
-                        endpoint.circuit_breaker.as_ref().is_none_or(|breaker| breaker.would_admit(now));
-                    usable |= healthy && !ejected && admits;
+                    usable |= service.is_usable(endpoint, true, now);
                     let latency = endpoint.latency.lock().unwrap_or_else(PoisonError::into_inner).value(now);
                     json!({
                         "at": endpoint.address.as_str(),

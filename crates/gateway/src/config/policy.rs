@@ -7,7 +7,7 @@ use intertie_resilience::{BulkheadConfig, CircuitBreakerConfig, RateLimiterConfi
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
-/// A length of time that can be switched off: `"5s"` or `"off"`.
+/// A length of time above zero: `"5s"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Time(pub Duration);
 
@@ -51,9 +51,10 @@ macro_rules! with_policy_keys {
             /// shorter than `deadline`.
             pub attempt_timeout: Option<Setting<$crate::config::policy::Time>>,
             /// Repetition of failed attempts: a preset (`standard`, `quick`, `patient`, `short`) or a
-            /// table. Only idempotent methods and requests with an `Idempotency-Key` are repeated.
+            /// table. Only idempotent methods and requests with an `Idempotency-Key` are repeated,
+            /// and attempts of which the service got nothing.
             pub retry: Option<Setting<RetryConfig>>,
-            /// The share of an endpoint's failures that takes it out of use: a preset (`standard`,
+            /// When an endpoint's failures take it out of use: a preset (`standard`,
             /// `sensitive`, `tolerant`) or a table. Its state belongs to the endpoint.
             pub circuit_breaker: Option<Setting<CircuitBreakerConfig>>,
             /// Calls per time, counted for each route.

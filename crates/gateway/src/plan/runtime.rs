@@ -159,8 +159,30 @@ impl EndpointState {
 }
 
 impl Service {
+    /// Whether the endpoint is out of the choice for now because of its failures. Without `outlier` in force
+    /// an earlier ejection counts for nothing.
+    pub fn is_ejected(&self, endpoint: &Endpoint, at: Instant) -> bool {
+        self.config.outlier.is_some() && endpoint.is_ejected(at)
+    }
+
+    /// Whether a call could go to the endpoint: it is healthy, not ejected, and its breaker, if it is asked,
+    /// would admit.
+    pub fn is_usable(&self, endpoint: &Endpoint, asks_breaker: bool, at: Instant) -> bool {
+        let breaker = endpoint.circuit_breaker.as_ref().filter(|_| asks_breaker);
+        endpoint.healthy.load(Ordering::Relaxed)
+            && !self.is_ejected(endpoint, at)
+            && breaker.is_none_or(|breaker| breaker.would_admit(at))
+    }
+
     /// How many endpoints are ejected now.
     pub fn ejected(&self, now: Instant) -> usize {
-        self.endpoints.iter().filter(|endpoint| endpoint.is_ejected(now)).count()
+        self.endpoints.iter().filter(|endpoint| self.is_ejected(endpoint, now)).count()
+    }
+}
+
+impl Route {
+    /// Whether the breakers of the service's endpoints are asked, and taught, by this route's calls.
+    pub fn asks_breaker(&self) -> bool {
+        self.effective.circuit_breaker.value.is_some()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use intertie_core::clock::Instant;
 use intertie_core::failure::{Class, Evidence};
@@ -46,32 +47,21 @@ impl Tried {
 impl Attempt {
     /// Whether some endpoint would take a call at `at`, as far as one can tell now.
     pub(super) fn is_possible(route: &RouteRef, at: Instant) -> bool {
-        let asks_breaker = route.effective.circuit_breaker.value.is_some();
-        route.service.endpoints.iter().any(|endpoint| {
-            let breaker = endpoint.circuit_breaker.as_ref().filter(|_| asks_breaker);
-            endpoint.healthy.load(Ordering::Relaxed) && breaker.is_none_or(|breaker| breaker.would_admit(at))
-        })
+        let service = &route.service;
+        service.endpoints.iter().any(|endpoint| service.is_usable(endpoint, route.asks_breaker(), at))
     }
 
     /// Takes a place at an endpoint that is healthy, not ejected, and whose breaker admits, preferring
     /// those not yet tried.
     ///
     /// # Errors
-    /// Who refused: a breaker if one is open, otherwise the balancer, because no endpoint is healthy.
+    /// Who refused: a breaker if one is open, otherwise the balancer, because no endpoint can be used.
     pub(super) fn begin(route: &RouteRef, now: Instant, tried: &mut Tried) -> Result<Self, Rejection> {
         let service = &route.service;
-        // A route that switches the breaker off neither asks nor teaches it.
-        let asks_breaker = route.effective.circuit_breaker.value.is_some();
-        let breaker =
-            |position: usize| service.endpoints[position].circuit_breaker.as_ref().filter(|_| asks_breaker);
-        let usable = |position: usize, endpoint: &Endpoint| {
-            endpoint.healthy.load(Ordering::Relaxed)
-                && (service.config.outlier.is_none() || !endpoint.is_ejected(now))
-                && breaker(position).is_none_or(|breaker| breaker.would_admit(now))
-        };
+        let asks_breaker = route.asks_breaker();
         let candidate = |position: usize| {
             let endpoint = &service.endpoints[position];
-            usable(position, endpoint).then(|| Candidate {
+            service.is_usable(endpoint, asks_breaker, now).then(|| Candidate {
                 weight: service.config.endpoints[position].weight.get(),
                 in_flight: endpoint.in_flight.load(Ordering::Relaxed),
                 latency_nanos: endpoint.latency.lock().unwrap_or_else(PoisonError::into_inner).value(now),
@@ -93,7 +83,7 @@ impl Attempt {
             let Some(position) = picked else { break };
             tried.insert(position);
             let endpoint = &service.endpoints[position];
-            let permit = match breaker(position) {
+            let permit = match endpoint.circuit_breaker.as_ref().filter(|_| asks_breaker) {
                 None => None,
                 Some(breaker) => match breaker.try_admit(now) {
                     Ok(permit) => Some(permit),
@@ -174,18 +164,22 @@ impl Drop for Attempt {
     }
 }
 
-/// Why no endpoint could be picked, with the earliest time at which one may be.
+/// Why no endpoint could be picked: the breaker that will admit first, as far as one can tell, or the
+/// balancer when no breaker is in the way.
 fn refusal(service: &Service, asks_breaker: bool, now: Instant) -> Rejection {
-    let rejections =
-        service.endpoints.iter().filter(|endpoint| endpoint.healthy.load(Ordering::Relaxed)).filter_map(
-            |endpoint| match &endpoint.circuit_breaker {
-                Some(breaker) if asks_breaker => breaker.reject(now),
-                _ => None,
-            },
-        );
-    rejections.min_by_key(|rejection| rejection.retry_after).unwrap_or(Rejection {
-        by: Policy::Balance,
-        bound: "endpoints",
-        retry_after: None,
-    })
+    let in_the_way = service.endpoints.iter().filter(|endpoint| {
+        asks_breaker && endpoint.healthy.load(Ordering::Relaxed) && !service.is_ejected(endpoint, now)
+    });
+    let breakers = in_the_way.filter_map(|endpoint| endpoint.circuit_breaker.as_ref());
+    // A known wait comes before an unknown one.
+    let first = breakers
+        .filter_map(|breaker| Some((breaker, breaker.rejection(now)?)))
+        .min_by_key(|(_, rejection)| rejection.retry_after.unwrap_or(Duration::MAX));
+    match first {
+        Some((breaker, rejection)) => {
+            breaker.count_rejection();
+            rejection
+        }
+        None => Rejection { by: Policy::Balance, bound: "endpoints", retry_after: None },
+    }
 }

@@ -367,7 +367,7 @@ fn was_closed(error: &hyper::Error) -> bool {
 fn unavailable(route: &RouteRef, rejection: Rejection) -> Failure {
     let mut failure = Failure::rejected(rejection);
     if rejection.by == Policy::Balance {
-        failure.detail = format!("no endpoint of service `{}` is healthy", route.service.name);
+        failure.detail = format!("no endpoint of service `{}` can be used", route.service.name);
     }
     failure
 }

@@ -4,8 +4,8 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use super::connection;
 use super::pool::Pool;
 use super::worker::{AccessSink, FollowedPlan, Worker};
-use crate::plan::Plan;
+use crate::plan::{Endpoint, Plan, Service};
 use crate::stats::RouteStats;
 
 /// What the data plane needs to know besides its plan.
@@ -355,7 +355,7 @@ impl Source for Gateway {
                 );
             }
             for endpoint in &service.endpoints {
-                read_endpoint(snapshot, &service.name, endpoint, now);
+                read_endpoint(snapshot, service, endpoint, now);
             }
         }
     }
@@ -405,11 +405,11 @@ fn read_limiter(snapshot: &mut Snapshot, labels: [(&'static str, &str); 2], limi
 
 fn read_endpoint(
     snapshot: &mut Snapshot,
-    service: &str,
-    endpoint: &crate::plan::Endpoint,
+    service: &Service,
+    endpoint: &Endpoint,
     now: intertie_core::clock::Instant,
 ) {
-    let labels = [("service", service), ("endpoint", endpoint.address.as_str())];
+    let labels = [("service", &*service.name), ("endpoint", endpoint.address.as_str())];
     let stats = &endpoint.stats;
     for (outcome, count) in stats.outcomes() {
         let labels = [labels[0], labels[1], ("outcome", outcome)];
@@ -432,7 +432,7 @@ fn read_endpoint(
     snapshot.gauge("endpoint_in_flight", "Exchanges under way.", &labels, in_flight.into());
     let healthy = endpoint.healthy.load(Ordering::Relaxed);
     snapshot.gauge("endpoint_healthy", "1 while health checks pass.", &labels, f64::from(u8::from(healthy)));
-    let ejected = endpoint.outlier.lock().unwrap_or_else(PoisonError::into_inner).is_ejected(now);
+    let ejected = service.is_ejected(endpoint, now);
     snapshot.gauge(
         "endpoint_ejected",
         "1 while the endpoint is ejected.",

@@ -229,7 +229,7 @@ impl JsonSchema for CircuitBreakerConfig {
 }
 
 impl Window {
-    /// The most calls that a count window holds: one bit each.
+    /// The most calls that a count window holds: one byte each.
     pub const CALLS_MAX: u32 = 65_536;
 }
 

@@ -135,12 +135,14 @@ impl CircuitBreaker {
         self.shared.lock().state.would_admit(now)
     }
 
-    /// The rejection that a call would get now, counted as one; `None` when it would be let through.
-    pub fn reject(&self, now: Instant) -> Option<Rejection> {
-        let mut inner = self.shared.lock();
-        let rejection = inner.state.rejection(now)?;
-        inner.stats.rejected += 1;
-        Some(rejection)
+    /// The rejection that a call would get now; `None` when it would be let through. Not counted.
+    pub fn rejection(&self, now: Instant) -> Option<Rejection> {
+        self.shared.lock().state.rejection(now)
+    }
+
+    /// Counts a call that was turned away by what [`CircuitBreaker::rejection`] said.
+    pub fn count_rejection(&self) {
+        self.shared.lock().stats.rejected += 1;
     }
 
     /// What the breaker did so far.

@@ -1,8 +1,8 @@
 //! Stops calling a dependency that keeps failing, and finds out gently when it is back.
 //!
 //! *Closed* lets calls pass and watches their outcomes. When too many fail it turns *open* and rejects at
-//! once, with the time until it will look again. Then it is *half-open*: a few probes pass; three
-//! successes in a row close it, one failure opens it again.
+//! once, with the time until it will look again. Then it is *half-open*: a few probes pass; enough
+//! successes in a row (`successes_to_close`) close it, one failure opens it again.
 //!
 //! Every admitted call holds a [`Permit`] of the state that admitted it. An outcome that arrives after the
 //! state changed counts for nothing, and a permit that is dropped is given back, so that a half-open

@@ -33,13 +33,16 @@ impl Process {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("failed to start {arguments:?}"))?;
-        let stdin = child.stdin.take().context("the child has a piped standard input")?;
+        let stdin = child.stdin.take().context("failed to take the child's standard input")?;
         Ok(Self { child, stdin })
     }
 
     /// Tells a service how to behave from now on.
     pub(super) async fn tell(&mut self, command: &str) -> Result<()> {
-        self.stdin.write_all(format!("{command}\n").as_bytes()).await.context("the service is gone")?;
+        self.stdin
+            .write_all(format!("{command}\n").as_bytes())
+            .await
+            .context("failed to tell the service")?;
         self.stdin.flush().await?;
         Ok(())
     }
@@ -100,7 +103,7 @@ impl Shop {
         for address in [addresses.inventory, addresses.payments, addresses.orders[0], addresses.orders[1]] {
             wait_until_listening(address).await?;
         }
-        let file = file.to_str().context("the temporary folder has a name in UTF-8")?;
+        let file = file.to_str().context("failed to name the temporary folder in UTF-8")?;
         let gateway = Process::start(&["up", file, "--until-stdin-closes"])?;
         wait_until_listening(addresses.gateway).await?;
         wait_until_listening(addresses.admin).await?;

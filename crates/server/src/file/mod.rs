@@ -3,8 +3,6 @@
 mod diagnostic;
 mod load;
 mod places;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
