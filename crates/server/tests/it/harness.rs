@@ -22,6 +22,15 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 /// The longest that anything here waits for a condition.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Waits for a condition, at most [`PATIENCE`].
+pub(crate) async fn until(mut holds: impl AsyncFnMut() -> bool, what: &str) {
+    let started = Instant::now();
+    while !holds().await {
+        assert!(started.elapsed() < PATIENCE, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// A body of any kind.
 pub(crate) type AnyBody = BoxBody<Bytes, std::io::Error>;
 

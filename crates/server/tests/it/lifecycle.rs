@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
-use crate::harness::{Client, Origin, PATIENCE, Reply, Server, answer};
+use crate::harness::{Client, Origin, PATIENCE, Reply, Server, answer, until};
 
 fn two(one: &str, other: &str, service: &str, policy: &str) -> String {
     format!(
@@ -153,17 +153,13 @@ async fn callers_do_not_notice_that_a_service_is_killed() {
         .collect();
     let attempts =
         format!("intertie_attempts_total{{service=\"origin\",endpoint=\"{one}\",outcome=\"success\"}}");
-    while server.metric(&attempts).await < 100.0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until(async || server.metric(&attempts).await >= 100.0, "the victim serves").await;
     victim.0.kill().expect("SIGKILL");
     server.wait_for("circuit_breaker_opened");
     let survived =
         format!("intertie_attempts_total{{service=\"origin\",endpoint=\"{other}\",outcome=\"success\"}}");
     let then = server.metric(&survived).await;
-    while server.metric(&survived).await < then + 100.0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until(async || server.metric(&survived).await >= then + 100.0, "the survivor serves").await;
     stop.store(true, Ordering::Relaxed);
     for task in load {
         assert!(task.await.expect("no caller saw a failure") > 0);
@@ -189,9 +185,7 @@ async fn a_drain_ends_what_is_under_way_and_takes_nothing_new() {
         let client = client.clone();
         async move { client.get("/").await }
     });
-    while origin.received().is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until(async || !origin.received().is_empty(), "the request arrives").await;
     server.signal("TERM");
     server.wait_for("drain_began");
     let started = Instant::now();
@@ -218,9 +212,7 @@ async fn a_drain_has_an_end() {
         let request = http::Request::get("/").body(crate::harness::full("")).expect("a request");
         client.try_send(request).await
     });
-    while origin.received().is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until(async || !origin.received().is_empty(), "the request arrives").await;
     server.signal("TERM");
     assert_eq!(server.wait(), Some(0));
     assert!(server.wait_for("server_stopped").contains("connections_cut=1"));

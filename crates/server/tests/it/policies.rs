@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
-use crate::harness::{Client, Origin, Reply, Server, answer};
+use crate::harness::{Client, Origin, Reply, Server, answer, until};
 
 /// One route `/**` to one service with `policy` as the route's own keys.
 fn one(origin: &Origin, policy: &str) -> String {
@@ -258,9 +258,11 @@ async fn the_bulkhead_runs_some_queues_some_and_rejects_the_rest() {
         tokio::spawn(async move { client.get("/").await.status })
     };
     let first = [call(), call(), call()];
-    while server.metric("intertie_bulkhead_waiting{service=\"origin\"}").await < 1.0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until(
+        async || server.metric("intertie_bulkhead_waiting{service=\"origin\"}").await >= 1.0,
+        "a call holds or awaits a place",
+    )
+    .await;
     let fourth = Client::new(server.address).get("/").await;
     assert_eq!((fourth.status, fourth.code().as_str()), (503, "BULKHEAD_FULL"));
     assert_eq!(fourth.header("retry-after"), Some("10"));
@@ -277,9 +279,11 @@ async fn a_wait_in_the_queue_ends() {
     let server = Server::start(&one(&origin, r#"bulkhead = { concurrent = 1, queue = 1, wait = "50ms" }"#));
     let client = Client::new(server.address);
     let held = tokio::spawn(async move { client.get("/").await.status });
-    while server.metric("intertie_bulkhead_running{service=\"origin\"}").await < 1.0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until(
+        async || server.metric("intertie_bulkhead_running{service=\"origin\"}").await >= 1.0,
+        "a call holds or awaits a place",
+    )
+    .await;
     assert_eq!(Client::new(server.address).get("/").await.code(), "BULKHEAD_FULL");
     gate.add_permits(1);
     assert_eq!(held.await.expect("no panic"), 200);

@@ -8,7 +8,7 @@ use http_body::Frame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::harness::{Client, Origin, PATIENCE, Reply, Server, answer, full};
+use crate::harness::{Client, Origin, Reply, Server, answer, full, until};
 use crate::traffic::{channel, raw};
 
 fn with(address: std::net::SocketAddr, policy: &str) -> String {
@@ -41,14 +41,6 @@ async fn head(stream: &mut TcpStream) -> String {
         read.push(byte[0]);
     }
     String::from_utf8_lossy(&read).into_owned()
-}
-
-async fn until(mut holds: impl AsyncFnMut() -> bool, what: &str) {
-    let started = Instant::now();
-    while !holds().await {
-        assert!(started.elapsed() < PATIENCE, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 /// A service that answers before it has read the body must not get the body's tail as a whole request.

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 
-use crate::harness::{Client, Origin, Reply, Server, answer, full};
+use crate::harness::{Client, Origin, Reply, Server, answer, full, until};
 
 /// `number` makes each version of the file different in a route that nobody asks for.
 fn version(origin: &Origin, number: u32) -> String {
@@ -139,9 +138,7 @@ async fn requests_under_way_end_under_the_file_they_began_with() {
     let server = Server::start(&version(&origin, 0));
     let client = Client::new(server.address);
     let under_way = tokio::spawn(async move { client.get("/unused-0").await });
-    while origin.received().is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until(async || !origin.received().is_empty(), "the request arrives").await;
     server.rewrite("", &version(&origin, 1));
     server.wait_for("config_reloaded");
     gate.add_permits(1);

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, StreamBody};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use crate::harness::{AnyBody, Client, Origin, Reply, Server, answer, full};
+use crate::harness::{AnyBody, Client, Origin, Reply, Server, answer, full, until};
 
 /// One route `/**` without policies.
 fn plain(origin: &Origin) -> String {
@@ -331,13 +331,17 @@ async fn a_client_that_leaves_frees_everything_it_held() {
     for _ in 0..3 {
         let mut stream = Client::new(server.address).connect().await.expect("connects");
         stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
-        while server.metric("intertie_bulkhead_running{service=\"origin\"}").await < 1.0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until(
+            async || server.metric("intertie_bulkhead_running{service=\"origin\"}").await >= 1.0,
+            "a call holds or awaits a place",
+        )
+        .await;
         drop(stream);
-        while server.metric("intertie_bulkhead_running{service=\"origin\"}").await > 0.0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until(
+            async || server.metric("intertie_bulkhead_running{service=\"origin\"}").await <= 0.0,
+            "the place is free again",
+        )
+        .await;
     }
     assert_eq!(server.metric("intertie_requests_cancelled_total{route=\"/**\"}").await, 3.0);
     assert_eq!(server.count("circuit_breaker_opened"), 0);
