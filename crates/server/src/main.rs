@@ -5,6 +5,7 @@ mod cli;
 mod demo;
 mod file;
 mod up;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -3,9 +3,8 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Context;
 use intertie_core::clock::WallClock;
@@ -20,9 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::{self, Admin};
 use crate::file::{AccessLogFormat, Loaded, ServerConfig};
-
-/// How often the file is looked at for changes.
-const WATCH_EVERY: Duration = Duration::from_millis(500);
+use crate::watch::Watch;
 
 /// Events that wait to be written.
 const EVENTS_QUEUE: usize = 4096;
@@ -260,39 +257,4 @@ async fn stdin_closed(watched: bool) {
     let mut stdin = tokio::io::stdin();
     let mut ignored = [0; 64];
     while stdin.read(&mut ignored).await.is_ok_and(|read| read > 0) {}
-}
-
-/// Notices that the file changed, by looking: that works on every file system, and also when an editor
-/// or an orchestrator puts another file in its place.
-struct Watch {
-    path: PathBuf,
-    seen: Option<(SystemTime, u64)>,
-    /// What the last look found.
-    candidate: Option<(SystemTime, u64)>,
-}
-
-impl Watch {
-    fn new(path: &Path) -> Self {
-        let seen = stamp(path);
-        Self { path: path.to_owned(), seen, candidate: seen }
-    }
-
-    async fn changed(&mut self) {
-        loop {
-            tokio::time::sleep(WATCH_EVERY).await;
-            let now = stamp(&self.path);
-            // A file that is gone for a moment is about to be replaced, and one that still changes is
-            // being written: what counts is a change that stands still for one look.
-            if now.is_some() && now != self.seen && now == self.candidate {
-                self.seen = now;
-                return;
-            }
-            self.candidate = now;
-        }
-    }
-}
-
-fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
 }
