@@ -10,7 +10,6 @@ use intertie_core::rejection::{Policy, Rejection};
 use intertie_core::telemetry::Events;
 use intertie_discovery::balance::Candidate;
 use intertie_discovery::outlier::may_eject;
-use intertie_resilience::MonotonicClock;
 use intertie_resilience::circuit_breaker::Permit;
 
 use super::worker::RouteRef;
@@ -121,9 +120,8 @@ impl Attempt {
     }
 
     /// Tells breaker, outlier record and counters what the attempt showed.
-    pub(super) fn resolve(mut self, class: Class, events: &Events) {
+    pub(super) fn resolve(mut self, class: Class, now: Instant, events: &Events) {
         self.resolved = true;
-        let now = MonotonicClock::now();
         if let Some(permit) = self.permit.take() {
             permit.record(now, class.evidence());
         }

@@ -1,42 +1,30 @@
 //! The attempts of a call: retry with its budget, choice of endpoint, circuit breaker, attempt timeout.
 
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
+use intertie_core::clock::Instant;
 use intertie_core::failure::Class;
 use intertie_core::quantity::{ByteSize, Ratio};
 use intertie_core::rejection::{Policy, Rejection};
 use intertie_resilience::MonotonicClock;
-use intertie_resilience::deadline::{AttemptLimit, Deadline, LimitedBy};
+use intertie_resilience::deadline::{AttemptLimit, LimitedBy};
 use intertie_resilience::rate_limiter::Count;
 use intertie_resilience::retry::Retry;
 
 use super::answer::{ErrorCode, Failure};
 use super::attempt::{Attempt, Tried};
-use super::body::{BodyError, BodySource, RequestBody};
-use super::call::{acquire, body_too_large};
+use super::body::{BodyError, RequestBody};
+use super::call::{Call, acquire, body_too_large};
 use super::exchange::{Answer, Exchange};
 use super::headers;
-use super::pool::{Connection, SendError};
+use super::pool::{Connection, open};
 use super::worker::RouteRef;
-
-/// One call and its attempts.
-pub(super) struct Call<'a> {
-    exchange: &'a mut Exchange,
-    route: &'a RouteRef,
-    deadline: Deadline,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    /// Whether the headers went out with an attempt and can not be sent again.
-    headers_spent: bool,
-    body: Option<Rc<BodySource>>,
-    idempotent: bool,
-}
 
 /// How one attempt ended.
 struct Ended {
@@ -60,6 +48,21 @@ struct Answered {
     attempt: Option<Attempt>,
 }
 
+/// What an attempt without an answer means.
+struct Missed {
+    /// For the retry.
+    class: Class,
+    /// For the breaker and the outlier record.
+    evidence: Class,
+    failure: Failure,
+}
+
+impl Missed {
+    fn new(class: Class, failure: Failure) -> Self {
+        Self { class, evidence: class, failure }
+    }
+}
+
 /// Why an attempt got no answer.
 enum SendFailure {
     /// No connection was to be had that took a byte of the request.
@@ -74,58 +77,44 @@ enum SendFailure {
     Body(BodyError),
 }
 
-impl<'a> Call<'a> {
-    #[expect(clippy::too_many_arguments, reason = "the parts of a request that intake has prepared")]
-    pub(super) fn new(
-        exchange: &'a mut Exchange,
-        route: &'a RouteRef,
-        deadline: Deadline,
-        method: Method,
-        uri: Uri,
-        headers: HeaderMap,
-        body: Option<Rc<BodySource>>,
-        idempotent: bool,
-    ) -> Self {
-        Self { exchange, route, deadline, method, uri, headers, headers_spent: false, body, idempotent }
-    }
-
-    /// Attempts until one succeeds, none is left, or none is worth it.
-    pub(super) async fn run(mut self) -> Result<Answer, Failure> {
-        let route = self.route;
+impl Call {
+    /// Attempts until one succeeds, none is left, or none is worth it. The first begins at `now`.
+    pub(super) async fn attempts(
+        &mut self,
+        exchange: &mut Exchange,
+        now: Instant,
+    ) -> Result<Answer, Failure> {
+        let route = self.route.clone();
         let mut retry = route.effective.retry.value.as_ref().map(Retry::new);
         let mut tried = Tried::default();
-        let mut ended = self.attempt(&mut tried).await?;
+        let mut ended = self.attempt(exchange, &mut tried, now).await?;
         loop {
-            let now = MonotonicClock::now();
-            let random = Ratio::from_millionths(fastrand::u32(0..=1_000_000));
-            let next = match &mut retry {
-                Some(retry) if self.may_repeat(&ended) => {
-                    retry.next(now, self.deadline, ended.class, ended.retry_after, random).ok()
-                }
-                _ => None,
-            };
-            let possible = next.filter(|wait| Attempt::is_possible(route, now + *wait));
-            let affordable =
-                possible.filter(|_| route.budget.as_ref().is_none_or(|budget| budget.withdraw(now)));
-            let Some(wait) = affordable else {
-                // Out of attempts or out of budget: whoever tries this again multiplies the load.
-                let failed = !matches!(ended.class, Class::Success | Class::Permanent);
-                let exhausted = failed && (self.exchange.attempts > 1 || possible.is_some());
-                return self.settle(ended, exhausted);
-            };
+            // Out of attempts or out of budget: whoever tries this again multiplies the load.
+            let repeated = exchange.attempts > 1;
+            let mut exhausted = repeated && !matches!(ended.class, Class::Success | Class::Permanent);
+            let mut affordable = None;
+            if let Some(retry) = &mut retry
+                && ended.class.is_retriable()
+                && self.may_repeat(&ended)
+            {
+                let now = MonotonicClock::now();
+                let random = Ratio::from_millionths(fastrand::u32(0..=1_000_000));
+                let next = retry.next(now, self.deadline, ended.class, ended.retry_after, random).ok();
+                let possible = next.filter(|wait| Attempt::is_possible(&route, now + *wait));
+                exhausted |= possible.is_some();
+                affordable =
+                    possible.filter(|_| route.budget.as_ref().is_none_or(|budget| budget.withdraw(now)));
+            }
+            let Some(wait) = affordable else { return self.settle(ended, exhausted) };
             tokio::time::sleep(wait).await;
             // Meanwhile the attempt before may have read on in the client's body.
             if !self.may_repeat(&ended) {
-                let exhausted = self.exchange.attempts > 1;
-                return self.settle(ended, exhausted);
+                return self.settle(ended, repeated);
             }
-            match self.attempt(&mut tried).await {
-                Ok(newer) => self.discard(std::mem::replace(&mut ended, newer)),
+            match self.attempt(exchange, &mut tried, MonotonicClock::now()).await {
+                Ok(newer) => discard(exchange, &route, std::mem::replace(&mut ended, newer)),
                 // A repetition that nobody admits leaves the call with what it had.
-                Err(_) => {
-                    let exhausted = self.exchange.attempts > 1;
-                    return self.settle(ended, exhausted);
-                }
+                Err(_) => return self.settle(ended, exchange.attempts > 1),
             }
         }
     }
@@ -136,7 +125,7 @@ impl<'a> Call<'a> {
         whole && (ended.unsent || self.idempotent)
     }
 
-    fn settle(&mut self, ended: Ended, exhausted: bool) -> Result<Answer, Failure> {
+    fn settle(&self, ended: Ended, exhausted: bool) -> Result<Answer, Failure> {
         match ended.last {
             Last::Failed(failure) => Err(Failure { exhausted, ..failure }),
             Last::Answered(answered) => {
@@ -151,141 +140,125 @@ impl<'a> Call<'a> {
     ///
     /// # Errors
     /// When nobody admits it: the deadline, a limiter, every breaker.
-    async fn attempt(&mut self, tried: &mut Tried) -> Result<Ended, Failure> {
-        let now = MonotonicClock::now();
+    async fn attempt(
+        &mut self,
+        exchange: &mut Exchange,
+        tried: &mut Tried,
+        now: Instant,
+    ) -> Result<Ended, Failure> {
         if self.deadline.is_over(now) {
             return Err(Failure::deadline_exceeded());
         }
-        acquire(self.exchange, self.route, Count::Attempts, &self.headers, now)?;
-        let mut attempt =
-            Attempt::begin(self.route, now, tried).map_err(|rejection| unavailable(self.route, rejection))?;
-        self.exchange.attempt_begins(attempt.endpoint());
+        acquire(exchange, &self.route, Count::Attempts, &self.headers, now)?;
+        let attempt = Attempt::begin(&self.route, now, tried)
+            .map_err(|rejection| unavailable(&self.route, rejection))?;
+        exchange.attempt_begins(attempt.endpoint());
         let limit = self.deadline.attempt(now, self.route.effective.attempt_timeout.value);
-        let sent = match limit.at {
-            None => Ok(self.send(&attempt, None).await),
-            Some(at) => {
-                let remaining = Some(at.saturating_since(now));
-                tokio::time::timeout_at(MonotonicClock::to_tokio(at), self.send(&attempt, remaining)).await
+        let remaining = limit.at.map(|at| at.saturating_since(now));
+        let sent = {
+            // Pinned where it stands: moved into its timeout, it would be copied.
+            let sending = pin!(self.send(exchange, &attempt, now, remaining));
+            match limit.at {
+                None => Ok(sending.await),
+                Some(at) => tokio::time::timeout_at(MonotonicClock::to_tokio(at), sending).await,
             }
         };
-        Ok(match sent {
+        let now = MonotonicClock::now();
+        let unsent = matches!(sent, Ok(Err(SendFailure::Unsent(_))));
+        let missed = match sent {
             Ok(Ok((response, connection))) if response.status() != StatusCode::SWITCHING_PROTOCOLS => {
-                let class = Class::of_http_status(response.status().as_u16());
-                attempt.answered(MonotonicClock::now(), class);
-                self.answered(attempt, class, response, connection)
+                return Ok(answered(exchange, attempt, response, connection, now));
             }
             Ok(Ok(_)) => {
-                let failure =
-                    Failure::new(ErrorCode::ServiceFailed, "the service switched protocols unasked");
-                self.failed(attempt, Class::Permanent, Class::Permanent, failure)
+                let detail = "the service switched protocols unasked";
+                Missed::new(Class::Permanent, Failure::new(ErrorCode::ServiceFailed, detail))
             }
-            Ok(Err(SendFailure::Unsent(detail))) => {
-                let detail = format!("no connection to the service: {detail}");
-                let failure = Failure::new(ErrorCode::ServiceUnreachable, detail);
-                Ended { unsent: true, ..self.failed(attempt, Class::Transient, Class::Transient, failure) }
-            }
-            Ok(Err(SendFailure::Exchange { detail, closed_idle })) => {
-                let failure = Failure::new(
-                    ErrorCode::ServiceFailed,
-                    format!("the service gave no valid answer: {detail}"),
-                );
-                let evidence = if closed_idle { Class::Unjudged } else { Class::Transient };
-                self.failed(attempt, Class::Transient, evidence, failure)
-            }
-            Ok(Err(SendFailure::Body(BodyError::TooLarge))) => {
-                let max = self.route.effective.body_max.value.map_or(0, ByteSize::bytes);
-                self.failed(attempt, Class::Unjudged, Class::Unjudged, body_too_large(max))
-            }
-            Ok(Err(SendFailure::Body(_))) => {
-                let failure = Failure::new(ErrorCode::BadRequest, "the request body broke off");
-                self.failed(attempt, Class::Unjudged, Class::Unjudged, failure)
-            }
-            Err(_) => self.timed_out(attempt, limit),
-        })
+            Ok(Err(failure)) => self.not_sent(failure),
+            Err(_) => self.timed_out(&attempt, limit),
+        };
+        attempt.resolve(missed.evidence, now, &exchange.worker.events);
+        Ok(Ended { class: missed.class, retry_after: None, unsent, last: Last::Failed(missed.failure) })
     }
 
-    /// An attempt that ran into its limit: the client's doing, the deadline's, or the service's.
-    fn timed_out(&self, attempt: Attempt, limit: AttemptLimit) -> Ended {
+    /// What a failure to get an answer means.
+    fn not_sent(&self, failure: SendFailure) -> Missed {
+        match failure {
+            SendFailure::Unsent(detail) => {
+                let detail = format!("no connection to the service: {detail}");
+                Missed::new(Class::Transient, Failure::new(ErrorCode::ServiceUnreachable, detail))
+            }
+            SendFailure::Exchange { detail, closed_idle } => {
+                let detail = format!("the service gave no valid answer: {detail}");
+                let evidence = if closed_idle { Class::Unjudged } else { Class::Transient };
+                let failure = Failure::new(ErrorCode::ServiceFailed, detail);
+                Missed { evidence, ..Missed::new(Class::Transient, failure) }
+            }
+            SendFailure::Body(BodyError::TooLarge) => {
+                let max = self.route.effective.body_max.value.map_or(0, ByteSize::bytes);
+                Missed::new(Class::Unjudged, body_too_large(max))
+            }
+            SendFailure::Body(_) => {
+                let detail = "the request body broke off";
+                Missed::new(Class::Unjudged, Failure::new(ErrorCode::BadRequest, detail))
+            }
+        }
+    }
+
+    /// What it means that an attempt ran into its limit: it is the client's doing, the deadline's, or the
+    /// service's.
+    fn timed_out(&self, attempt: &Attempt, limit: AttemptLimit) -> Missed {
         if self.body.as_ref().is_some_and(|body| body.waits_for_client()) {
-            let failure = Failure::new(ErrorCode::RequestTimeout, "the request body did not come in time");
-            return self.failed(attempt, Class::Unjudged, Class::Unjudged, failure);
+            let detail = "the request body did not come in time";
+            return Missed::new(Class::Unjudged, Failure::new(ErrorCode::RequestTimeout, detail));
         }
         let evidence = if limit.judges { Class::Transient } else { Class::Unjudged };
-        match limit.by {
+        let missed = match limit.by {
             LimitedBy::AttemptTimeout => {
                 attempt.endpoint().stats.attempt_timeouts.increment();
                 let detail = "an attempt took longer than its attempt_timeout";
-                self.failed(
-                    attempt,
-                    Class::Transient,
-                    evidence,
-                    Failure::new(ErrorCode::AttemptTimeout, detail),
-                )
+                Missed::new(Class::Transient, Failure::new(ErrorCode::AttemptTimeout, detail))
             }
-            LimitedBy::Deadline => {
-                self.failed(attempt, Class::Unjudged, evidence, Failure::deadline_exceeded())
-            }
-        }
-    }
-
-    /// An attempt without an answer: `class` for the retry, `evidence` for breaker and outlier record.
-    fn failed(&self, attempt: Attempt, class: Class, evidence: Class, failure: Failure) -> Ended {
-        attempt.resolve(evidence, &self.exchange.worker.events);
-        Ended { class, retry_after: None, unsent: false, last: Last::Failed(failure) }
-    }
-
-    /// An attempt with an answer. One that failed is resolved here; a good one when its body is through.
-    fn answered(
-        &self,
-        attempt: Attempt,
-        mut class: Class,
-        response: Response<Incoming>,
-        connection: Connection,
-    ) -> Ended {
-        let retry_after = headers::retry_after(response.headers(), &self.exchange.worker.clock);
-        let mut unresolved = Some(attempt);
-        if class.is_retriable() {
-            if let Some(attempt) = unresolved.take() {
-                attempt.resolve(class, &self.exchange.worker.events);
-            }
-            if headers::is_exhausted(response.headers()) {
-                // A tier further down used up its retries; ours would multiply them.
-                class = Class::Permanent;
-            }
-        }
-        let answered = Box::new(Answered { response, connection, attempt: unresolved });
-        Ended { class, retry_after, unsent: false, last: Last::Answered(answered) }
+            LimitedBy::Deadline => Missed::new(Class::Unjudged, Failure::deadline_exceeded()),
+        };
+        Missed { evidence, ..missed }
     }
 
     /// Sends the request and waits for the head of the answer. A kept connection that its service closed
     /// before it took the request is replaced, as often as there are kept ones.
     async fn send(
         &mut self,
+        exchange: &Exchange,
         attempt: &Attempt,
+        now: Instant,
         remaining: Option<Duration>,
     ) -> Result<(Response<Incoming>, Connection), SendFailure> {
-        let worker = Rc::clone(&self.exchange.worker);
+        let pool = &exchange.worker.pool;
         let (service, endpoint) = (attempt.service(), attempt.endpoint());
         let mut reuse = true;
         let mut request = None;
         loop {
-            let connected = worker.pool.connect(service, endpoint, reuse).await;
-            let mut connection = connected.map_err(|error| {
-                self.restore(request.take());
-                SendFailure::Unsent(error.to_string())
-            })?;
+            let kept = if reuse { pool.take(service, endpoint, now) } else { None };
+            let mut connection = match kept {
+                Some(kept) => kept,
+                // In a box, since it is rare and large.
+                None => Box::pin(open(service, endpoint)).await.map_err(|error| {
+                    self.restore(request.take());
+                    SendFailure::Unsent(error.to_string())
+                })?,
+            };
             let outgoing = match request.take() {
                 Some(request) => request,
-                None => self.request(remaining, connection.reused),
+                None => self.request(exchange.attempts, remaining, connection.reused),
             };
-            let error = match connection.send(outgoing).await {
+            let mut error = match connection.send(outgoing).await {
                 Ok(response) => return Ok((response, connection)),
                 Err(error) => error,
             };
             if let Some(failure) = self.body.as_ref().and_then(|body| body.failure()) {
                 return Err(SendFailure::Body(failure));
             }
-            let SendError { error, unsent } = error;
+            let unsent = error.take_message();
+            let error = error.into_error();
             let closed_idle = connection.reused && was_closed(&error);
             match unsent {
                 Some(unsent) if connection.reused => request = Some(unsent),
@@ -311,9 +284,9 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The request as this attempt sends it. Its headers are copied only when they may be needed again.
-    fn request(&mut self, remaining: Option<Duration>, reused: bool) -> Request<RequestBody> {
-        let attempt = self.exchange.attempts;
+    /// The request as the attempt `number` sends it. Its headers are copied only when they may be needed
+    /// again.
+    fn request(&mut self, number: u32, remaining: Option<Duration>, reused: bool) -> Request<RequestBody> {
         let keep = self.idempotent && (self.route.repeats() || (reused && self.body.is_none()));
         let mut headers = if keep {
             self.headers.clone()
@@ -321,33 +294,59 @@ impl<'a> Call<'a> {
             self.headers_spent = true;
             std::mem::take(&mut self.headers)
         };
-        headers::write_marks(&mut headers, remaining, attempt);
-        let body = self.body.as_ref().map_or(RequestBody::Empty, |body| body.attempt(attempt));
+        headers::write_marks(&mut headers, self.present, remaining, number);
+        let body = self.body.as_ref().map_or(RequestBody::Empty, |body| body.attempt(number));
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = headers;
         request
     }
+}
 
-    /// Lets go of an answer that will not be delivered. A short body is read to its end, so that its
-    /// connection can be kept.
-    fn discard(&self, ended: Ended) {
-        const WORTH_READING: u64 = 16 * 1024;
-        let Last::Answered(answered) = ended.last else { return };
-        let Answered { response, connection, .. } = *answered;
-        let (worker, route) = (Rc::clone(&self.exchange.worker), self.route.clone());
-        let body = response.into_body();
-        if body.is_end_stream() {
-            worker.pool.keep(&route.service, connection);
-        } else if body.size_hint().upper().is_some_and(|bytes| bytes <= WORTH_READING) {
-            tokio::task::spawn_local(async move {
-                let read = http_body_util::BodyExt::collect(body);
-                if let Ok(Ok(_)) = tokio::time::timeout(Duration::from_millis(100), read).await {
-                    worker.pool.keep(&route.service, connection);
-                }
-            });
+/// An attempt with an answer. One that failed is resolved here; a good one when its body is through.
+fn answered(
+    exchange: &Exchange,
+    mut attempt: Attempt,
+    response: Response<Incoming>,
+    connection: Connection,
+    now: Instant,
+) -> Ended {
+    let mut class = Class::of_http_status(response.status().as_u16());
+    attempt.answered(now, class);
+    let mut unresolved = Some(attempt);
+    let mut retry_after = None;
+    if class.is_retriable() {
+        retry_after = headers::retry_after(response.headers(), &exchange.worker.clock);
+        if let Some(attempt) = unresolved.take() {
+            attempt.resolve(class, now, &exchange.worker.events);
         }
+        if headers::is_exhausted(response.headers()) {
+            // A tier further down used up its retries; ours would multiply them.
+            class = Class::Permanent;
+        }
+    }
+    let answered = Box::new(Answered { response, connection, attempt: unresolved });
+    Ended { class, retry_after, unsent: false, last: Last::Answered(answered) }
+}
+
+/// Lets go of an answer that will not be delivered. A short body is read to its end, so that its connection
+/// can be kept.
+fn discard(exchange: &Exchange, route: &RouteRef, ended: Ended) {
+    const WORTH_READING: u64 = 16 * 1024;
+    let Last::Answered(answered) = ended.last else { return };
+    let Answered { response, connection, .. } = *answered;
+    let (worker, route) = (Rc::clone(&exchange.worker), route.clone());
+    let body = response.into_body();
+    if body.is_end_stream() {
+        worker.pool.keep(&route.service, connection, MonotonicClock::now());
+    } else if body.size_hint().upper().is_some_and(|bytes| bytes <= WORTH_READING) {
+        tokio::task::spawn_local(async move {
+            let read = http_body_util::BodyExt::collect(body);
+            if let Ok(Ok(_)) = tokio::time::timeout(Duration::from_millis(100), read).await {
+                worker.pool.keep(&route.service, connection, MonotonicClock::now());
+            }
+        });
     }
 }
 

@@ -225,7 +225,7 @@ impl Body for RequestBody {
 #[derive(Debug)]
 pub(super) enum ResponseBody {
     /// The gateway's own answer.
-    Own { bytes: Bytes, _delivery: Option<Delivery> },
+    Own { bytes: Bytes, _delivery: Option<Box<Delivery>> },
     /// A service's answer.
     Service(ServiceBody),
 }
@@ -239,10 +239,9 @@ pub(super) struct ServiceBody {
 
 /// What a body holds until it ends.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "the large one is the usual one; a box would be an allocation")]
 enum Held {
     /// The exchange, as long as nothing had to be waited for.
-    Own(Delivery),
+    Own(Box<Delivery>),
     /// The exchange, shared with the task that ends it at the deadline: a client that does not read is
     /// never polled for, and must not hold a bulkhead's place for ever.
     Watched(Rc<Watch>, AbortOnDrop),
@@ -252,7 +251,7 @@ enum Held {
 
 #[derive(Debug, Default)]
 struct Watch {
-    delivery: RefCell<Option<Delivery>>,
+    delivery: RefCell<Option<Box<Delivery>>>,
     /// Whether it was the service that let us wait last, and not the client that did not read.
     waits_for_service: Cell<bool>,
     reader: RefCell<Option<Waker>>,
@@ -268,7 +267,7 @@ impl Drop for AbortOnDrop {
 }
 
 impl ServiceBody {
-    pub(super) fn new(incoming: Incoming, delivery: Delivery) -> Self {
+    pub(super) fn new(incoming: Incoming, delivery: Box<Delivery>) -> Self {
         let mut body = Self { incoming, held: Held::Own(delivery) };
         if body.incoming.is_end_stream() {
             body.end(Delivery::complete);

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use http::header::{CONTENT_LENGTH, HOST};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use intertie_core::clock::Instant;
@@ -18,71 +18,110 @@ use intertie_resilience::deadline::Deadline;
 use intertie_resilience::rate_limiter::Count;
 
 use super::answer::{ErrorCode, Failure};
-use super::attempts::Call;
 use super::body::BodySource;
 use super::exchange::{Answer, Exchange};
-use super::headers::{self, Marks, Passage};
+use super::headers::{self, Marks, Passage, Present};
 use super::worker::RouteRef;
 use crate::plan::LimitKey;
 use crate::route::{Found, RequestView, request_host};
 
-/// Everything before the attempts.
-pub(super) async fn call(
-    exchange: &mut Exchange,
-    mut parts: Parts,
-    incoming: Incoming,
-) -> Result<Answer, Failure> {
-    #[cfg(feature = "test-panic")]
-    assert!(parts.uri.path() != "/panic", "asked to panic");
-    let route = find_route(exchange, &parts)?;
-    exchange.route = Some(route.clone());
-    let now = exchange.started;
-    let client = exchange.client;
-    let host = host_value(&mut parts);
-    let accepts_trailers = headers::remove_hop_by_hop(&mut parts.headers);
-    // Read only now: what `Connection` names was meant for us as a hop, not as a mark.
-    let marks = Marks::read(&parts.headers);
-    let deadline = Deadline::new(now, route.effective.deadline.value, marks.remaining);
-    let body_max = route.effective.body_max.value.map(ByteSize::bytes);
-    let declared =
-        parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if let (Some(max), Some(declared)) = (body_max, declared)
-        && declared > max
-    {
-        return Err(body_too_large(max));
+/// A request as it will be sent, and what its policies need to know of it.
+pub(super) struct Call {
+    pub(super) route: RouteRef,
+    pub(super) deadline: Deadline,
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) headers: HeaderMap,
+    /// Which of the headers the client sent.
+    pub(super) present: Present,
+    /// Whether the headers went out with an attempt and can not be sent again.
+    pub(super) headers_spent: bool,
+    pub(super) body: Option<Rc<BodySource>>,
+    /// Whether sending it twice does no harm.
+    pub(super) idempotent: bool,
+    /// Whether the caller already tried before.
+    is_repetition: bool,
+}
+
+impl Call {
+    /// Finds the route, and refuses at once what need not wait for a place: what is ambiguous, too long, or
+    /// over a limit.
+    pub(super) fn prepare(
+        exchange: &mut Exchange,
+        mut parts: Parts,
+        incoming: Incoming,
+    ) -> Result<Self, Failure> {
+        #[cfg(feature = "test-panic")]
+        assert!(parts.uri.path() != "/panic", "asked to panic");
+        let route = find_route(exchange, &parts)?;
+        exchange.route = Some(route.clone());
+        let now = exchange.started;
+        let host = write_host(&mut parts);
+        let present = Present::among(&parts.headers);
+        let accepts_trailers = headers::remove_hop_by_hop(&mut parts.headers, present);
+        // Read only now: what `Connection` names was meant for us as a hop, not as a mark.
+        let marks = Marks::read(&parts.headers, present);
+        let deadline = Deadline::new(now, route.effective.deadline.value, marks.remaining);
+        let body_max = route.effective.body_max.value.map(ByteSize::bytes);
+        if let Some(max) = body_max
+            && declared_length(&parts.headers).is_some_and(|declared| declared > max)
+        {
+            return Err(body_too_large(max));
+        }
+        acquire(exchange, &route, Count::Calls, &parts.headers, now)?;
+        let (client, request_id) = (&exchange.client.forwarded_for, &exchange.request_id);
+        let passage = Passage { client, host, request_id, accepts_trailers };
+        headers::write_passage(&mut parts.headers, present, passage);
+        if parts.version == Version::HTTP_2 {
+            headers::join_cookies(&mut parts.headers, present);
+        }
+        let body = if incoming.is_end_stream() {
+            None
+        } else {
+            headers::frame_body(&mut parts.headers, present);
+            let replay_max = route.effective.replay_body_max.value.map_or(0, ByteSize::bytes);
+            let replay_max = if route.repeats() { replay_max } else { 0 };
+            Some(Rc::new(BodySource::new(incoming, replay_max, body_max)))
+        };
+        let path = parts.uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        Ok(Self {
+            route,
+            deadline,
+            idempotent: parts.method.is_idempotent() || marks.has_idempotency_key,
+            method: parts.method,
+            uri: Uri::from(path),
+            headers: parts.headers,
+            present,
+            headers_spent: false,
+            body,
+            is_repetition: marks.is_repetition,
+        })
     }
-    acquire(exchange, &route, Count::Calls, &parts.headers, now)?;
-    if let Some(bulkhead) = &route.bulkhead {
-        let permit = bulkhead.acquire(deadline.remaining(now)).await;
-        exchange.bulkhead = Some(permit.map_err(|rejection| {
-            // A wait that the deadline ended is the deadline's doing.
-            let over = deadline.is_over(MonotonicClock::now());
-            if over { Failure::deadline_exceeded() } else { Failure::rejected(rejection) }
-        })?);
+
+    /// Waits for a place in the bulkhead, then attempts.
+    pub(super) async fn run(&mut self, exchange: &mut Exchange) -> Result<Answer, Failure> {
+        let mut now = exchange.started;
+        if let Some(bulkhead) = &self.route.bulkhead {
+            let permit = bulkhead.acquire(self.deadline.remaining(now)).await;
+            now = MonotonicClock::now();
+            exchange.bulkhead = Some(permit.map_err(|rejection| {
+                // A wait that the deadline ended is the deadline's doing.
+                let over = self.deadline.is_over(now);
+                if over { Failure::deadline_exceeded() } else { Failure::rejected(rejection) }
+            })?);
+        }
+        if let Some(budget) = &self.route.budget
+            && !self.is_repetition
+        {
+            budget.deposit(now);
+        }
+        self.attempts(exchange, now).await
     }
-    if let Some(budget) = &route.budget
-        && !marks.is_repetition
-    {
-        budget.deposit(now);
-    }
-    let passage = Passage { client, host: &host, request_id: &exchange.request_id, accepts_trailers };
-    headers::write_passage(&mut parts.headers, &passage);
-    if parts.version == Version::HTTP_2 {
-        headers::join_cookies(&mut parts.headers);
-    }
-    let body = if incoming.is_end_stream() {
-        None
-    } else {
-        headers::frame_body(&mut parts.headers);
-        let replay_max = route.effective.replay_body_max.value.map_or(0, ByteSize::bytes);
-        let replay_max = if route.repeats() { replay_max } else { 0 };
-        Some(Rc::new(BodySource::new(incoming, replay_max, body_max)))
-    };
-    let path = parts.uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
-    let idempotent = parts.method.is_idempotent() || marks.has_idempotency_key;
-    Call::new(exchange, &route, deadline, parts.method, Uri::from(path), parts.headers, body, idempotent)
-        .run()
-        .await
+}
+
+/// The length that a body says it has.
+fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// The route that wants the request, or the answer to a request that none wants.
@@ -122,11 +161,16 @@ fn find_route(exchange: &Exchange, parts: &Parts) -> Result<RouteRef, Failure> {
     }
 }
 
-/// The Host header to pass on, with its port.
-fn host_value(parts: &mut Parts) -> HeaderValue {
+/// Sees to it that the Host header to pass on is there, with its port, and returns it.
+fn write_host(parts: &mut Parts) -> HeaderValue {
     let target = parts.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
-    let header = parts.headers.remove(HOST);
-    target.or(header).unwrap_or_else(|| HeaderValue::from_static(""))
+    match target.or_else(|| parts.headers.get(HOST).is_none().then(|| HeaderValue::from_static(""))) {
+        Some(host) => {
+            parts.headers.insert(HOST, host.clone());
+            host
+        }
+        None => parts.headers.get(HOST).cloned().unwrap_or_else(|| HeaderValue::from_static("")),
+    }
 }
 
 /// Asks the route's limiters that count `what`. A refused call has taken nothing from the limiters asked
@@ -141,7 +185,7 @@ pub(super) fn acquire(
     for limiter in route.limiters.iter().filter(|limiter| limiter.limiter.config().count == what) {
         let quota = match &limiter.by {
             LimitKey::All => limiter.limiter.try_acquire((), now, 1),
-            LimitKey::ClientAddress => limiter.limiter.try_acquire(exchange.client, now, 1),
+            LimitKey::ClientAddress => limiter.limiter.try_acquire(exchange.client.address, now, 1),
             LimitKey::Header(name) => {
                 limiter.limiter.try_acquire(headers.get(name).map(HeaderValue::as_bytes), now, 1)
             }

@@ -1,5 +1,6 @@
 //! One client connection: HTTP/1.1, or HTTP/2 when the client begins with its preface.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
@@ -9,73 +10,148 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use intertie_core::clock::Instant;
 use intertie_core::id::Id;
+use intertie_resilience::MonotonicClock;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::body::ResponseBody;
 use super::exchange::{panicked, serve};
+use super::headers;
+use super::io::{Io, Protocol};
 use super::worker::Worker;
 
-/// A client that takes longer than this for the head of a request is cut off.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// A client that leaves its connection idle, or the head of a request unfinished, for longer than this is
+/// cut off.
+const IDLE_MAX: Duration = Duration::from_secs(30);
 
 /// How long a connection that has not said anything yet may still speak once the drain has begun.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
+/// How long a connection that was asked to end may take to say goodbye.
+const GOODBYE_MAX: Duration = Duration::from_secs(1);
+
 /// Serves `stream` until its client leaves, or, once `drain` turns true, until its requests are answered.
 ///
 /// A client that says nothing at all is cut off like one that does not finish its head.
-pub(super) async fn run(
-    worker: Rc<Worker>,
-    stream: TcpStream,
-    client: IpAddr,
-    mut drain: watch::Receiver<bool>,
-) {
+pub(super) async fn run(worker: Rc<Worker>, stream: TcpStream, client: IpAddr, drain: watch::Receiver<bool>) {
     let mut leaving = drain.clone();
-    let mut first = [0];
-    let spoke = tokio::time::timeout(HEADER_READ_TIMEOUT, stream.peek(&mut first));
-    let spoken = tokio::select! {
+    let accepted = tokio::select! {
         biased;
-        spoke = spoke => matches!(spoke, Ok(Ok(1..))),
+        accepted = tokio::time::timeout(IDLE_MAX, Io::accept(stream)) => accepted,
         // A client that has just connected is about to speak.
-        () = async { drained(&mut leaving).await; tokio::time::sleep(DRAIN_GRACE).await } => false,
+        () = async { drained(&mut leaving).await; tokio::time::sleep(DRAIN_GRACE).await } => return,
     };
-    if !spoken {
-        return;
-    }
+    let Ok(Ok(Some((io, protocol)))) = accepted else { return };
+    let client = Rc::new(Client::new(client));
     let service = service_fn(|request: Request<Incoming>| {
         let worker = Rc::clone(&worker);
         let id = Id::random();
-        // The exchange's future is some kilobytes; in a box it is moved once instead of with its wrappers.
-        let future = Box::pin(serve(Rc::clone(&worker), id, client, request));
+        // The exchange's future is large; in a box it is moved once instead of with its wrappers.
+        let future = Box::pin(serve(Rc::clone(&worker), Rc::clone(&client), id, request));
         let answer = Unwinding { worker, id, future };
         async move { Ok::<_, Infallible>(answer.await) }
     });
-    let mut builder = auto::Builder::new(LocalExecutor);
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
-    builder.http2().timer(TokioTimer::new());
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    match protocol {
+        Protocol::Http1 => {
+            let connection = http1::Builder::new().serve_connection(io, service);
+            drive(Box::pin(connection), http1::Connection::graceful_shutdown, &client, IDLE_MAX, drain).await;
+        }
+        Protocol::Http2 => {
+            let connection = http2::Builder::new(LocalExecutor).serve_connection(io, service);
+            drive(Box::pin(connection), http2::Connection::graceful_shutdown, &client, IDLE_MAX, drain).await;
+        }
+    }
+}
+
+/// The client of a connection, as its exchanges know it.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) address: IpAddr,
+    /// The address as services are told it.
+    pub(super) forwarded_for: HeaderValue,
+    under_way: Cell<usize>,
+    idle_since: Cell<Instant>,
+}
+
+impl Client {
+    fn new(address: IpAddr) -> Self {
+        Self {
+            address,
+            forwarded_for: headers::address_value(address),
+            under_way: Cell::new(0),
+            idle_since: Cell::new(MonotonicClock::now()),
+        }
+    }
+
+    /// An exchange began.
+    pub(super) fn began(&self) {
+        self.under_way.set(self.under_way.get() + 1);
+    }
+
+    /// An exchange ended at `now`.
+    pub(super) fn ended(&self, now: Instant) {
+        self.under_way.set(self.under_way.get() - 1);
+        self.idle_since.set(now);
+    }
+
+    /// How long no exchange has been under way.
+    fn idle_for(&self, now: Instant) -> Duration {
+        if self.under_way.get() > 0 { Duration::ZERO } else { now.saturating_since(self.idle_since.get()) }
+    }
+}
+
+/// Polls a connection to its end. One that is idle for `idle_max`, or that `drain` tells to end, is asked
+/// to by `shut_down`, and cut off if it does not in time.
+async fn drive<C: Future>(
+    mut connection: Pin<Box<C>>,
+    shut_down: fn(Pin<&mut C>),
+    client: &Client,
+    idle_max: Duration,
+    mut drain: watch::Receiver<bool>,
+) {
+    let signal = drain.clone();
     let mut draining = pin!(drained(&mut drain));
-    let mut told = false;
+    let mut timer = pin!(tokio::time::sleep(idle_max));
+    // Each is polled once to leave this task's waker with it, and then only when it has something to say:
+    // a request should not pay for what happens once in the life of a connection. The timer is lazy for
+    // the same reason; it is set anew when it fires, not with each request.
+    let (mut armed, mut told) = (false, false);
     poll_fn(|context| {
-        // First the connection: a request that already waits in its socket is taken before the drain is.
-        // An error is the client's: it left, or did not speak HTTP; hyper has answered 400 where it could.
-        if connection.as_mut().poll(context).is_ready() {
-            return Poll::Ready(());
+        loop {
+            // First the connection: a request that already waits in its socket is taken before the drain is.
+            // An error is the client's: it left, or did not speak HTTP; hyper has answered 400 where it could.
+            if connection.as_mut().poll(context).is_ready() {
+                return Poll::Ready(());
+            }
+            let mut tell = false;
+            if !told && (!armed || signal.has_changed().unwrap_or(true)) {
+                tell = draining.as_mut().poll(context).is_ready();
+            }
+            while (!armed || timer.is_elapsed()) && timer.as_mut().poll(context).is_ready() {
+                armed = false;
+                let idle = client.idle_for(MonotonicClock::now());
+                let left = idle_max.saturating_sub(idle);
+                if left.is_zero() && told {
+                    return Poll::Ready(());
+                }
+                tell |= left.is_zero();
+                let next = if left.is_zero() { GOODBYE_MAX } else { left };
+                timer.as_mut().reset(tokio::time::Instant::now() + next);
+            }
+            armed = true;
+            if told || !tell {
+                return Poll::Pending;
+            }
+            told = true;
+            shut_down(connection.as_mut());
         }
-        if told || draining.as_mut().poll(context).is_pending() {
-            return Poll::Pending;
-        }
-        told = true;
-        connection.as_mut().graceful_shutdown();
-        connection.as_mut().poll(context).map(drop)
     })
     .await;
 }
@@ -118,5 +194,140 @@ impl<F: Future<Output = Response<ResponseBody>>> Future for Unwinding<F> {
             Ok(poll) => poll,
             Err(_) => Poll::Ready(panicked(this.worker, *this.id)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const IDLE: Duration = Duration::from_millis(200);
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// Serves one connection whose requests take `each`; what its client did and read, and how long the
+    /// connection lived.
+    async fn served<R>(
+        idle_max: Duration,
+        each: Duration,
+        client: impl AsyncFnOnce(TcpStream) -> R,
+        drain: watch::Receiver<bool>,
+    ) -> (R, Duration) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let serving = async {
+            let (stream, _) = listener.accept().await.expect("accepts");
+            let (io, protocol) = Io::accept(stream).await.expect("read").expect("some bytes");
+            let peer = Rc::new(Client::new([127, 0, 0, 1].into()));
+            let began = MonotonicClock::now();
+            let service = service_fn(|_: Request<Incoming>| {
+                let peer = Rc::clone(&peer);
+                peer.began();
+                async move {
+                    tokio::time::sleep(each).await;
+                    peer.ended(MonotonicClock::now());
+                    Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"ok"))))
+                }
+            });
+            match protocol {
+                Protocol::Http1 => {
+                    let connection = http1::Builder::new().serve_connection(io, service);
+                    drive(Box::pin(connection), http1::Connection::graceful_shutdown, &peer, idle_max, drain)
+                        .await;
+                }
+                Protocol::Http2 => {
+                    let connection = http2::Builder::new(LocalExecutor).serve_connection(io, service);
+                    drive(Box::pin(connection), http2::Connection::graceful_shutdown, &peer, idle_max, drain)
+                        .await;
+                }
+            }
+            MonotonicClock::now().saturating_since(began)
+        };
+        let speaking = async { client(TcpStream::connect(address).await.expect("connects")).await };
+        let local = tokio::task::LocalSet::new();
+        let (lived, result) = local.run_until(async { tokio::join!(serving, speaking) }).await;
+        (result, lived)
+    }
+
+    fn never() -> (watch::Sender<bool>, watch::Receiver<bool>) {
+        watch::channel(false)
+    }
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+
+    async fn say(mut stream: TcpStream, words: &[u8]) -> String {
+        stream.write_all(words).await.expect("written");
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer).await;
+        answer
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_is_closed() {
+        let (_sender, drain) = never();
+        let (answer, lived) =
+            served(IDLE, Duration::ZERO, async |stream| say(stream, REQUEST).await, drain).await;
+        assert!(answer.ends_with("ok"), "{answer}");
+        assert!((IDLE..IDLE + GOODBYE_MAX).contains(&lived), "{lived:?}");
+    }
+
+    #[tokio::test]
+    async fn an_unfinished_head_is_cut_off() {
+        let (_sender, drain) = never();
+        let slow = async |stream| say(stream, &REQUEST[..9]).await;
+        let (answer, lived) = served(IDLE, Duration::ZERO, slow, drain).await;
+        assert_eq!(answer, "");
+        assert!(lived >= IDLE + GOODBYE_MAX, "{lived:?}");
+    }
+
+    #[tokio::test]
+    async fn a_long_exchange_is_not_idle() {
+        let (_sender, drain) = never();
+        let (answer, lived) = served(IDLE, IDLE * 3, async |stream| say(stream, REQUEST).await, drain).await;
+        assert!(answer.ends_with("ok"), "{answer}");
+        assert!(lived >= IDLE * 4, "idle counts from the end of the exchange: {lived:?}");
+    }
+
+    #[tokio::test]
+    async fn a_drain_ends_an_idle_connection_at_once_and_a_busy_one_after_its_answer() {
+        for each in [Duration::ZERO, IDLE * 3] {
+            let (sender, drain) = never();
+            let client = async move |mut stream: TcpStream| {
+                stream.write_all(REQUEST).await.expect("written");
+                tokio::time::sleep(IDLE / 4).await;
+                sender.send_replace(true);
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).await.expect("an orderly end");
+                answer
+            };
+            let (answer, lived) = served(PATIENCE, each, client, drain).await;
+            assert!(answer.ends_with("ok"), "{answer}");
+            assert!((each..PATIENCE).contains(&lived), "{lived:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_idle_http2_connection_gets_a_goaway() {
+        let (_sender, drain) = never();
+        let client = async |mut stream: TcpStream| {
+            // The preface and empty SETTINGS.
+            let words = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
+            stream.write_all(&words).await.expect("written");
+            let mut frames = Vec::new();
+            let _ = stream.read_to_end(&mut frames).await;
+            frames
+        };
+        let (frames, lived) = served(IDLE, Duration::ZERO, client, drain).await;
+        let mut rest = frames.as_slice();
+        let mut kinds = Vec::new();
+        while let [a, b, c, kind, _, _, _, _, _, payload @ ..] = rest {
+            kinds.push(*kind);
+            rest = &payload[usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c)..];
+        }
+        assert!(kinds.contains(&7), "GOAWAY among the frames {kinds:?}");
+        assert!(lived >= IDLE + GOODBYE_MAX, "a client that does not answer it is cut off: {lived:?}");
     }
 }

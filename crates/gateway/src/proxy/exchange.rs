@@ -1,7 +1,6 @@
 //! What is known of a request while it is served, from its head to the last byte of its answer, and how it
 //! is accounted for in the end.
 
-use std::net::IpAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -20,8 +19,9 @@ use intertie_resilience::{MonotonicClock, bulkhead};
 use super::answer::{ErrorCode, Failure};
 use super::attempt::Attempt;
 use super::body::{ResponseBody, ServiceBody};
-use super::call::call;
-use super::headers;
+use super::call::Call;
+use super::connection::Client;
+use super::headers::{self, Present};
 use super::pool::Connection;
 use super::worker::{RouteRef, Worker};
 use crate::plan::Endpoint;
@@ -29,13 +29,17 @@ use crate::plan::Endpoint;
 /// Answers one request. Never fails: what goes wrong is an answer too.
 pub(super) async fn serve(
     worker: Rc<Worker>,
+    client: Rc<Client>,
     id: Id,
-    client: IpAddr,
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
     let (parts, incoming) = request.into_parts();
-    let mut exchange = Exchange::begin(worker, id, client, &parts);
-    match call(&mut exchange, parts, incoming).await {
+    let mut exchange = Exchange::begin(worker, client, id, &parts);
+    let answered = match Call::prepare(&mut exchange, parts, incoming) {
+        Ok(mut call) => call.run(&mut exchange).await,
+        Err(failure) => Err(failure),
+    };
+    match answered {
         Ok(answer) => answer.deliver(exchange),
         Err(failure) => exchange.answer(failure),
     }
@@ -46,8 +50,10 @@ pub(super) async fn serve(
 #[derive(Debug)]
 pub(super) struct Exchange {
     pub(super) worker: Rc<Worker>,
+    pub(super) client: Rc<Client>,
     pub(super) started: Instant,
-    pub(super) client: IpAddr,
+    /// When it was complete, if it is.
+    ended: Option<Instant>,
     pub(super) request_id: HeaderValue,
     pub(super) route: Option<RouteRef>,
     pub(super) bulkhead: Option<bulkhead::Permit>,
@@ -69,7 +75,8 @@ struct RequestLine {
 }
 
 impl Exchange {
-    fn begin(worker: Rc<Worker>, id: Id, client: IpAddr, parts: &Parts) -> Self {
+    fn begin(worker: Rc<Worker>, client: Rc<Client>, id: Id, parts: &Parts) -> Self {
+        client.began();
         let line = worker.access.as_ref().map(|_| {
             let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
             Box::new(RequestLine {
@@ -80,8 +87,9 @@ impl Exchange {
             })
         });
         Self {
-            started: MonotonicClock::now(),
             client,
+            started: MonotonicClock::now(),
+            ended: None,
             request_id: id_value(id),
             worker,
             route: None,
@@ -112,7 +120,7 @@ impl Exchange {
             headers::mark_exhausted(&mut parts.headers);
         }
         let delivery = Delivery { exchange: self, attempt: None, connection: None, deadline: None };
-        Response::from_parts(parts, ResponseBody::Own { bytes, _delivery: Some(delivery) })
+        Response::from_parts(parts, ResponseBody::Own { bytes, _delivery: Some(Box::new(delivery)) })
     }
 
     /// Notes the endpoint of the attempt that begins.
@@ -134,7 +142,9 @@ impl Drop for Exchange {
             self.error = Some(ErrorCode::InternalError);
             self.cut = None;
         }
-        let duration = MonotonicClock::now().saturating_since(self.started);
+        let now = self.ended.unwrap_or_else(MonotonicClock::now);
+        self.client.ended(now);
+        let duration = now.saturating_since(self.started);
         let stats = match &self.route {
             Some(route) => &route.stats,
             None => &self.worker.unrouted,
@@ -146,7 +156,7 @@ impl Drop for Exchange {
         if let (Some(log), Some(line)) = (&self.worker.access, self.line.take()) {
             log(Access {
                 request_id: self.request_id.to_str().unwrap_or_default().to_owned(),
-                client: self.client,
+                client: self.client.address,
                 method: line.method,
                 host: line.host,
                 path: line.path,
@@ -176,7 +186,8 @@ impl Answer {
     fn deliver(self, mut exchange: Exchange) -> Response<ResponseBody> {
         let (mut parts, incoming) = self.response.into_parts();
         exchange.status = parts.status.as_u16();
-        headers::remove_hop_by_hop(&mut parts.headers);
+        let present = Present::among(&parts.headers);
+        headers::remove_hop_by_hop(&mut parts.headers, present);
         parts.headers.insert(&headers::REQUEST_ID, exchange.request_id.clone());
         if self.exhausted {
             headers::mark_exhausted(&mut parts.headers);
@@ -189,7 +200,7 @@ impl Answer {
             connection: Some(self.connection),
             deadline: Some(self.deadline),
         };
-        Response::from_parts(parts, ResponseBody::Service(ServiceBody::new(incoming, delivery)))
+        Response::from_parts(parts, ResponseBody::Service(ServiceBody::new(incoming, Box::new(delivery))))
     }
 }
 
@@ -210,14 +221,14 @@ impl Delivery {
 
     /// The last byte is there: the connection can carry the next exchange.
     pub(super) fn complete(&mut self) {
+        let now = MonotonicClock::now();
         self.exchange.cut = None;
+        self.exchange.ended = Some(now);
+        if let (Some(connection), Some(route)) = (self.connection.take(), &self.exchange.route) {
+            self.exchange.worker.pool.keep(&route.service, connection, now);
+        }
         if let Some((attempt, class)) = self.attempt.take() {
-            if let Some(connection) = self.connection.take() {
-                self.exchange.worker.pool.keep(attempt.service(), connection);
-            }
-            attempt.resolve(class, &self.exchange.worker.events);
-        } else if let (Some(connection), Some(route)) = (self.connection.take(), &self.exchange.route) {
-            self.exchange.worker.pool.keep(&route.service, connection);
+            attempt.resolve(class, now, &self.exchange.worker.events);
         }
     }
 
@@ -240,7 +251,7 @@ impl Delivery {
         self.exchange.cut = Some(how);
         self.connection = None;
         if let Some((attempt, _)) = self.attempt.take() {
-            attempt.resolve(class, &self.exchange.worker.events);
+            attempt.resolve(class, MonotonicClock::now(), &self.exchange.worker.events);
         }
     }
 }
@@ -249,7 +260,7 @@ impl Drop for Delivery {
     fn drop(&mut self) {
         // The client left in the middle of a body; the service did nothing wrong.
         if let Some((attempt, class)) = self.attempt.take() {
-            attempt.resolve(class, &self.exchange.worker.events);
+            attempt.resolve(class, MonotonicClock::now(), &self.exchange.worker.events);
         }
     }
 }

@@ -4,14 +4,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RETRY_AFTER, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, RETRY_AFTER, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use intertie_core::clock::WallClock;
 use intertie_core::trace::TraceContext;
 
-static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -25,6 +23,73 @@ static INTERTIE_DEADLINE: HeaderName = HeaderName::from_static("intertie-deadlin
 static INTERTIE_ATTEMPT: HeaderName = HeaderName::from_static("intertie-attempt");
 static INTERTIE_RETRY: HeaderName = HeaderName::from_static("intertie-retry");
 pub(super) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What concerns only the connection that it came on; each has its place's bit in [`Present`].
+static HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// Which headers that concern the gateway a message may carry: found in one pass over its names, where a
+/// look-up for each would cost more than all else that is done for a short message.
+///
+/// A header that was removed since still counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Present(u32);
+
+impl Present {
+    const CONNECTION: Self = Self(1 << 0);
+    const TE: Self = Self(1 << 1);
+    const HOP_BY_HOP: Self = Self((1 << HOP_BY_HOP.len()) - 1);
+    const FORWARDED: Self = Self(1 << 8);
+    const TRACE: Self = Self(1 << 9);
+    const CORRELATION_ID: Self = Self(1 << 10);
+    const GRPC_TIMEOUT: Self = Self(1 << 11);
+    const INTERTIE_DEADLINE: Self = Self(1 << 12);
+    const ATTEMPT: Self = Self(1 << 13);
+    const COOKIE: Self = Self(1 << 14);
+    pub(super) const CONTENT_LENGTH: Self = Self(1 << 15);
+    const IDEMPOTENCY_KEY: Self = Self(1 << 16);
+
+    pub(super) fn among(headers: &HeaderMap) -> Self {
+        Self(headers.keys().fold(0, |bits, name| bits | Self::of(name.as_str()).0))
+    }
+
+    fn of(name: &str) -> Self {
+        match name {
+            "connection" => Self::CONNECTION,
+            "te" => Self::TE,
+            "transfer-encoding" => Self(1 << 2),
+            "upgrade" => Self(1 << 3),
+            "proxy-authenticate" => Self(1 << 4),
+            "proxy-authorization" => Self(1 << 5),
+            "keep-alive" => Self(1 << 6),
+            "proxy-connection" => Self(1 << 7),
+            "forwarded" => Self::FORWARDED,
+            "traceparent" | "tracestate" => Self::TRACE,
+            "x-correlation-id" => Self::CORRELATION_ID,
+            "grpc-timeout" => Self::GRPC_TIMEOUT,
+            "intertie-deadline" => Self::INTERTIE_DEADLINE,
+            "intertie-attempt" | "grpc-previous-rpc-attempts" => Self::ATTEMPT,
+            "cookie" => Self::COOKIE,
+            "content-length" => Self::CONTENT_LENGTH,
+            "idempotency-key" => Self::IDEMPOTENCY_KEY,
+            name if name.starts_with("x-forwarded-") => Self::FORWARDED,
+            _ => Self(0),
+        }
+    }
+
+    /// Whether any of `others` is among them.
+    pub(super) fn any(self, others: Self) -> bool {
+        self.0 & others.0 != 0
+    }
+}
 
 /// A correlation id longer than this is replaced: it would be copied to every hop and log line.
 const CORRELATION_ID_BYTES_MAX: usize = 128;
@@ -42,15 +107,16 @@ pub(super) struct Marks {
 
 impl Marks {
     /// Reads the marks; those that are malformed count as absent.
-    pub(super) fn read(headers: &HeaderMap) -> Self {
-        let deadline = headers.get(&INTERTIE_DEADLINE).and_then(number).map(Duration::from_millis);
-        let grpc = headers.get(&GRPC_TIMEOUT).and_then(grpc_timeout);
-        let attempt = headers.get(&INTERTIE_ATTEMPT).and_then(number).unwrap_or(1);
-        let grpc_previous = headers.get(&GRPC_PREVIOUS_ATTEMPTS).and_then(number).unwrap_or(0);
+    pub(super) fn read(headers: &HeaderMap, present: Present) -> Self {
+        let value = |which, name| if present.any(which) { headers.get(name) } else { None };
+        let deadline = value(Present::INTERTIE_DEADLINE, &INTERTIE_DEADLINE).and_then(number);
+        let grpc = value(Present::GRPC_TIMEOUT, &GRPC_TIMEOUT).and_then(grpc_timeout);
+        let attempt = value(Present::ATTEMPT, &INTERTIE_ATTEMPT).and_then(number).unwrap_or(1);
+        let grpc_previous = value(Present::ATTEMPT, &GRPC_PREVIOUS_ATTEMPTS).and_then(number).unwrap_or(0);
         Self {
-            remaining: [deadline, grpc].into_iter().flatten().min(),
+            remaining: [deadline.map(Duration::from_millis), grpc].into_iter().flatten().min(),
             is_repetition: attempt > 1 || grpc_previous > 0,
-            has_idempotency_key: headers.contains_key(&IDEMPOTENCY_KEY),
+            has_idempotency_key: value(Present::IDEMPOTENCY_KEY, &IDEMPOTENCY_KEY).is_some(),
         }
     }
 }
@@ -78,74 +144,77 @@ fn grpc_timeout(value: &HeaderValue) -> Option<Duration> {
     })
 }
 
-/// Whether a header concerns only the connection that it came on.
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    let standard = [CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION];
-    standard.contains(name) || *name == KEEP_ALIVE || *name == PROXY_CONNECTION
-}
-
 /// Removes what concerns only the connection it came on (RFC 9110, section 7.6.1). True when the sender
 /// understands trailers.
-pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) -> bool {
-    // Nearly all messages carry none, and a look at each name costs less than eight look-ups.
-    if !headers.keys().any(is_hop_by_hop) {
+pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap, present: Present) -> bool {
+    if !present.any(Present::HOP_BY_HOP) {
         return false;
     }
-    let lists = |name: &HeaderName| -> Vec<String> {
-        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).map(|part| part.trim().to_ascii_lowercase()).collect()
-    };
-    let accepts_trailers = lists(&TE).iter().any(|part| part == "trailers");
-    let named = lists(&CONNECTION);
-    for name in named.iter().filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok()) {
-        // `Connection: host` must not take away what routing and framing stand on.
-        if name != HOST && name != CONTENT_LENGTH {
+    let accepts_trailers =
+        present.any(Present::TE) && list(headers, &TE).any(|part| part.eq_ignore_ascii_case("trailers"));
+    if present.any(Present::CONNECTION) {
+        // What nearly every `Connection` says names no header that would not go anyway.
+        let named: Vec<_> = list(headers, &CONNECTION)
+            .filter(|part| !part.eq_ignore_ascii_case("keep-alive") && !part.eq_ignore_ascii_case("close"))
+            .filter_map(|part| HeaderName::from_bytes(part.as_bytes()).ok())
+            // `Connection: host` must not take away what routing and framing stand on.
+            .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
+            .collect();
+        for name in named {
             headers.remove(name);
         }
     }
-    for name in [CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION] {
-        headers.remove(name);
+    for (bit, name) in HOP_BY_HOP.iter().enumerate() {
+        if present.any(Present(1 << bit)) {
+            headers.remove(name);
+        }
     }
-    headers.remove(&KEEP_ALIVE);
-    headers.remove(&PROXY_CONNECTION);
     accepts_trailers
+}
+
+/// The parts of a header that is a list.
+fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
 }
 
 /// What the gateway knows of a request when it passes it on.
 #[derive(Debug)]
 pub(super) struct Passage<'a> {
-    pub(super) client: IpAddr,
-    pub(super) host: &'a HeaderValue,
+    pub(super) client: &'a HeaderValue,
+    pub(super) host: HeaderValue,
     pub(super) request_id: &'a HeaderValue,
     pub(super) accepts_trailers: bool,
 }
 
-/// Writes the headers that a service gets from the gateway. The client's own `X-Forwarded-*` and
-/// `Forwarded` are replaced: anyone can write them.
-pub(super) fn write_passage(headers: &mut HeaderMap, passage: &Passage<'_>) {
-    let foreign = |name: &HeaderName| *name == FORWARDED || name.as_str().starts_with("x-forwarded-");
-    if headers.keys().any(foreign) {
-        let foreign: Vec<_> = headers.keys().filter(|name| foreign(name)).cloned().collect();
+/// Writes the headers that a service gets from the gateway, besides its `Host`. The client's own
+/// `X-Forwarded-*` and `Forwarded` are replaced: anyone can write them.
+pub(super) fn write_passage(headers: &mut HeaderMap, present: Present, passage: Passage<'_>) {
+    if present.any(Present::FORWARDED) {
+        let foreign = |name: &&HeaderName| Present::of(name.as_str()).any(Present::FORWARDED);
+        let foreign: Vec<_> = headers.keys().filter(foreign).cloned().collect();
         for name in foreign {
             headers.remove(name);
         }
     }
-    headers.insert(&X_FORWARDED_FOR, address_value(passage.client));
-    headers.insert(&X_FORWARDED_HOST, passage.host.clone());
+    headers.insert(&X_FORWARDED_FOR, passage.client.clone());
+    headers.insert(&X_FORWARDED_HOST, passage.host);
     headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static("http"));
-    headers.insert(HOST, passage.host.clone());
     headers.insert(&REQUEST_ID, passage.request_id.clone());
-    let correlated = headers
-        .get(&CORRELATION_ID)
-        .is_some_and(|id| !id.is_empty() && id.len() <= CORRELATION_ID_BYTES_MAX && id.to_str().is_ok());
+    let correlated = present.any(Present::CORRELATION_ID)
+        && headers
+            .get(&CORRELATION_ID)
+            .is_some_and(|id| !id.is_empty() && id.len() <= CORRELATION_ID_BYTES_MAX && id.to_str().is_ok());
     if !correlated {
         headers.insert(&CORRELATION_ID, passage.request_id.clone());
     }
-    let parent = headers.get(&TRACEPARENT).and_then(|value| TraceContext::parse(value.as_bytes()));
-    let span = match parent {
+    let parent = if present.any(Present::TRACE) { headers.get(&TRACEPARENT) } else { None };
+    let span = match parent.and_then(|value| TraceContext::parse(value.as_bytes())) {
         Some(parent) => parent.child(),
         None => {
-            headers.remove(&TRACESTATE);
+            if present.any(Present::TRACE) {
+                headers.remove(&TRACESTATE);
+            }
             TraceContext::root(false)
         }
     };
@@ -159,7 +228,10 @@ pub(super) fn write_passage(headers: &mut HeaderMap, passage: &Passage<'_>) {
 
 /// Joins the cookies of HTTP/2, which may come as several headers, into the one that HTTP/1.1 knows
 /// (RFC 9113, section 8.2.3).
-pub(super) fn join_cookies(headers: &mut HeaderMap) {
+pub(super) fn join_cookies(headers: &mut HeaderMap, present: Present) {
+    if !present.any(Present::COOKIE) {
+        return;
+    }
     let cookies: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if cookies.len() > 1
         && let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..]))
@@ -169,24 +241,42 @@ pub(super) fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// Says how a body without a length is framed: without it, hyper sends a GET's body not at all.
-pub(super) fn frame_body(headers: &mut HeaderMap) {
-    if !headers.contains_key(CONTENT_LENGTH) {
+pub(super) fn frame_body(headers: &mut HeaderMap, present: Present) {
+    if !present.any(Present::CONTENT_LENGTH) {
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 
 /// Tells the service how long it may take and which attempt this is.
-pub(super) fn write_marks(headers: &mut HeaderMap, remaining: Option<Duration>, attempt: u32) {
-    if let Some(remaining) = remaining {
-        let millis = u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX);
-        headers.insert(&INTERTIE_DEADLINE, HeaderValue::from(millis));
-        if headers.contains_key(&GRPC_TIMEOUT)
-            && let Ok(value) = HeaderValue::try_from(format!("{}m", millis.min(99_999_999)))
-        {
-            headers.insert(&GRPC_TIMEOUT, value);
+pub(super) fn write_marks(
+    headers: &mut HeaderMap,
+    present: Present,
+    remaining: Option<Duration>,
+    attempt: u32,
+) {
+    match remaining {
+        Some(remaining) => {
+            let millis = u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX);
+            headers.insert(&INTERTIE_DEADLINE, HeaderValue::from(millis));
+            if present.any(Present::GRPC_TIMEOUT)
+                && let Ok(value) = HeaderValue::try_from(format!("{}m", millis.min(99_999_999)))
+            {
+                headers.insert(&GRPC_TIMEOUT, value);
+            }
+        }
+        // Nothing bounds this call, so what the client wrote there was no duration.
+        None => {
+            for (which, name) in
+                [(Present::INTERTIE_DEADLINE, &INTERTIE_DEADLINE), (Present::GRPC_TIMEOUT, &GRPC_TIMEOUT)]
+            {
+                if present.any(which) {
+                    headers.remove(name);
+                }
+            }
         }
     }
-    headers.insert(&INTERTIE_ATTEMPT, HeaderValue::from(attempt));
+    let attempt = if attempt == 1 { HeaderValue::from_static("1") } else { HeaderValue::from(attempt) };
+    headers.insert(&INTERTIE_ATTEMPT, attempt);
 }
 
 /// Whether a tier further down has used up its retries for this answer.
@@ -210,7 +300,8 @@ pub(super) fn retry_after(headers: &HeaderMap, clock: &WallClock) -> Option<Dura
     Some(at.saturating_sub(Duration::from_nanos(clock.now().as_unix_nanos())))
 }
 
-fn address_value(address: IpAddr) -> HeaderValue {
+/// An address as `X-Forwarded-For` says it.
+pub(super) fn address_value(address: IpAddr) -> HeaderValue {
     HeaderValue::try_from(address.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
@@ -226,6 +317,27 @@ mod tests {
     }
 
     #[test]
+    fn each_hop_by_hop_header_has_its_places_bit() {
+        for (place, name) in HOP_BY_HOP.iter().enumerate() {
+            assert_eq!(Present::of(name.as_str()), Present(1 << place), "{name}");
+        }
+        assert_eq!(Present::CONNECTION, Present::of(CONNECTION.as_str()));
+        assert_eq!(Present::TE, Present::of(TE.as_str()));
+    }
+
+    #[test]
+    fn a_deadline_that_is_none_is_not_handed_on() {
+        let mut map = headers(&[("intertie-deadline", "soon"), ("grpc-timeout", "1x")]);
+        let present = Present::among(&map);
+        write_marks(&mut map, present, None, 2);
+        assert_eq!(map, headers(&[("intertie-attempt", "2")]));
+        let mut map = headers(&[("intertie-deadline", "soon"), ("grpc-timeout", "1x")]);
+        write_marks(&mut map, present, Some(Duration::from_millis(1_500)), 1);
+        assert_eq!(map["intertie-deadline"], "1500");
+        assert_eq!(map["grpc-timeout"], "1500m");
+    }
+
+    #[test]
     fn hop_by_hop_headers_end_here() {
         let mut map = headers(&[
             ("connection", "close, x-secret, host"),
@@ -238,7 +350,8 @@ mod tests {
             ("host", "a"),
             ("accept", "*/*"),
         ]);
-        assert!(remove_hop_by_hop(&mut map));
+        let present = Present::among(&map);
+        assert!(remove_hop_by_hop(&mut map, present));
         let mut left: Vec<_> = map.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["accept", "host"]);
@@ -246,7 +359,10 @@ mod tests {
 
     #[test]
     fn the_shorter_deadline_wins_and_garbage_counts_as_absent() {
-        let read = |pairs: &[(&'static str, &'static str)]| Marks::read(&headers(pairs)).remaining;
+        let read = |pairs: &[(&'static str, &'static str)]| {
+            let headers = headers(pairs);
+            Marks::read(&headers, Present::among(&headers)).remaining
+        };
         assert_eq!(
             read(&[("intertie-deadline", "250"), ("grpc-timeout", "1S")]),
             Some(Duration::from_millis(250))
@@ -279,10 +395,11 @@ mod tests {
             ("tracestate", "a=b"),
             ("x-correlation-id", "order-7"),
         ]);
-        let (host, id) = (HeaderValue::from_static("shop"), HeaderValue::from_static("id"));
-        let passage =
-            Passage { client: [127, 0, 0, 1].into(), host: &host, request_id: &id, accepts_trailers: false };
-        write_passage(&mut map, &passage);
+        let (client, id) = (address_value([127, 0, 0, 1].into()), HeaderValue::from_static("id"));
+        let host = HeaderValue::from_static("shop");
+        let passage = Passage { client: &client, host, request_id: &id, accepts_trailers: false };
+        let present = Present::among(&map);
+        write_passage(&mut map, present, passage);
         assert_eq!(map["x-forwarded-for"], "127.0.0.1");
         assert!(!map.contains_key("forwarded") && !map.contains_key("tracestate"));
         assert_eq!(map["x-correlation-id"], "order-7");

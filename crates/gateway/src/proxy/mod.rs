@@ -15,6 +15,7 @@ mod connection;
 mod exchange;
 mod gateway;
 mod headers;
+mod io;
 mod pool;
 mod worker;
 

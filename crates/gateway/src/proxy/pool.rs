@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use intertie_core::clock::Instant;
 use intertie_resilience::MonotonicClock;
 use tokio::net::TcpStream;
 
 use super::body::RequestBody;
+use super::io::Io;
 use crate::plan::{Endpoint, Service};
 
 /// A connection that can carry one exchange at a time.
@@ -37,47 +38,11 @@ pub(super) struct Pool {
     idle: RefCell<HashMap<u64, Vec<Idle>>>,
 }
 
-/// Why a request could not be sent or got no answer.
-#[derive(Debug)]
-pub(super) struct SendError {
-    pub(super) error: hyper::Error,
-    /// The request, when not a byte of it was written.
-    pub(super) unsent: Option<Request<RequestBody>>,
-}
-
 impl Pool {
-    /// A connection to `endpoint`: an idle one if there is one, a new one otherwise.
-    pub(super) async fn connect(
-        &self,
-        service: &Service,
-        endpoint: &Endpoint,
-        reuse: bool,
-    ) -> io::Result<Connection> {
-        if reuse && let Some(connection) = self.take(service, endpoint) {
-            return Ok(connection);
-        }
-        let limit = service.config.connect_timeout.map_or(CONNECT_TIMEOUT_DEFAULT, |time| time.0);
-        let stream = match tokio::time::timeout(limit, open(endpoint)).await {
-            Ok(opened) => opened?,
-            Err(_) => {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "no connection within connect_timeout"));
-            }
-        };
-        stream.set_nodelay(true)?;
-        endpoint.stats.connections.increment();
-        let (sender, driver) =
-            http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-        // Its errors reach whoever waits for the answer on it.
-        tokio::task::spawn_local(async move {
-            let _ = driver.await;
-        });
-        Ok(Connection { endpoint: endpoint.id, sender, reused: false })
-    }
-
-    fn take(&self, service: &Service, endpoint: &Endpoint) -> Option<Connection> {
+    /// An idle connection to `endpoint`, if there is one.
+    pub(super) fn take(&self, service: &Service, endpoint: &Endpoint, now: Instant) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         let connections = idle.get_mut(&endpoint.id)?;
-        let now = MonotonicClock::now();
         connections.retain(|idle| {
             !idle.connection.sender.is_closed()
                 && now.saturating_since(idle.since) < service.config.idle_timeout
@@ -88,7 +53,7 @@ impl Pool {
     }
 
     /// Keeps a connection whose exchange is complete, if it can carry another and there is room.
-    pub(super) fn keep(&self, service: &Service, mut connection: Connection) {
+    pub(super) fn keep(&self, service: &Service, mut connection: Connection, now: Instant) {
         if connection.sender.is_closed() {
             return;
         }
@@ -96,7 +61,7 @@ impl Pool {
         let connections = idle.entry(connection.endpoint).or_default();
         if connections.len() < service.config.idle_connections_max.get() as usize {
             connection.reused = true;
-            connections.push(Idle { connection, since: MonotonicClock::now() });
+            connections.push(Idle { connection, since: now });
         }
     }
 
@@ -123,7 +88,27 @@ impl Pool {
 /// The limit where the file names none.
 const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
 
-async fn open(endpoint: &Endpoint) -> io::Result<TcpStream> {
+/// A new connection to `endpoint`.
+pub(super) async fn open(service: &Service, endpoint: &Endpoint) -> io::Result<Connection> {
+    let limit = service.config.connect_timeout.map_or(CONNECT_TIMEOUT_DEFAULT, |time| time.0);
+    let stream = match tokio::time::timeout(limit, dial(endpoint)).await {
+        Ok(opened) => opened?,
+        Err(_) => {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "no connection within connect_timeout"));
+        }
+    };
+    stream.set_nodelay(true)?;
+    endpoint.stats.connections.increment();
+    let (sender, driver) =
+        http1::Builder::new().handshake(Io::new(stream)).await.map_err(io::Error::other)?;
+    // Its errors reach whoever waits for the answer on it.
+    tokio::task::spawn_local(async move {
+        let _ = driver.await;
+    });
+    Ok(Connection { endpoint: endpoint.id, sender, reused: false })
+}
+
+async fn dial(endpoint: &Endpoint) -> io::Result<TcpStream> {
     match endpoint.address.socket_addr() {
         Some(address) => TcpStream::connect(address).await,
         None => TcpStream::connect((endpoint.address.host(), endpoint.address.port())).await,
@@ -132,13 +117,10 @@ async fn open(endpoint: &Endpoint) -> io::Result<TcpStream> {
 
 impl Connection {
     /// Sends a request and waits for the head of its answer.
-    pub(super) async fn send(
+    pub(super) fn send(
         &mut self,
         request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, SendError> {
-        self.sender
-            .try_send_request(request)
-            .await
-            .map_err(|mut error| SendError { unsent: error.take_message(), error: error.into_error() })
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> {
+        self.sender.try_send_request(request)
     }
 }

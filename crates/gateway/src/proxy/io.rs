@@ -1,0 +1,209 @@
+//! A socket as hyper reads and writes it.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+/// What an HTTP/2 client says first (RFC 9113, section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Slices that together are no longer than this are copied into one: that costs less than what the kernel
+/// does to gather them.
+const GATHERED_MAX: usize = 2048;
+
+/// A socket, and what was already read from it to find out which protocol its client speaks.
+#[derive(Debug)]
+pub(super) struct Io {
+    stream: TokioIo<TcpStream>,
+    prefix: [u8; PREFACE.len()],
+    unread: std::ops::Range<u8>,
+}
+
+/// The protocols of a connection without TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Http1,
+    Http2,
+}
+
+impl Io {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Self { stream: TokioIo::new(stream), prefix: [0; PREFACE.len()], unread: 0..0 }
+    }
+
+    /// Waits for the client's first bytes and tells the protocol by them. `None` when the client left
+    /// without a word.
+    pub(super) async fn accept(stream: TcpStream) -> io::Result<Option<(Self, Protocol)>> {
+        let mut io = Self::new(stream);
+        let mut read = 0;
+        while read < PREFACE.len() && PREFACE.starts_with(&io.prefix[..read]) {
+            match io.stream.inner_mut().read(&mut io.prefix[read..]).await? {
+                0 if read == 0 => return Ok(None),
+                0 => break,
+                more => read += more,
+            }
+        }
+        io.unread = 0..read as u8;
+        let protocol = if io.prefix == *PREFACE { Protocol::Http2 } else { Protocol::Http1 };
+        Ok(Some((io, protocol)))
+    }
+}
+
+impl Read for Io {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        mut buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let io = self.get_mut();
+        if io.unread.is_empty() {
+            return Pin::new(&mut io.stream).poll_read(context, buffer);
+        }
+        let unread = &io.prefix[usize::from(io.unread.start)..usize::from(io.unread.end)];
+        let taken = unread.len().min(buffer.remaining());
+        buffer.put_slice(&unread[..taken]);
+        io.unread.start += taken as u8;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Write for Io {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let stream = Pin::new(&mut self.get_mut().stream);
+        if let [one] = slices {
+            return stream.poll_write(context, one);
+        }
+        let mut gathered = [0; GATHERED_MAX];
+        match gather(slices, &mut gathered) {
+            Some(length) => stream.poll_write(context, &gathered[..length]),
+            None => stream.poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}
+
+/// Copies `slices` one behind the other; their length together, or nothing when they are too long.
+fn gather(slices: &[IoSlice<'_>], into: &mut [u8]) -> Option<usize> {
+    let mut length = 0;
+    for slice in slices {
+        into.get_mut(length..length + slice.len())?.copy_from_slice(slice);
+        length += slice.len();
+    }
+    Some(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (client.expect("connects"), server.expect("accepts").0)
+    }
+
+    /// Accepts a client that says `words`, each in a segment of its own, and reads all of it.
+    async fn said(words: &[&[u8]]) -> Option<(Protocol, Vec<u8>)> {
+        let (mut client, server) = pair().await;
+        client.set_nodelay(true).expect("a TCP socket");
+        let speaking = async {
+            for word in words {
+                client.write_all(word).await.expect("written");
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+            drop(client);
+        };
+        let hearing = async {
+            let (mut io, protocol) = Io::accept(server).await.expect("no error")?;
+            let mut all = Vec::new();
+            loop {
+                // A small buffer, so that the prefix is read in parts too.
+                let mut bytes = [0; 10];
+                let mut buffer = hyper::rt::ReadBuf::new(&mut bytes);
+                std::future::poll_fn(|context| Pin::new(&mut io).poll_read(context, buffer.unfilled()))
+                    .await
+                    .expect("read");
+                if buffer.filled().is_empty() {
+                    return Some((protocol, all));
+                }
+                all.extend_from_slice(buffer.filled());
+            }
+        };
+        tokio::join!(speaking, hearing).1
+    }
+
+    #[tokio::test]
+    async fn the_preface_tells_the_protocol_and_nothing_is_lost() {
+        let whole: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nframes";
+        let cases: [(&[&[u8]], Protocol); 7] = [
+            (&[whole], Protocol::Http2),
+            (&[&whole[..1], &whole[1..20], &whole[20..]], Protocol::Http2),
+            (&[b"GET / HTTP/1.1\r\n\r\n"], Protocol::Http1),
+            (&[b"P", b"OST / HTTP/1.1\r\n\r\n"], Protocol::Http1),
+            (&[b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"], Protocol::Http1),
+            (&[b"PRI * HTTP/2.0"], Protocol::Http1),
+            (&[b"G"], Protocol::Http1),
+        ];
+        for (words, protocol) in cases {
+            assert_eq!(said(words).await, Some((protocol, words.concat())), "{words:?}");
+        }
+        assert_eq!(said(&[]).await, None);
+    }
+
+    #[test]
+    fn slices_are_gathered_as_long_as_they_fit() {
+        let slices = [IoSlice::new(b"head"), IoSlice::new(b""), IoSlice::new(b"body")];
+        let mut into = [0; 8];
+        assert_eq!(gather(&slices, &mut into), Some(8));
+        assert_eq!(&into, b"headbody");
+        assert_eq!(gather(&slices, &mut [0; 7]), None);
+    }
+
+    #[tokio::test]
+    async fn long_and_short_writes_arrive_in_order() {
+        let (mut client, server) = pair().await;
+        let mut io = Io::new(server);
+        let long = vec![b'l'; GATHERED_MAX];
+        let writes: [&[&[u8]]; 4] = [&[b"one"], &[b"two", b"three"], &[b"head", &long], &[&long, b""]];
+        let mut expected = Vec::new();
+        for slices in writes {
+            let slices: Vec<_> = slices.iter().map(|slice| IoSlice::new(slice)).collect();
+            let length: usize = slices.iter().map(|slice| slice.len()).sum();
+            let written =
+                std::future::poll_fn(|context| Pin::new(&mut io).poll_write_vectored(context, &slices)).await;
+            assert_eq!(written.expect("written"), length);
+            expected.extend(slices.iter().flat_map(|slice| slice.iter().copied()));
+        }
+        drop(io);
+        let mut arrived = Vec::new();
+        client.read_to_end(&mut arrived).await.expect("read");
+        assert_eq!(arrived, expected);
+    }
+}
