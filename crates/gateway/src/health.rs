@@ -1,8 +1,7 @@
 //! Asks endpoints whether they are well, on the control thread.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +11,7 @@ use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use intertie_core::telemetry::Events;
 use intertie_discovery::endpoint::Address;
-use intertie_discovery::health_check::{Health, HealthChange, HealthCheckConfig};
+use intertie_discovery::health_check::{HealthChange, HealthCheckConfig};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -35,11 +34,7 @@ pub async fn run(mut plans: watch::Receiver<Arc<Plan>>, events: Events) {
                             (service.name.clone(), Arc::clone(endpoint.state()), config.clone()),
                         );
                     }
-                    // Nobody asks any more, so nobody may keep it out.
-                    None => {
-                        *endpoint.health.lock().unwrap_or_else(PoisonError::into_inner) = Health::default();
-                        endpoint.healthy.store(true, Ordering::Relaxed);
-                    }
+                    None => endpoint.forget_checks(),
                 }
             }
         }
@@ -78,13 +73,7 @@ async fn check(service: Arc<str>, endpoint: Arc<EndpointState>, config: HealthCh
             Ok(Err(error)) => Some(error),
             Err(_) => Some("no answer within the timeout".to_owned()),
         };
-        let change = {
-            let mut health = endpoint.health.lock().unwrap_or_else(PoisonError::into_inner);
-            let change = health.record(&config, failure.is_none());
-            endpoint.healthy.store(health.is_healthy(), Ordering::Relaxed);
-            change
-        };
-        let name = match change {
+        let name = match endpoint.record_check(&config, failure.is_none()) {
             None => continue,
             Some(HealthChange::BecameHealthy) => "endpoint_became_healthy",
             Some(HealthChange::BecameUnhealthy) => "endpoint_became_unhealthy",

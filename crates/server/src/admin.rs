@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -100,16 +99,16 @@ impl Admin {
                 .endpoints
                 .iter()
                 .map(|endpoint| {
-                    let healthy = endpoint.healthy.load(Ordering::Relaxed);
+                    let healthy = endpoint.is_healthy();
                     let ejected = service.is_ejected(endpoint, now);
                     let breaker = endpoint.circuit_breaker.as_ref().map(|breaker| breaker.stats(now));
                     usable |= service.is_usable(endpoint, true, now);
-                    let latency = endpoint.latency.lock().unwrap_or_else(PoisonError::into_inner).value(now);
+                    let latency = endpoint.latency_nanos(now);
                     json!({
                         "at": endpoint.address.as_str(),
                         "healthy": healthy,
                         "ejected": ejected,
-                        "in_flight": endpoint.in_flight.load(Ordering::Relaxed),
+                        "in_flight": endpoint.in_flight(),
                         "latency_ms": (latency / 1e4).round() / 1e2,
                         "circuit_breaker": breaker.map(|stats| json!({
                             "state": stats.phase.name(),

@@ -12,9 +12,10 @@ use intertie_resilience::{
 };
 
 use super::effective::{Effective, effective};
+use super::endpoint::{Endpoint, EndpointState};
 use super::lint::{Report, lint};
 use super::pattern::pattern;
-use super::runtime::{Endpoint, EndpointState, LimitKey, Route, RouteLimiter, Service};
+use super::runtime::{LimitKey, Route, RouteLimiter, Service};
 use crate::config::{Problem, RouteConfig, Severity, TrafficConfig};
 use crate::route::Router;
 use crate::stats::RouteStats;

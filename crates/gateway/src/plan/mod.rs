@@ -7,6 +7,7 @@
 
 mod compile;
 mod effective;
+mod endpoint;
 mod explain;
 mod lint;
 mod pattern;
@@ -16,6 +17,7 @@ mod tests;
 
 pub use compile::Plan;
 pub use effective::{Effective, Origin, Sourced, effective};
+pub use endpoint::{Endpoint, EndpointState};
 pub use explain::{Explanation, Shown, explain};
 pub use lint::{Amplification, Report, lint};
-pub use runtime::{Endpoint, EndpointState, LimitKey, Route, RouteLimiter, Service};
+pub use runtime::{LimitKey, Route, RouteLimiter, Service};

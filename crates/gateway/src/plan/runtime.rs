@@ -1,18 +1,14 @@
-use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use intertie_core::clock::Instant;
-use intertie_discovery::balance::{Balancer, PeakEwma};
-use intertie_discovery::endpoint::Address;
-use intertie_discovery::health_check::Health;
-use intertie_discovery::outlier::Outlier;
+use intertie_discovery::balance::Balancer;
 use intertie_resilience::rate_limiter::LimitBy;
-use intertie_resilience::{Bulkhead, CircuitBreaker, RateLimiter, RetryBudget};
+use intertie_resilience::{Bulkhead, RateLimiter, RetryBudget};
 
 use super::effective::Effective;
+use super::endpoint::Endpoint;
 use crate::config::{RouteConfig, ServiceConfig};
-use crate::stats::{EndpointStats, RouteStats};
+use crate::stats::RouteStats;
 
 /// One route as it runs.
 #[derive(Debug)]
@@ -91,73 +87,6 @@ pub struct Service {
     pub budget: Option<RetryBudget>,
 }
 
-/// One endpoint as it runs, the same for all data threads: its breaker, which lives as long as the
-/// breaker's settings, and everything else, which lives as long as its address is in the file.
-#[derive(Debug, Clone)]
-pub struct Endpoint {
-    /// Its breaker.
-    pub circuit_breaker: Option<CircuitBreaker>,
-    pub(super) state: Arc<EndpointState>,
-}
-
-/// What an endpoint's address did so far.
-#[derive(Debug)]
-pub struct EndpointState {
-    /// Tells addresses of a service apart for the life of the process; connections are kept under it.
-    pub id: u64,
-    /// Where it listens.
-    pub address: Address,
-    /// Exchanges under way.
-    pub in_flight: AtomicU32,
-    /// How slow it was lately.
-    pub latency: Mutex<PeakEwma>,
-    /// Its failures in a row, and whether it is ejected.
-    pub outlier: Mutex<Outlier>,
-    /// What its health checks say.
-    pub health: Mutex<Health>,
-    /// The same, to be read without the lock.
-    pub healthy: AtomicBool,
-    /// What it did.
-    pub stats: EndpointStats,
-}
-
-impl Endpoint {
-    /// A handle on what the address did, for those who outlive a plan.
-    pub fn state(&self) -> &Arc<EndpointState> {
-        &self.state
-    }
-}
-
-impl Deref for Endpoint {
-    type Target = EndpointState;
-
-    fn deref(&self) -> &EndpointState {
-        &self.state
-    }
-}
-
-impl EndpointState {
-    /// An endpoint that never failed.
-    pub(super) fn new(address: Address) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
-            address,
-            in_flight: AtomicU32::new(0),
-            latency: Mutex::new(PeakEwma::default()),
-            outlier: Mutex::new(Outlier::default()),
-            health: Mutex::new(Health::default()),
-            healthy: AtomicBool::new(true),
-            stats: EndpointStats::default(),
-        }
-    }
-
-    /// Whether failures in a row took it out of the choice for now.
-    pub fn is_ejected(&self, now: Instant) -> bool {
-        self.outlier.lock().unwrap_or_else(PoisonError::into_inner).is_ejected(now)
-    }
-}
-
 impl Service {
     /// Whether the endpoint is out of the choice for now because of its failures. Without `outlier` in force
     /// an earlier ejection counts for nothing.
@@ -169,7 +98,7 @@ impl Service {
     /// would admit.
     pub fn is_usable(&self, endpoint: &Endpoint, asks_breaker: bool, at: Instant) -> bool {
         let breaker = endpoint.circuit_breaker.as_ref().filter(|_| asks_breaker);
-        endpoint.healthy.load(Ordering::Relaxed)
+        endpoint.is_healthy()
             && !self.is_ejected(endpoint, at)
             && breaker.is_none_or(|breaker| breaker.would_admit(at))
     }

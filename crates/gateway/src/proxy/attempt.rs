@@ -1,7 +1,6 @@
 //! One attempt at one endpoint.
 
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use intertie_core::clock::Instant;
@@ -62,8 +61,8 @@ impl Attempt {
             let endpoint = &service.endpoints[position];
             service.is_usable(endpoint, asks_breaker, now).then(|| Candidate {
                 weight: service.config.endpoints[position].weight.get(),
-                in_flight: endpoint.in_flight.load(Ordering::Relaxed),
-                latency_nanos: endpoint.latency.lock().unwrap_or_else(PoisonError::into_inner).value(now),
+                in_flight: endpoint.in_flight(),
+                latency_nanos: endpoint.latency_nanos(now),
             })
         };
         // A breaker that admitted when it was asked may have given its last probe to another thread; each
@@ -89,7 +88,7 @@ impl Attempt {
                     Err(_) => continue,
                 },
             };
-            endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
+            endpoint.enter();
             return Ok(Self { route: route.clone(), position, started: now, permit, resolved: false });
         }
         Err(refusal(service, asks_breaker, now))
@@ -116,7 +115,7 @@ impl Attempt {
         let latency = now.saturating_since(self.started);
         let endpoint = self.endpoint();
         endpoint.stats.duration.observe(latency);
-        endpoint.latency.lock().unwrap_or_else(PoisonError::into_inner).observe(now, latency);
+        endpoint.record_latency(now, latency);
     }
 
     /// Tells breaker, outlier record and counters what the attempt showed.
@@ -134,10 +133,7 @@ impl Attempt {
         let endpoint = self.endpoint();
         let may_eject = evidence == Evidence::Failure
             && may_eject(config, self.service().ejected(now), self.service().endpoints.len());
-        let mut outlier = endpoint.outlier.lock().unwrap_or_else(PoisonError::into_inner);
-        let ejection = outlier.record(config, now, evidence, may_eject);
-        drop(outlier);
-        if let Some(ejection) = ejection {
+        if let Some(ejection) = endpoint.record_evidence(config, now, evidence, may_eject) {
             endpoint.stats.ejections.increment();
             events.tell("endpoint_ejected", || {
                 let lasts = ejection.until.saturating_since(now);
@@ -154,7 +150,7 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         let endpoint = self.endpoint();
-        endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+        endpoint.leave();
         if !self.resolved {
             // The permit's own drop tells the breaker.
             endpoint.stats.resolved(Class::Unjudged);
@@ -165,9 +161,10 @@ impl Drop for Attempt {
 /// Why no endpoint could be picked: the breaker that will admit first, as far as one can tell, or the
 /// balancer when no breaker is in the way.
 fn refusal(service: &Service, asks_breaker: bool, now: Instant) -> Rejection {
-    let in_the_way = service.endpoints.iter().filter(|endpoint| {
-        asks_breaker && endpoint.healthy.load(Ordering::Relaxed) && !service.is_ejected(endpoint, now)
-    });
+    let in_the_way = service
+        .endpoints
+        .iter()
+        .filter(|endpoint| asks_breaker && endpoint.is_healthy() && !service.is_ejected(endpoint, now));
     let breakers = in_the_way.filter_map(|endpoint| endpoint.circuit_breaker.as_ref());
     // A known wait comes before an unknown one.
     let first = breakers

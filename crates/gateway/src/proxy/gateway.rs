@@ -428,9 +428,9 @@ fn read_endpoint(
     snapshot.counter("endpoint_ejections", "Times the endpoint was ejected.", &labels, stats.ejections.get());
     let help = "From an attempt's start to its answer's head.";
     snapshot.add("attempt_duration_seconds", help, &labels, stats.duration.value());
-    let in_flight = endpoint.in_flight.load(Ordering::Relaxed);
+    let in_flight = endpoint.in_flight();
     snapshot.gauge("endpoint_in_flight", "Exchanges under way.", &labels, in_flight.into());
-    let healthy = endpoint.healthy.load(Ordering::Relaxed);
+    let healthy = endpoint.is_healthy();
     snapshot.gauge("endpoint_healthy", "1 while health checks pass.", &labels, f64::from(u8::from(healthy)));
     let ejected = service.is_ejected(endpoint, now);
     snapshot.gauge(

@@ -120,9 +120,9 @@ impl RetryConfig {
         wait + self.jitter_at(wait, Ratio::ONE)
     }
 
-    /// The sum of all waits of a call that uses every attempt, with the most jitter. Hints come on top.
+    /// No call waits longer in all between its attempts, with the most jitter. Hints come on top.
     pub fn longest_backoff(&self) -> Duration {
-        // Beyond 64 doublings every wait equals the cap; a limit keeps absurd attempt counts cheap.
+        // From the 65th on each wait is taken to be the cap, which keeps absurd attempt counts cheap.
         let computed = (self.attempts.get() - 1).min(64);
         let rest = self.attempts.get() - 1 - computed;
         let sum = (1..=computed).map(|n| self.longest_wait(n)).fold(Duration::ZERO, Duration::saturating_add);
