@@ -19,6 +19,7 @@ pub mod rate_limiter;
 pub mod retry;
 
 mod clock;
+mod striped;
 mod window;
 
 pub use bulkhead::{Bulkhead, BulkheadConfig};

@@ -190,7 +190,7 @@ impl Compiler<'_> {
         let known = known.and_then(|known| known.circuit_breaker.as_ref());
         let circuit_breaker = match (breaker, known) {
             (None, _) => None,
-            (Some(config), Some(known)) if known.config() == *config => Some(known.clone()),
+            (Some(config), Some(known)) if known.config() == config => Some(known.clone()),
             (Some(breaker), _) => {
                 let (events, owner, at) = (self.events.clone(), service.to_owned(), config.at.to_string());
                 let listener = move |transition: Transition| tell(&events, &owner, &at, transition);

@@ -108,6 +108,11 @@ impl Effective {
                 );
                 conditions
                     .extend(breaker.failure_rate.map(|rate| format!("{rate} failures in {window}{minimum}")));
+                conditions.extend(breaker.slow_call_rate.zip(breaker.slow_call_duration).map(
+                    |(rate, slow)| {
+                        format!("{rate} of {} or longer in {window}{minimum}", format_duration(slow))
+                    },
+                ));
                 conditions.extend(breaker.consecutive_failures.map(|n| format!("{n} failures in a row")));
                 format!(
                     "opens at {}, for {}; {} successes in a row close it",

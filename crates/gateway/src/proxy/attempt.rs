@@ -9,7 +9,7 @@ use intertie_core::rejection::{Policy, Rejection};
 use intertie_core::telemetry::Events;
 use intertie_discovery::balance::Candidate;
 use intertie_discovery::outlier::may_eject;
-use intertie_resilience::circuit_breaker::Permit;
+use intertie_resilience::circuit_breaker::{Outcome, OwnedPermit};
 
 use super::worker::RouteRef;
 use crate::plan::{Endpoint, Service};
@@ -22,7 +22,7 @@ pub(super) struct Attempt {
     /// The endpoint's position among the service's.
     position: usize,
     started: Instant,
-    permit: Option<Permit>,
+    permit: Option<OwnedPermit>,
     resolved: bool,
 }
 
@@ -83,7 +83,7 @@ impl Attempt {
             let endpoint = &service.endpoints[position];
             let permit = match endpoint.circuit_breaker.as_ref().filter(|_| asks_breaker) {
                 None => None,
-                Some(breaker) => match breaker.try_admit(now) {
+                Some(breaker) => match breaker.try_admit_owned(now) {
                     Ok(permit) => Some(permit),
                     Err(_) => continue,
                 },
@@ -119,10 +119,21 @@ impl Attempt {
     }
 
     /// Tells breaker, outlier record and counters what the attempt showed.
-    pub(super) fn resolve(mut self, class: Class, now: Instant, events: &Events) {
+    pub(super) fn resolve(self, class: Class, now: Instant, events: &Events) {
+        self.resolve_with(class, None, now, events);
+    }
+
+    /// The same with the wait that the service asked for.
+    pub(super) fn resolve_with(
+        mut self,
+        class: Class,
+        retry_after: Option<Duration>,
+        now: Instant,
+        events: &Events,
+    ) {
         self.resolved = true;
         if let Some(permit) = self.permit.take() {
-            permit.record(now, class.evidence());
+            permit.record(now, Outcome { evidence: class.evidence(), retry_after });
         }
         self.endpoint().stats.resolved(class);
         self.record_outlier(now, class.evidence(), events);

@@ -446,8 +446,55 @@ fn read_endpoint(
             let here = f64::from(u8::from(stats.phase.name() == phase));
             snapshot.gauge("circuit_breaker_state", "1 for the state that the breaker is in.", &labels, here);
         }
-        snapshot.counter("circuit_breaker_admitted", "Calls let through.", &labels, stats.admitted);
         snapshot.counter("circuit_breaker_rejected", "Calls rejected.", &labels, stats.rejected);
         snapshot.counter("circuit_breaker_opened", "Times the breaker opened.", &labels, stats.opened);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::config::TrafficConfig;
+
+    /// A data thread's world that answers every request itself, since its one route wants none.
+    fn worker() -> Worker {
+        let service = toml::from_str("endpoints = [{ at = \"127.0.0.1:1\" }]").expect("a service");
+        let route = toml::from_str("to = \"s\"").expect("a route");
+        let traffic = TrafficConfig {
+            services: [("s".to_owned(), service)].into(),
+            routes: [("/elsewhere".to_owned(), route)].into(),
+            ..TrafficConfig::default()
+        };
+        Worker::serving(&traffic)
+    }
+
+    #[tokio::test]
+    async fn clients_that_wait_to_be_accepted_when_the_drain_begins_are_served() {
+        let listener = bind(([127, 0, 0, 1], 0).into(), false).expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let mut clients = Vec::new();
+        for _ in 0..20 {
+            let mut client = TcpStream::connect(address).await.expect("queued");
+            client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
+            clients.push(client);
+        }
+        let (_drain, draining) = watch::channel(true);
+        let connections = Arc::new(AtomicUsize::new(0));
+        let accepting = accept(Rc::new(worker()), listener, draining, Arc::clone(&connections));
+        let reading = async {
+            for (number, mut client) in clients.into_iter().enumerate() {
+                let mut answer = String::new();
+                let read = client.read_to_string(&mut answer).await;
+                assert!(read.is_ok() && answer.starts_with("HTTP/1.1 404 "), "{number}: {read:?} {answer}");
+            }
+        };
+        let local = LocalSet::new();
+        let all = local.run_until(async { tokio::join!(accepting, reading) });
+        tokio::time::timeout(Duration::from_secs(20), all).await.expect("the drain ends");
+        assert_eq!(connections.load(Ordering::Relaxed), 0);
+        assert!(TcpStream::connect(address).await.is_err(), "nobody new is taken");
     }
 }

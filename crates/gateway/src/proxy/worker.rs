@@ -66,6 +66,22 @@ impl FollowedPlan {
     }
 }
 
+#[cfg(test)]
+impl Worker {
+    /// A thread that serves `traffic` and tells nobody.
+    pub(super) fn serving(traffic: &crate::config::TrafficConfig) -> Self {
+        let (plan, _) = Plan::compile(traffic, None, &Events::default()).expect("a good file");
+        Self {
+            pool: Pool::default(),
+            access: None,
+            events: Events::default(),
+            clock: WallClock::system(),
+            unrouted: Arc::default(),
+            plan: FollowedPlan::new(watch::channel(Arc::new(plan)).1),
+        }
+    }
+}
+
 impl fmt::Debug for Worker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Worker").field("pool", &self.pool).finish_non_exhaustive()

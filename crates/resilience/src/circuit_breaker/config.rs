@@ -8,11 +8,14 @@ use intertie_core::quantity::{self, DurationText, Ratio};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use crate::striped::StripedWindow;
+
 /// When a circuit breaker opens, how long it stays open, and what closes it.
 ///
-/// It opens as soon as one of the conditions that are set holds: `failures`, `failure_rate`, or
-/// `consecutive_failures`. The first two look at the calls in `window` and wait until it holds
-/// `minimum_calls` of them.
+/// It opens as soon as one of the conditions that are set holds: `failures`, `failure_rate`,
+/// `slow_call_rate`, or `consecutive_failures`. The first three look at the calls in `window` and wait until
+/// it holds `minimum_calls` of them. Only the outcome that a condition counts can open it: a failure, or a
+/// slow call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CircuitBreakerConfig {
     /// The preset from which the other values came.
@@ -23,6 +26,11 @@ pub struct CircuitBreakerConfig {
     pub failures: Option<NonZeroU32>,
     /// Opens when this share of the calls in the window failed. Unset: no such condition.
     pub failure_rate: Option<Ratio>,
+    /// A call that took at least this long is slow, whatever its outcome. Goes with `slow_call_rate`.
+    #[serde(with = "quantity::duration::option")]
+    pub slow_call_duration: Option<Duration>,
+    /// Opens when this share of the calls in the window was slow. Unset: no such condition.
+    pub slow_call_rate: Option<Ratio>,
     /// Fewer calls than this in the window are no basis for a verdict.
     pub minimum_calls: u32,
     /// Opens at this many failures without a success between them, whatever the window. Unset: no such
@@ -31,11 +39,42 @@ pub struct CircuitBreakerConfig {
     /// How long calls are rejected before probes are let through.
     #[serde(with = "quantity::duration")]
     pub open: Duration,
+    /// Each failed probe doubles that time, up to this; closing sets it back. Unset: always `open`.
+    #[serde(with = "quantity::duration::option")]
+    pub open_max: Option<Duration>,
+    /// The time in open is longer by a random share of itself, up to this one, so that many callers do not
+    /// probe together. Default 0%.
+    pub open_jitter: Ratio,
+    /// A failure that names a longer wait than `open` keeps the breaker open for that wait, up to this.
+    /// Default 60 s.
+    #[serde(with = "quantity::duration")]
+    pub retry_after_max: Duration,
     /// Successes in a row that close a half-open breaker. Also the number of probes at the same time.
     pub successes_to_close: NonZeroU32,
     /// A probe without an outcome for this long no longer holds its place: new probes are let through.
     #[serde(with = "quantity::duration")]
     pub probe_age_max: Duration,
+    /// After closing, the share of calls let through grows from a tenth to all of them over this time.
+    /// Default 0 s: all at once.
+    #[serde(with = "quantity::duration")]
+    pub ramp: Duration,
+    /// What the breaker does with its verdicts. Default `enforce`.
+    pub mode: Mode,
+}
+
+/// What a breaker does with its verdicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Rejects while it is open.
+    #[default]
+    Enforce,
+    /// Changes its state and tells of it, but rejects nothing.
+    Observe,
+    /// Rejects everything, whatever the outcomes.
+    ForcedOpen,
+    /// Lets everything through and counts nothing.
+    Disabled,
 }
 
 /// The starting points that the requirement documents name.
@@ -67,11 +106,18 @@ impl CircuitBreakerConfig {
             window: Window::Time(Duration::from_secs(60)),
             failures: NonZeroU32::new(5),
             failure_rate: None,
+            slow_call_duration: None,
+            slow_call_rate: None,
             minimum_calls: 10,
             consecutive_failures: None,
             open: Duration::from_secs(30),
+            open_max: None,
+            open_jitter: Ratio::ZERO,
+            retry_after_max: Duration::from_secs(60),
             successes_to_close: NonZeroU32::new(3).expect("3 is not zero"),
             probe_age_max: Duration::from_secs(60),
+            ramp: Duration::ZERO,
+            mode: Mode::Enforce,
         }
     }
 
@@ -101,10 +147,41 @@ impl CircuitBreakerConfig {
     /// # Errors
     /// Names the first setting that can not, with its value and the limit.
     pub fn validate(&self) -> Result<(), Invalid> {
-        if self.failures.is_none() && self.failure_rate.is_none() && self.consecutive_failures.is_none() {
+        if self.failures.is_none()
+            && self.failure_rate.is_none()
+            && self.slow_call_rate.is_none()
+            && self.consecutive_failures.is_none()
+        {
             return Err(Invalid::new(
                 "failures",
-                "nothing can open this breaker; set failures, failure_rate or consecutive_failures",
+                "nothing can open this breaker; set failures, failure_rate, slow_call_rate or consecutive_failures",
+            ));
+        }
+        if self.slow_call_rate.is_some() != self.slow_call_duration.is_some() {
+            return Err(Invalid::new("slow_call_rate", "slow_call_rate and slow_call_duration go together"));
+        }
+        if self.slow_call_rate == Some(Ratio::ZERO) {
+            return Err(Invalid::new("slow_call_rate", "0% opens the breaker on any call; use more than 0%"));
+        }
+        if self.open_max.is_some_and(|most| most < self.open) {
+            return Err(Invalid::new(
+                "open_max",
+                format!(
+                    "{} is shorter than open, {}",
+                    quantity::format_duration(self.open_max.unwrap_or_default()),
+                    quantity::format_duration(self.open)
+                ),
+            ));
+        }
+        if let Some(failures) = self.failures
+            && failures.get() > StripedWindow::MARKED_TOLD_APART
+        {
+            return Err(Invalid::new(
+                "failures",
+                format!(
+                    "{failures} failures are more than the {} that a window tells apart; use failure_rate",
+                    StripedWindow::MARKED_TOLD_APART
+                ),
             ));
         }
         if self.failure_rate == Some(Ratio::ZERO) {
@@ -147,7 +224,7 @@ impl Default for CircuitBreakerConfig {
 
 /// [`CircuitBreakerConfig`] as a table in which every key may be left out.
 ///
-/// What is left out comes from `preset`. Setting one of the three conditions replaces the preset's.
+/// What is left out comes from `preset`. Setting one of the conditions replaces the preset's.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CircuitBreakerTable {
@@ -159,6 +236,12 @@ pub struct CircuitBreakerTable {
     failures: Option<NonZeroU32>,
     /// Opens when this share of the calls in the window failed.
     failure_rate: Option<Ratio>,
+    /// A call that took at least this long is slow; goes with `slow_call_rate`.
+    #[serde(with = "quantity::duration::option")]
+    #[schemars(with = "DurationText")]
+    slow_call_duration: Option<Duration>,
+    /// Opens when this share of the calls in the window was slow.
+    slow_call_rate: Option<Ratio>,
     /// Fewer calls than this in the window are no basis for a verdict.
     minimum_calls: Option<u32>,
     /// Opens at this many failures without a success between them.
@@ -167,12 +250,28 @@ pub struct CircuitBreakerTable {
     #[serde(with = "quantity::duration::option")]
     #[schemars(with = "DurationText")]
     open: Option<Duration>,
+    /// Each failed probe doubles the time in open, up to this.
+    #[serde(with = "quantity::duration::option")]
+    #[schemars(with = "DurationText")]
+    open_max: Option<Duration>,
+    /// The time in open is longer by a random share of itself, up to this one.
+    open_jitter: Option<Ratio>,
+    /// A failure that names a longer wait keeps the breaker open for it, up to this.
+    #[serde(with = "quantity::duration::option")]
+    #[schemars(with = "DurationText")]
+    retry_after_max: Option<Duration>,
     /// Successes in a row that close a half-open breaker; also the number of probes at the same time.
     successes_to_close: Option<NonZeroU32>,
     /// A probe without an outcome for this long no longer holds its place.
     #[serde(with = "quantity::duration::option")]
     #[schemars(with = "DurationText")]
     probe_age_max: Option<Duration>,
+    /// After closing, the share of calls let through grows from a tenth to all of them over this time.
+    #[serde(with = "quantity::duration::option")]
+    #[schemars(with = "DurationText")]
+    ramp: Option<Duration>,
+    /// `enforce` (the default), `observe`, `forced_open` or `disabled`.
+    mode: Option<Mode>,
 }
 
 impl From<CircuitBreakerTable> for CircuitBreakerConfig {
@@ -182,18 +281,27 @@ impl From<CircuitBreakerTable> for CircuitBreakerConfig {
             CircuitBreakerPreset::Sensitive => Self::sensitive(),
             CircuitBreakerPreset::Tolerant => Self::tolerant(),
         };
-        let own_condition =
-            table.failures.is_some() || table.failure_rate.is_some() || table.consecutive_failures.is_some();
+        let own_condition = table.failures.is_some()
+            || table.failure_rate.is_some()
+            || table.slow_call_rate.is_some()
+            || table.consecutive_failures.is_some();
         Self {
             preset: preset.preset,
             window: table.window.unwrap_or(preset.window),
             failures: if own_condition { table.failures } else { preset.failures },
             failure_rate: table.failure_rate,
+            slow_call_duration: table.slow_call_duration,
+            slow_call_rate: table.slow_call_rate,
             minimum_calls: table.minimum_calls.unwrap_or(preset.minimum_calls),
             consecutive_failures: table.consecutive_failures,
             open: table.open.unwrap_or(preset.open),
+            open_max: table.open_max,
+            open_jitter: table.open_jitter.unwrap_or(preset.open_jitter),
+            retry_after_max: table.retry_after_max.unwrap_or(preset.retry_after_max),
             successes_to_close: table.successes_to_close.unwrap_or(preset.successes_to_close),
             probe_age_max: table.probe_age_max.unwrap_or(preset.probe_age_max),
+            ramp: table.ramp.unwrap_or(preset.ramp),
+            mode: table.mode.unwrap_or(preset.mode),
         }
     }
 }

@@ -12,10 +12,12 @@
 
 mod config;
 mod layer;
+mod outcomes;
 mod state;
 #[cfg(test)]
 mod tests;
+mod word;
 
-pub use config::{CircuitBreakerConfig, CircuitBreakerPreset, CircuitBreakerTable, Window};
-pub use layer::{CircuitBreaker, Permit, Stats};
-pub use state::{Admission, Cause, Phase, State, Transition};
+pub use config::{CircuitBreakerConfig, CircuitBreakerPreset, CircuitBreakerTable, Mode, Window};
+pub use layer::{CircuitBreaker, OwnedPermit, Permit, Stats};
+pub use state::{Cause, Outcome, Phase, Transition};

@@ -1,13 +1,15 @@
-//! The state machine: no clock, no lock, no await.
+//! The phases and the ways between them: no clock, no lock, no await.
+//!
+//! What a closed breaker counts, and when that opens it, is in [`super::outcomes`].
 
-use std::collections::VecDeque;
+use std::time::Duration;
 
-use intertie_core::clock::Instant;
+use intertie_core::clock::{Instant, nanos};
 use intertie_core::failure::Evidence;
+use intertie_core::quantity::Ratio;
 use intertie_core::rejection::{Policy, Rejection};
 
-use super::config::{CircuitBreakerConfig, Window};
-use crate::window::{Counts, TimeWindow};
+use super::config::CircuitBreakerConfig;
 
 /// Where a breaker stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,6 +51,8 @@ pub enum Cause {
     Failures,
     /// The window's share of failures reached `failure_rate`.
     FailureRate,
+    /// The window's share of slow calls reached `slow_call_rate`.
+    SlowCallRate,
     /// As many failures in a row as `consecutive_failures` allows.
     ConsecutiveFailures,
     /// The time in open is over.
@@ -57,6 +61,8 @@ pub enum Cause {
     ProbeFailed,
     /// Enough probes succeeded in a row.
     ProbesSucceeded,
+    /// Someone closed it by hand.
+    Reset,
 }
 
 impl Cause {
@@ -65,71 +71,99 @@ impl Cause {
         match self {
             Self::Failures => "failures",
             Self::FailureRate => "failure_rate",
+            Self::SlowCallRate => "slow_call_rate",
             Self::ConsecutiveFailures => "consecutive_failures",
             Self::OpenElapsed => "open_elapsed",
             Self::ProbeFailed => "probe_failed",
             Self::ProbesSucceeded => "probes_succeeded",
+            Self::Reset => "reset",
         }
     }
 }
 
 /// What an admitted call must hand back with its outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Admission {
+pub(super) struct Admission {
+    pub(super) kind: Kind,
     /// The period between two transitions in which the call was admitted.
-    pub epoch: u32,
-    /// Whether it is a probe of a half-open breaker, whose outcome others wait for.
-    pub probe: bool,
+    pub(super) epoch: u32,
+    pub(super) started: Instant,
 }
 
-/// One breaker.
+/// What an admitted call is to the breaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Its outcome counts.
+    Call,
+    /// Its outcome decides a half-open breaker.
+    Probe,
+    /// Its outcome does not matter.
+    Untracked,
+}
+
+/// What a call showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// What the breaker learns from it.
+    pub evidence: Evidence,
+    /// The wait that the dependency asked for.
+    pub retry_after: Option<Duration>,
+}
+
+impl From<Evidence> for Outcome {
+    fn from(evidence: Evidence) -> Self {
+        Self { evidence, retry_after: None }
+    }
+}
+
+/// The phases of one breaker.
 #[derive(Debug)]
-pub struct State {
+pub(super) struct State {
     config: CircuitBreakerConfig,
     stage: Stage,
     epoch: u32,
+    /// Failed probes since it was last closed.
+    reopened: u32,
 }
 
 #[derive(Debug)]
 enum Stage {
-    Closed { outcomes: Outcomes, consecutive_failures: u32 },
+    Closed,
     Open { until: Instant },
     HalfOpen { probes: u32, successes: u32, last_probe: Instant },
 }
 
 impl State {
-    /// A closed breaker with an empty window.
-    pub fn new(config: CircuitBreakerConfig) -> Self {
-        let stage = Stage::closed(&config);
-        Self { config, stage, epoch: 0 }
+    /// Closed.
+    pub(super) fn new(config: CircuitBreakerConfig) -> Self {
+        Self { config, stage: Stage::Closed, epoch: 0, reopened: 0 }
     }
 
     /// The present phase. An open breaker whose time is over is still open until the next call asks.
-    pub fn phase(&self) -> Phase {
+    pub(super) fn phase(&self) -> Phase {
         match self.stage {
-            Stage::Closed { .. } => Phase::Closed,
+            Stage::Closed => Phase::Closed,
             Stage::Open { .. } => Phase::Open,
             Stage::HalfOpen { .. } => Phase::HalfOpen,
         }
     }
 
-    /// The options in force.
-    pub fn config(&self) -> &CircuitBreakerConfig {
-        &self.config
+    pub(super) fn epoch(&self) -> u32 {
+        self.epoch
     }
 
-    /// Whether [`State::admit`] would let a call through now. Changes nothing, takes no place.
-    pub fn would_admit(&self, now: Instant) -> bool {
-        self.rejection(now).is_none()
+    /// When an open breaker lets probes through.
+    pub(super) fn open_until(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Open { until } => Some(until),
+            _ => None,
+        }
     }
 
     /// The rejection that a call would get now, with the time until probes are let through.
-    pub fn rejection(&self, now: Instant) -> Option<Rejection> {
+    pub(super) fn rejection(&self, now: Instant) -> Option<Rejection> {
         match &self.stage {
-            Stage::Open { until } if now < *until => {
-                let wait = Some(until.saturating_since(now));
-                Some(Rejection { by: Policy::CircuitBreaker, bound: "open", retry_after: wait })
-            }
+            Stage::Open { until } if now < *until => Some(still_open(*until, now)),
             Stage::HalfOpen { probes, last_probe, .. }
                 if *probes >= self.config.successes_to_close.get() && !self.is_stale(now, *last_probe) =>
             {
@@ -145,13 +179,13 @@ impl State {
     ///
     /// # Errors
     /// A [`Rejection`] with the time until probes are let through.
-    pub fn admit(&mut self, now: Instant) -> Result<(Admission, Option<Transition>), Rejection> {
+    pub(super) fn admit(&mut self, now: Instant) -> Result<(Admission, Option<Transition>), Rejection> {
         if let Some(rejection) = self.rejection(now) {
             return Err(rejection);
         }
         let places = self.config.successes_to_close.get();
         let transition = match &mut self.stage {
-            Stage::Closed { .. } => None,
+            Stage::Closed => None,
             Stage::Open { .. } => {
                 let stage = Stage::HalfOpen { probes: 1, successes: 0, last_probe: now };
                 Some(self.turn(stage, Cause::OpenElapsed))
@@ -168,65 +202,86 @@ impl State {
                 None
             }
         };
-        let probe = self.phase() == Phase::HalfOpen;
-        Ok((Admission { epoch: self.epoch, probe }, transition))
+        let kind = if self.phase() == Phase::HalfOpen { Kind::Probe } else { Kind::Call };
+        Ok((Admission { kind, epoch: self.epoch, started: now }, transition))
     }
 
-    /// Counts an admitted call's outcome, unless the phase that admitted it is over.
-    pub fn record(&mut self, now: Instant, admission: Admission, evidence: Evidence) -> Option<Transition> {
+    /// A closed breaker's outcomes since `epoch` began reached a condition to open. `random` between 0 and
+    /// 1 chooses the jitter.
+    pub(super) fn trip(
+        &mut self,
+        now: Instant,
+        epoch: u32,
+        cause: Cause,
+        retry_after: Option<Duration>,
+        random: Ratio,
+    ) -> Option<Transition> {
+        let current = epoch == self.epoch && self.phase() == Phase::Closed;
+        current.then(|| self.open(now, cause, retry_after, random))
+    }
+
+    /// Counts a probe's outcome, unless the phase that admitted it is over.
+    pub(super) fn record_probe(
+        &mut self,
+        now: Instant,
+        admission: Admission,
+        outcome: Outcome,
+        random: Ratio,
+    ) -> Option<Transition> {
         if admission.epoch != self.epoch {
             return None;
         }
-        match (&mut self.stage, evidence) {
-            (Stage::Closed { outcomes, consecutive_failures }, Evidence::Success) => {
-                *consecutive_failures = 0;
-                outcomes.add(now, false);
-                // A success can complete the minimum volume, or bring old failures to their share of it.
-                let cause = verdict(&self.config, outcomes, 0, now)?;
-                Some(self.open(now, cause))
+        let Stage::HalfOpen { probes, successes, .. } = &mut self.stage else { return None };
+        match outcome.evidence {
+            Evidence::Failure => {
+                self.reopened = self.reopened.saturating_add(1);
+                Some(self.open(now, Cause::ProbeFailed, outcome.retry_after, random))
             }
-            (Stage::Closed { outcomes, consecutive_failures }, Evidence::Failure) => {
-                *consecutive_failures = consecutive_failures.saturating_add(1);
-                outcomes.add(now, true);
-                let cause = verdict(&self.config, outcomes, *consecutive_failures, now)?;
-                Some(self.open(now, cause))
-            }
-            (Stage::HalfOpen { .. }, Evidence::Failure) => Some(self.open(now, Cause::ProbeFailed)),
-            (Stage::HalfOpen { probes, successes, .. }, Evidence::Success) => {
+            Evidence::Success => {
                 *probes = probes.saturating_sub(1);
                 *successes += 1;
-                if *successes < self.config.successes_to_close.get() {
-                    return None;
-                }
-                let stage = Stage::closed(&self.config);
-                Some(self.turn(stage, Cause::ProbesSucceeded))
+                let enough = *successes >= self.config.successes_to_close.get();
+                enough.then(|| self.close(Cause::ProbesSucceeded))
             }
-            (Stage::HalfOpen { probes, .. }, Evidence::None) => {
+            Evidence::None => {
                 *probes = probes.saturating_sub(1);
                 None
             }
-            // Nothing is admitted in the epoch of an open breaker.
-            (Stage::Closed { .. } | Stage::Open { .. }, _) => None,
         }
     }
 
-    /// Calls and failures in the window; zero unless closed.
-    pub fn window_counts(&mut self, now: Instant) -> (u64, u64) {
-        match &mut self.stage {
-            Stage::Closed { outcomes, .. } => {
-                let counts = outcomes.total(now);
-                (counts.all, counts.marked)
-            }
-            _ => (0, 0),
-        }
+    /// Closes it by hand; what was counted before counts no more.
+    pub(super) fn reset(&mut self) -> Transition {
+        self.close(Cause::Reset)
     }
 
     fn is_stale(&self, now: Instant, last_probe: Instant) -> bool {
         now.saturating_since(last_probe) >= self.config.probe_age_max
     }
 
-    fn open(&mut self, now: Instant, cause: Cause) -> Transition {
-        let until = now + self.config.open;
+    fn close(&mut self, cause: Cause) -> Transition {
+        self.reopened = 0;
+        self.turn(Stage::Closed, cause)
+    }
+
+    fn open(
+        &mut self,
+        now: Instant,
+        cause: Cause,
+        retry_after: Option<Duration>,
+        random: Ratio,
+    ) -> Transition {
+        let grown = match self.config.open_max {
+            None => self.config.open,
+            Some(most) => {
+                let factor = 1_u32.checked_shl(self.reopened).unwrap_or(u32::MAX);
+                self.config.open.saturating_mul(factor).min(most)
+            }
+        };
+        let jitter = random.of(self.config.open_jitter.of(nanos(grown)));
+        let hint = retry_after.unwrap_or_default().min(self.config.retry_after_max);
+        // The jitter comes on top of the hint too: it must never be fired early, nor by all together.
+        let until = now + grown.max(hint).saturating_add(Duration::from_nanos(jitter));
         self.turn(Stage::Open { until }, cause)
     }
 
@@ -238,67 +293,8 @@ impl State {
     }
 }
 
-impl Stage {
-    fn closed(config: &CircuitBreakerConfig) -> Self {
-        Self::Closed { outcomes: Outcomes::new(config.window), consecutive_failures: 0 }
-    }
-}
-
-fn verdict(
-    config: &CircuitBreakerConfig,
-    outcomes: &mut Outcomes,
-    consecutive: u32,
-    now: Instant,
-) -> Option<Cause> {
-    if config.consecutive_failures.is_some_and(|limit| consecutive >= limit.get()) {
-        return Some(Cause::ConsecutiveFailures);
-    }
-    let counts = outcomes.total(now);
-    if counts.all < u64::from(config.minimum_calls) || counts.marked == 0 {
-        return None;
-    }
-    if config.failures.is_some_and(|limit| counts.marked >= u64::from(limit.get())) {
-        return Some(Cause::Failures);
-    }
-    let rate_reached = config.failure_rate.is_some_and(|rate| rate.is_reached_by(counts.marked, counts.all));
-    rate_reached.then_some(Cause::FailureRate)
-}
-
-/// The outcomes that a closed breaker looks at.
-#[derive(Debug)]
-enum Outcomes {
-    Time(TimeWindow),
-    Calls { last: VecDeque<bool>, capacity: usize, failures: u64 },
-}
-
-impl Outcomes {
-    fn new(window: Window) -> Self {
-        match window {
-            Window::Time(length) => Self::Time(TimeWindow::new(length)),
-            Window::Calls(calls) => {
-                let capacity = calls.get() as usize;
-                Self::Calls { last: VecDeque::with_capacity(capacity), capacity, failures: 0 }
-            }
-        }
-    }
-
-    fn add(&mut self, now: Instant, failed: bool) {
-        match self {
-            Self::Time(window) => window.add(now, Counts { all: 1, marked: failed.into() }),
-            Self::Calls { last, capacity, failures } => {
-                if last.len() == *capacity && last.pop_front() == Some(true) {
-                    *failures -= 1;
-                }
-                last.push_back(failed);
-                *failures += u64::from(failed);
-            }
-        }
-    }
-
-    fn total(&mut self, now: Instant) -> Counts {
-        match self {
-            Self::Time(window) => window.total(now),
-            Self::Calls { last, failures, .. } => Counts { all: last.len() as u64, marked: *failures },
-        }
-    }
+/// The rejection by a breaker that stays open until `until`.
+pub(super) fn still_open(until: Instant, now: Instant) -> Rejection {
+    let wait = Some(until.saturating_since(now));
+    Rejection { by: Policy::CircuitBreaker, bound: "open", retry_after: wait }
 }

@@ -6,9 +6,11 @@ use std::time::Duration;
 use intertie_core::clock::Instant;
 use intertie_core::failure::Evidence;
 use intertie_core::quantity::Ratio;
+use intertie_core::rejection::Rejection;
 use proptest::prelude::*;
 
 use super::*;
+use crate::MonotonicClock;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -16,95 +18,124 @@ fn at(seconds: u64) -> Instant {
     Instant::ORIGIN + Duration::from_secs(1_000) + SECOND * u32::try_from(seconds).expect("small")
 }
 
-/// Admits and resolves one call at once.
-fn call(state: &mut State, now: Instant, evidence: Evidence) -> Option<Transition> {
-    let (admission, transition) = state.admit(now).expect("admitted");
-    transition.or(state.record(now, admission, evidence))
+/// A breaker and what its listener heard.
+struct Subject {
+    breaker: CircuitBreaker,
+    heard: Arc<Mutex<Vec<Transition>>>,
 }
 
-fn opened(config: CircuitBreakerConfig, now: Instant) -> State {
-    let mut state = State::new(config);
-    while state.phase() == Phase::Closed {
-        call(&mut state, now, Evidence::Failure);
+impl Subject {
+    fn new(config: CircuitBreakerConfig) -> Self {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&heard);
+        let listener = move |transition| sink.lock().expect("unpoisoned").push(transition);
+        let breaker = CircuitBreaker::with_listener(config, listener).expect("valid");
+        Self { breaker, heard }
     }
-    state
+
+    /// One that five failures in a row opened at `now`.
+    fn opened(config: CircuitBreakerConfig, now: Instant) -> Self {
+        let subject = Self::new(config);
+        while subject.phase() == Phase::Closed {
+            subject.call(now, Evidence::Failure);
+        }
+        subject
+    }
+
+    fn phase(&self) -> Phase {
+        self.breaker.stats(at(0)).phase
+    }
+
+    fn admit(&self, now: Instant) -> Result<Permit<'_>, Rejection> {
+        self.breaker.try_admit(now)
+    }
+
+    /// Admits and resolves one call at once; the last transition that it caused.
+    fn call(&self, now: Instant, outcome: impl Into<Outcome>) -> Option<Transition> {
+        let before = self.heard.lock().expect("unpoisoned").len();
+        self.admit(now).expect("admitted").record(now, outcome);
+        self.heard.lock().expect("unpoisoned").get(before..)?.last().copied()
+    }
 }
 
 #[test]
 fn standard_opens_at_five_failures_once_ten_calls_were_seen() {
-    let mut state = State::new(CircuitBreakerConfig::standard());
+    let subject = Subject::new(CircuitBreakerConfig::standard());
     for _ in 0..5 {
-        assert_eq!(call(&mut state, at(0), Evidence::Failure), None);
+        assert_eq!(subject.call(at(0), Evidence::Failure), None);
     }
     for _ in 0..4 {
-        assert_eq!(call(&mut state, at(1), Evidence::Success), None);
+        assert_eq!(subject.call(at(1), Evidence::Success), None);
     }
-    let transition = call(&mut state, at(2), Evidence::Success).expect("the tenth call completes the volume");
+    assert_eq!(subject.call(at(2), Evidence::Success), None, "a success opens nothing");
+    let transition = subject.call(at(2), Evidence::Failure).expect("a failure, and volume enough");
     assert_eq!(transition, Transition { from: Phase::Closed, to: Phase::Open, cause: Cause::Failures });
 }
 
 #[test]
 fn failures_older_than_the_window_are_forgotten() {
-    let mut state = State::new(CircuitBreakerConfig::sensitive());
+    let state = Subject::new(CircuitBreakerConfig::sensitive());
     for second in 0..100 {
-        assert_eq!(call(&mut state, at(second * 3), Evidence::Failure), None, "at most four in 10 s");
+        assert_eq!(state.call(at(second * 3), Evidence::Failure), None, "at most four in 10 s");
     }
 }
 
 #[test]
 fn open_rejects_with_the_time_left_then_probes() {
-    let mut state = opened(CircuitBreakerConfig::sensitive(), at(0));
+    let state = Subject::opened(CircuitBreakerConfig::sensitive(), at(0));
     let rejection = state.admit(at(10)).expect_err("open");
     assert_eq!(rejection.retry_after, Some(20 * SECOND));
-    assert!(!state.would_admit(at(29)));
-    assert!(state.would_admit(at(30)));
+    assert!(!state.breaker.would_admit(at(29)));
+    assert!(state.breaker.would_admit(at(30)));
 
     for _ in 0..2 {
-        call(&mut state, at(30), Evidence::Success);
+        state.call(at(30), Evidence::Success);
         assert_eq!(state.phase(), Phase::HalfOpen);
     }
-    let transition = call(&mut state, at(31), Evidence::Success).expect("three successes");
+    let transition = state.call(at(31), Evidence::Success).expect("three successes");
     assert_eq!((transition.to, transition.cause), (Phase::Closed, Cause::ProbesSucceeded));
 }
 
 #[test]
 fn one_failed_probe_opens_for_a_whole_period_again() {
-    let mut state = opened(CircuitBreakerConfig::sensitive(), at(0));
-    call(&mut state, at(30), Evidence::Success);
-    let transition = call(&mut state, at(31), Evidence::Failure).expect("reopens");
+    let state = Subject::opened(CircuitBreakerConfig::sensitive(), at(0));
+    state.call(at(30), Evidence::Success);
+    let transition = state.call(at(31), Evidence::Failure).expect("reopens");
     assert_eq!((transition.to, transition.cause), (Phase::Open, Cause::ProbeFailed));
     assert_eq!(state.admit(at(31)).expect_err("open").retry_after, Some(30 * SECOND));
 }
 
 #[test]
 fn half_open_admits_no_more_probes_than_successes_are_needed() {
-    let mut state = opened(CircuitBreakerConfig::sensitive(), at(0));
-    let probes: Vec<_> = (0..3).map(|_| state.admit(at(30)).expect("a probe").0).collect();
+    let state = Subject::opened(CircuitBreakerConfig::sensitive(), at(0));
+    let mut probes: Vec<_> = (0..3).map(|_| state.admit(at(30)).expect("a probe")).collect();
     assert!(state.admit(at(30)).is_err());
-    state.record(at(31), probes[0], Evidence::None);
+    probes.remove(0).record(at(31), Evidence::None);
     assert!(state.admit(at(31)).is_ok(), "a probe without evidence gives its place back");
 }
 
 #[test]
 fn lost_probes_do_not_wedge_a_half_open_breaker() {
-    let mut state = opened(CircuitBreakerConfig::sensitive(), at(0));
-    let lost: Vec<_> = (0..3).map(|_| state.admit(at(30)).expect("a probe").0).collect();
+    let state = Subject::opened(CircuitBreakerConfig::sensitive(), at(0));
+    let mut lost: Vec<_> = (0..3).map(|_| state.admit(at(30)).expect("a probe")).collect();
     assert!(state.admit(at(89)).is_err());
-    assert!(state.admit(at(90)).is_ok(), "after probe_age_max new probes pass");
-    assert_eq!(state.record(at(91), lost[0], Evidence::Failure), None, "the lost ones count for nothing");
-    assert_eq!(state.phase(), Phase::HalfOpen);
+    let late = state.admit(at(90)).expect("after probe_age_max new probes pass");
+    lost.remove(0).record(at(91), Evidence::Failure);
+    assert_eq!(state.phase(), Phase::HalfOpen, "the lost ones count for nothing");
+    late.record(at(91), Evidence::Failure);
+    assert_eq!(state.phase(), Phase::Open);
 }
 
 #[test]
 fn outcomes_of_calls_begun_before_the_trip_do_not_decide_the_probe() {
-    let mut state = State::new(CircuitBreakerConfig::sensitive());
-    let slow: Vec<_> = (0..10).map(|_| state.admit(at(0)).expect("closed").0).collect();
+    let state = Subject::new(CircuitBreakerConfig::sensitive());
+    let slow: Vec<_> = (0..10).map(|_| state.admit(at(0)).expect("closed")).collect();
     for _ in 0..5 {
-        call(&mut state, at(0), Evidence::Failure);
+        state.call(at(0), Evidence::Failure);
     }
-    call(&mut state, at(30), Evidence::Success);
-    for admission in slow {
-        assert_eq!(state.record(at(31), admission, Evidence::Failure), None);
+    state.call(at(30), Evidence::Success);
+    for permit in slow {
+        permit.record(at(31), Evidence::Failure);
     }
     assert_eq!(state.phase(), Phase::HalfOpen);
 }
@@ -117,12 +148,12 @@ fn a_count_window_slides_after_a_million_good_calls() {
         failure_rate: Some(Ratio::from_percent(50)),
         ..CircuitBreakerConfig::standard()
     };
-    let mut state = State::new(config);
+    let state = Subject::new(config);
     for _ in 0..1_000_000 {
-        call(&mut state, at(0), Evidence::Success);
+        state.call(at(0), Evidence::Success);
     }
     for failures in 1.. {
-        if call(&mut state, at(0), Evidence::Failure).is_some() {
+        if state.call(at(0), Evidence::Failure).is_some() {
             assert_eq!(failures, 50);
             break;
         }
@@ -136,49 +167,193 @@ fn consecutive_failures_ignore_window_and_volume() {
         consecutive_failures: NonZeroU32::new(3),
         ..CircuitBreakerConfig::standard()
     };
-    let mut state = State::new(config);
+    let state = Subject::new(config);
     for second in [0, 100] {
-        call(&mut state, at(second), Evidence::Failure);
+        state.call(at(second), Evidence::Failure);
     }
-    call(&mut state, at(200), Evidence::Success);
+    state.call(at(200), Evidence::Success);
     for second in [300, 400] {
-        assert_eq!(call(&mut state, at(second), Evidence::Failure), None);
+        assert_eq!(state.call(at(second), Evidence::Failure), None);
     }
-    let cause = call(&mut state, at(500), Evidence::Failure).expect("third in a row").cause;
+    let cause = state.call(at(500), Evidence::Failure).expect("third in a row").cause;
     assert_eq!(cause, Cause::ConsecutiveFailures);
 }
 
 #[test]
 fn permits_resolve_when_dropped_or_unwound() {
     let breaker = CircuitBreaker::new(CircuitBreakerConfig::sensitive()).expect("valid");
-    drop(breaker.try_admit(at(0)).expect("closed"));
-    assert_eq!(breaker.stats(at(0)).failures, 0);
+    let now = MonotonicClock::now();
+    drop(breaker.try_admit(now).expect("closed"));
+    drop(breaker.try_admit_owned(now).expect("closed"));
+    assert_eq!(breaker.stats(MonotonicClock::now()).window_calls, 0);
 
-    let permit = breaker.try_admit(at(0)).expect("closed");
+    let borrowed = breaker.try_admit(now).expect("closed");
+    let owned = breaker.try_admit_owned(now).expect("closed");
     let unwound = catch_unwind(AssertUnwindSafe(|| {
-        let _held = permit;
+        let _held = (borrowed, owned);
         panic!("the operation panics");
     }));
     assert!(unwound.is_err());
-    assert_eq!(breaker.stats(at(0)).failures, 1);
+    assert_eq!(breaker.stats(MonotonicClock::now()).window_failures, 2);
 }
 
 #[test]
 fn the_listener_hears_each_transition_once() {
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let sink = Arc::clone(&heard);
-    let breaker = CircuitBreaker::with_listener(CircuitBreakerConfig::sensitive(), move |transition| {
-        sink.lock().expect("unpoisoned").push(transition.to);
-    })
-    .expect("valid");
-    for _ in 0..5 {
-        breaker.try_admit(at(0)).expect("closed").record(at(0), Evidence::Failure);
-    }
+    let subject = Subject::opened(CircuitBreakerConfig::sensitive(), at(0));
     for _ in 0..3 {
-        breaker.try_admit(at(30)).expect("probe").record(at(30), Evidence::Success);
+        subject.call(at(30), Evidence::Success);
     }
-    assert_eq!(*heard.lock().expect("unpoisoned"), [Phase::Open, Phase::HalfOpen, Phase::Closed]);
-    assert_eq!(breaker.stats(at(31)).opened, 1);
+    let heard: Vec<_> = subject.heard.lock().expect("unpoisoned").iter().map(|told| told.to).collect();
+    assert_eq!(heard, [Phase::Open, Phase::HalfOpen, Phase::Closed]);
+    assert_eq!(subject.breaker.stats(at(31)).opened, 1);
+}
+
+fn slow_calls() -> CircuitBreakerConfig {
+    CircuitBreakerConfig {
+        failures: None,
+        slow_call_duration: Some(SECOND),
+        slow_call_rate: Some(Ratio::from_percent(50)),
+        minimum_calls: 4,
+        ..CircuitBreakerConfig::standard()
+    }
+}
+
+#[test]
+fn slow_calls_open_it_whatever_their_outcome() {
+    for window in [Window::Time(60 * SECOND), Window::Calls(NonZeroU32::new(4).expect("not zero"))] {
+        let subject = Subject::new(CircuitBreakerConfig { window, ..slow_calls() });
+        for seconds in [0, 0, 1] {
+            subject.admit(at(0)).expect("closed").record(at(seconds), Evidence::Success);
+        }
+        assert_eq!(subject.breaker.stats(at(1)).window_slow, 1);
+        subject.admit(at(0)).expect("closed").record(at(1), Evidence::Success);
+        let last = subject.heard.lock().expect("unpoisoned").last().copied();
+        assert_eq!(last.expect("two of four").cause, Cause::SlowCallRate);
+    }
+}
+
+#[test]
+fn each_failed_probe_doubles_the_time_in_open_up_to_the_most() {
+    let config = CircuitBreakerConfig { open_max: Some(100 * SECOND), ..CircuitBreakerConfig::sensitive() };
+    let subject = Subject::opened(config, at(0));
+    let mut now = 0;
+    for expected in [30, 60, 100, 100] {
+        let rejection = subject.admit(at(now)).expect_err("open");
+        assert_eq!(rejection.retry_after, Some(expected * SECOND));
+        now += u64::from(expected);
+        subject.call(at(now), Evidence::Failure);
+    }
+    now += 100;
+    for _ in 0..3 {
+        subject.call(at(now), Evidence::Success);
+    }
+    for _ in 0..5 {
+        subject.call(at(now), Evidence::Failure);
+    }
+    assert_eq!(subject.admit(at(now)).expect_err("open").retry_after, Some(30 * SECOND), "set back");
+}
+
+#[test]
+fn jitter_lengthens_the_time_in_open_and_never_shortens_it() {
+    let config =
+        CircuitBreakerConfig { open_jitter: Ratio::from_percent(50), ..CircuitBreakerConfig::sensitive() };
+    let waits: Vec<_> = (0..100)
+        .map(|_| {
+            let subject = Subject::opened(config.clone(), at(0));
+            subject.admit(at(0)).expect_err("open").retry_after.expect("a wait")
+        })
+        .collect();
+    assert!(waits.iter().all(|wait| (30 * SECOND..=45 * SECOND).contains(wait)), "{waits:?}");
+    assert!(waits.iter().any(|wait| *wait > 40 * SECOND) && waits.iter().any(|wait| *wait < 35 * SECOND));
+}
+
+#[test]
+fn a_failures_own_hint_keeps_it_open_up_to_the_most() {
+    for (hint, open) in [(10, 30), (50, 50), (3_600, 60)] {
+        let subject = Subject::new(CircuitBreakerConfig::sensitive());
+        let outcome = Outcome { evidence: Evidence::Failure, retry_after: Some(hint * SECOND) };
+        for _ in 0..5 {
+            subject.call(at(0), outcome);
+        }
+        assert_eq!(subject.admit(at(0)).expect_err("open").retry_after, Some(open * SECOND));
+    }
+}
+
+#[test]
+fn an_observer_changes_its_phase_and_rejects_nothing() {
+    let config = CircuitBreakerConfig { mode: Mode::Observe, ..CircuitBreakerConfig::sensitive() };
+    let subject = Subject::opened(config, at(0));
+    assert_eq!(subject.call(at(1), Evidence::Failure), None, "let through, and not counted");
+    let stats = subject.breaker.stats(at(1));
+    assert_eq!((stats.phase, stats.rejected), (Phase::Open, 1), "it would have been rejected");
+    for _ in 0..3 {
+        subject.call(at(30), Evidence::Success);
+    }
+    assert_eq!(subject.phase(), Phase::Closed);
+}
+
+#[test]
+fn modes_and_reset_are_set_by_hand() {
+    let subject = Subject::opened(CircuitBreakerConfig::sensitive(), at(0));
+    subject.breaker.set_mode(Mode::Disabled);
+    assert!(subject.admit(at(1)).is_ok() && subject.breaker.would_admit(at(1)));
+    subject.breaker.set_mode(Mode::ForcedOpen);
+    for now in [at(1), at(100)] {
+        let rejection = subject.admit(now).expect_err("whatever the time");
+        assert_eq!((rejection.bound, rejection.retry_after), ("forced_open", None));
+        assert!(!subject.breaker.would_admit(now));
+    }
+    subject.breaker.set_mode(Mode::Enforce);
+    assert!(subject.admit(at(1)).is_err(), "it is still open");
+    subject.breaker.reset();
+    assert_eq!(subject.phase(), Phase::Closed);
+    for _ in 0..4 {
+        assert_eq!(subject.call(at(1), Evidence::Failure), None, "the window began anew");
+    }
+    assert_eq!(subject.call(at(1), Evidence::Failure).expect("five").to, Phase::Open);
+}
+
+#[test]
+fn a_ramp_lets_a_growing_share_through_after_closing() {
+    let config = CircuitBreakerConfig { ramp: 100 * SECOND, ..CircuitBreakerConfig::sensitive() };
+    let subject = Subject::opened(config, at(0));
+    for _ in 0..3 {
+        subject.call(at(30), Evidence::Success);
+    }
+    let share = |seconds: u64| {
+        let admitted = (0..10_000).filter(|_| subject.admit(at(30 + seconds)).is_ok()).count();
+        admitted as f64 / 10_000.0
+    };
+    for (seconds, expected) in [(0, 0.1), (30, 0.3), (80, 0.8)] {
+        let share = share(seconds);
+        assert!((share - expected).abs() < 0.05, "after {seconds} s: {share}");
+    }
+    assert_eq!((share(100), share(0)), (1.0, 1.0), "over once and for all");
+    assert_eq!(subject.breaker.rejection(at(31)), None);
+}
+
+#[test]
+fn threads_that_share_it_open_it_at_the_exact_count() {
+    for _ in 0..50 {
+        let config = CircuitBreakerConfig {
+            failures: NonZeroU32::new(400),
+            minimum_calls: 0,
+            ..CircuitBreakerConfig::standard()
+        };
+        let subject = Subject::new(config);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        let permit = subject.admit(at(0)).expect("399 failures are not enough");
+                        permit.record(at(0), Evidence::Failure);
+                    }
+                });
+            }
+        });
+        assert_eq!(subject.heard.lock().expect("unpoisoned").len(), 1);
+        assert_eq!(subject.phase(), Phase::Open);
+    }
 }
 
 #[test]
@@ -205,6 +380,10 @@ fn contradictory_settings_are_refused_by_name() {
         (CircuitBreakerConfig { window: calls(4), minimum_calls: 0, ..standard() }, "failures"),
         (CircuitBreakerConfig { failure_rate: Some(Ratio::ZERO), ..standard() }, "failure_rate"),
         (CircuitBreakerConfig { probe_age_max: Duration::ZERO, ..standard() }, "probe_age_max"),
+        (CircuitBreakerConfig { failures: NonZeroU32::new(40_000), ..standard() }, "failures"),
+        (CircuitBreakerConfig { slow_call_duration: Some(SECOND), ..standard() }, "slow_call_rate"),
+        (CircuitBreakerConfig { slow_call_rate: Some(Ratio::ZERO), ..slow_calls() }, "slow_call_rate"),
+        (CircuitBreakerConfig { open_max: Some(SECOND), ..standard() }, "open_max"),
     ] {
         assert_eq!(config.validate().expect_err(field).field, field);
     }
@@ -218,7 +397,7 @@ struct Model {
     probes: Option<(Vec<usize>, u32, u64)>,
 }
 
-const TENTH: u64 = 1_000;
+const TENTH: u64 = 1_000_000;
 
 impl Model {
     fn phase(&self) -> Phase {
@@ -266,7 +445,7 @@ proptest! {
         rate in prop::option::of(1_u32..=100),
         consecutive in prop::option::of(1_u32..5),
         minimum_calls in 0_u32..8,
-        steps in prop::collection::vec((0_u64..4_000, 0_usize..8, 0_u8..10), 1..300),
+        steps in prop::collection::vec((0_u64..4 * TENTH, 0_usize..8, 0_u8..10), 1..300),
     ) {
         let window = if by_count {
             Window::Calls(NonZeroU32::new(8).expect("not zero"))
@@ -279,22 +458,23 @@ proptest! {
             failure_rate: rate.map(Ratio::from_percent),
             consecutive_failures: consecutive.and_then(NonZeroU32::new),
             minimum_calls,
-            open: Duration::from_nanos(20_000),
-            probe_age_max: Duration::from_nanos(30_000),
+            open: Duration::from_nanos(20 * TENTH),
+            probe_age_max: Duration::from_nanos(30 * TENTH),
             ..CircuitBreakerConfig::standard()
         };
-        let mut state = State::new(config.clone());
+        prop_assume!(config.validate().is_ok());
+        let subject = Subject::new(config.clone());
         let mut model = Model { config, outcomes: Vec::new(), open_until: None, probes: None };
         let mut era = 0_usize;
-        // Calls in flight: the admission, and the model's (era, call number).
-        let mut in_flight: Vec<(Admission, usize, usize)> = Vec::new();
-        let mut now = 100_000;
+        // Calls in flight: the permit, and the model's (era, call number).
+        let mut in_flight: Vec<(Permit<'_>, usize, usize)> = Vec::new();
+        let mut now = 100 * TENTH;
         for (number, (step, choice, what)) in steps.into_iter().enumerate() {
             now += step;
             let instant = Instant::from_nanos(now);
             if what < 4 || in_flight.is_empty() {
-                let would = state.would_admit(instant);
-                let admitted = state.admit(instant);
+                let would = subject.breaker.would_admit(instant);
+                let admitted = subject.admit(instant);
                 prop_assert_eq!(would, admitted.is_ok());
                 let expected = match (model.open_until, &mut model.probes) {
                     (Some(until), _) if now < until => false,
@@ -309,7 +489,7 @@ proptest! {
                         *last = now;
                         true
                     }
-                    (None, Some((places, successes, last))) if now - *last >= 30_000 => {
+                    (None, Some((places, successes, last))) if now - *last >= 30 * TENTH => {
                         *places = vec![number];
                         *successes = 0;
                         *last = now;
@@ -320,22 +500,22 @@ proptest! {
                     (None, None) => true,
                 };
                 prop_assert_eq!(admitted.is_ok(), expected);
-                if let Ok((admission, _)) = admitted {
-                    in_flight.push((admission, era, number));
+                if let Ok(permit) = admitted {
+                    in_flight.push((permit, era, number));
                 }
             } else {
-                let (admission, call_era, call) = in_flight.swap_remove(choice % in_flight.len());
+                let (permit, call_era, call) = in_flight.swap_remove(choice % in_flight.len());
                 let evidence = match what {
                     4..=6 => Evidence::Failure,
                     7..=8 => Evidence::Success,
                     _ => Evidence::None,
                 };
-                state.record(instant, admission, evidence);
+                permit.record(instant, evidence);
                 if call_era == era {
                     match (&mut model.probes, evidence) {
                         (Some(_), Evidence::Failure) => {
                             model.probes = None;
-                            model.open_until = Some(now + 20_000);
+                            model.open_until = Some(now + 20 * TENTH);
                             era += 1;
                         }
                         (Some((places, successes, _)), evidence) => {
@@ -350,15 +530,19 @@ proptest! {
                         (None, Evidence::None) => {}
                         (None, evidence) => {
                             model.outcomes.push((now, evidence == Evidence::Failure));
-                            if model.trips(now) {
-                                model.open_until = Some(now + 20_000);
+                            if evidence == Evidence::Failure && model.trips(now) {
+                                model.open_until = Some(now + 20 * TENTH);
                                 era += 1;
                             }
                         }
                     }
                 }
             }
-            prop_assert_eq!(state.phase(), model.phase());
+            prop_assert_eq!(subject.phase(), model.phase());
+        }
+        // What is left in flight would be given back on another clock.
+        for (permit, ..) in in_flight {
+            permit.record(Instant::from_nanos(now), Evidence::None);
         }
     }
 }
