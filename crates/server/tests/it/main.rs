@@ -7,6 +7,7 @@ mod harness;
 mod cli;
 mod clients;
 mod docs;
+mod keys;
 mod lifecycle;
 mod panics;
 mod policies;
