@@ -3,12 +3,13 @@
 mod bulkhead;
 mod circuit_breaker;
 mod deadline;
+mod pipeline;
 mod rate_limiter;
 mod retry;
 
 use anyhow::{Result, bail};
 
-const NAMES: [&str; 5] = ["bulkhead", "circuit-breaker", "deadline", "rate-limiter", "retry"];
+const NAMES: [&str; 6] = ["bulkhead", "circuit-breaker", "deadline", "pipeline", "rate-limiter", "retry"];
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
@@ -21,6 +22,7 @@ async fn run(name: &str) -> Result<()> {
         "bulkhead" => bulkhead::example().await,
         "circuit-breaker" => circuit_breaker::example(),
         "deadline" => deadline::example().await,
+        "pipeline" => pipeline::example().await,
         "rate-limiter" => rate_limiter::example(),
         "retry" => retry::example().await,
         _ => bail!("name an example: {}", NAMES.join(", ")),

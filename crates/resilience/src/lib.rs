@@ -7,6 +7,7 @@
 //! | [`deadline`] | how long may the whole call, and one attempt of it, still take? |
 //! | [`retry`] | is another attempt worth it, when, and can we afford it? |
 //! | [`circuit_breaker`] | has this dependency failed so often that calling it only hurts? |
+//! | [`pipeline`] | all of these around one call, in the order that works |
 //!
 //! Each pattern is a pure core that takes `now` and returns a decision, under a shell that adds a lock,
 //! a clock and, where a caller may have to wait, a future. The order in which they nest is fixed:
@@ -15,6 +16,7 @@
 pub mod bulkhead;
 pub mod circuit_breaker;
 pub mod deadline;
+pub mod pipeline;
 pub mod rate_limiter;
 pub mod retry;
 
@@ -25,5 +27,6 @@ mod window;
 pub use bulkhead::{Bulkhead, BulkheadConfig};
 pub use circuit_breaker::{CircuitBreaker, CircuitBreakerConfig};
 pub use clock::MonotonicClock;
+pub use pipeline::{CallError, Pipeline, PipelineConfig};
 pub use rate_limiter::{RateLimiter, RateLimiterConfig};
 pub use retry::{RetryBudget, RetryConfig};

@@ -1,0 +1,111 @@
+use std::fmt;
+use std::time::Duration;
+
+use intertie_core::config::Invalid;
+use intertie_core::quantity::{self, DurationText, format_duration};
+use intertie_core::rejection::Policy;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{BulkheadConfig, CircuitBreakerConfig, RateLimiterConfig, RetryConfig};
+
+/// The policies of a pipeline. What is left out is not in force.
+///
+/// The order of the fields is the order in which they nest, outermost first, whatever the order in which
+/// they are set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PipelineConfig {
+    /// The longest that a call may take, with all its waits and attempts.
+    #[serde(with = "quantity::duration::option")]
+    #[schemars(with = "DurationText")]
+    pub deadline: Option<Duration>,
+    /// Calls, or attempts, per time.
+    pub rate_limiter: Option<RateLimiterConfig>,
+    /// Calls at the same time.
+    pub bulkhead: Option<BulkheadConfig>,
+    /// Further attempts after a failed one, for calls that are marked idempotent.
+    pub retry: Option<RetryConfig>,
+    /// When to stop calling a dependency that fails.
+    pub circuit_breaker: Option<CircuitBreakerConfig>,
+    /// The longest that one attempt may take; shorter than `deadline`.
+    #[serde(with = "quantity::duration::option")]
+    #[schemars(with = "DurationText")]
+    pub attempt_timeout: Option<Duration>,
+}
+
+/// A pipeline that can not work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidPipeline {
+    /// The pipeline's name.
+    pub name: String,
+    /// The policy whose setting is at fault.
+    pub policy: Policy,
+    /// The setting, and why.
+    pub invalid: Invalid,
+}
+
+impl fmt::Display for InvalidPipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pipeline `{}`, {}: {}", self.name, self.policy, self.invalid)
+    }
+}
+
+impl std::error::Error for InvalidPipeline {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.invalid)
+    }
+}
+
+impl PipelineConfig {
+    /// Checks that each policy can work, and all of them together.
+    ///
+    /// # Errors
+    /// The first policy that can not.
+    pub fn validate(&self) -> Result<(), (Policy, Invalid)> {
+        let at = |policy: Policy| move |invalid: Invalid| (policy, invalid);
+        if let Some(limiter) = &self.rate_limiter {
+            limiter.validate().map_err(at(Policy::RateLimiter))?;
+        }
+        if let Some(bulkhead) = &self.bulkhead {
+            bulkhead.validate().map_err(at(Policy::Bulkhead))?;
+        }
+        if let Some(retry) = &self.retry {
+            retry.validate().map_err(at(Policy::Retry))?;
+        }
+        if let Some(breaker) = &self.circuit_breaker {
+            breaker.validate().map_err(at(Policy::CircuitBreaker))?;
+        }
+        for (policy, field, limit) in [
+            (Policy::Deadline, "deadline", self.deadline),
+            (Policy::AttemptTimeout, "attempt_timeout", self.attempt_timeout),
+        ] {
+            if limit.is_some_and(|limit| limit.is_zero()) {
+                let problem = "0s leaves no time for any call; use more than 0s";
+                return Err((policy, Invalid::new(field, problem)));
+            }
+        }
+        match self.deadline {
+            Some(deadline) => self.fits_in(deadline),
+            None => Ok(()),
+        }
+    }
+
+    /// An inner limit that is not below its outer one can never be met.
+    fn fits_in(&self, deadline: Duration) -> Result<(), (Policy, Invalid)> {
+        let wait = self.bulkhead.as_ref().map(|bulkhead| bulkhead.wait);
+        let backoff = self.retry.as_ref().filter(|retry| retry.attempts.get() > 1).map(|retry| retry.wait(1));
+        for (policy, field, inner) in [
+            (Policy::AttemptTimeout, "attempt_timeout", self.attempt_timeout),
+            (Policy::Bulkhead, "wait", wait),
+            (Policy::Retry, "base", backoff),
+        ] {
+            if let Some(inner) = inner.filter(|inner| *inner >= deadline) {
+                let (inner, deadline) = (format_duration(inner), format_duration(deadline));
+                let problem = format!("{inner} can never be over before the deadline, {deadline}");
+                return Err((policy, Invalid::new(field, problem)));
+            }
+        }
+        Ok(())
+    }
+}

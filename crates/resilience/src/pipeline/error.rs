@@ -1,0 +1,106 @@
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use intertie_core::failure::Class;
+use intertie_core::rejection::Rejection;
+
+/// Why a call failed: one flat error, whatever policies were in force.
+#[derive(Debug)]
+pub enum CallError<E> {
+    /// The operation's own error, from the only attempt.
+    Operation(E),
+    /// The only attempt took longer than `attempt_timeout`.
+    AttemptTimeout,
+    /// The call took longer than its deadline, or than its caller had left.
+    DeadlineExceeded,
+    /// A policy refused the call.
+    Rejected(Rejection),
+    /// More than one attempt was made, and the last one failed too.
+    Exhausted(Box<Exhausted<E>>),
+}
+
+/// The attempts of a call that failed more than once.
+#[derive(Debug)]
+pub struct Exhausted<E> {
+    /// How the last attempt failed.
+    pub last: AttemptError<E>,
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// Every failed attempt that could have been repeated, the first one first.
+    pub history: Vec<AttemptRecord>,
+}
+
+/// How one attempt failed.
+#[derive(Debug)]
+pub enum AttemptError<E> {
+    /// The operation's own error.
+    Operation(E),
+    /// It took longer than `attempt_timeout`.
+    Timeout,
+}
+
+/// One attempt of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttemptRecord {
+    /// When it began, counted from the call's own beginning.
+    pub began_after: Duration,
+    /// How long it took.
+    pub took: Duration,
+    /// What its outcome meant.
+    pub class: Class,
+}
+
+impl<E> CallError<E> {
+    /// The shortest wait after which a repetition can succeed, if a policy knows one.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Rejected(rejection) => rejection.retry_after,
+            _ => None,
+        }
+    }
+
+    /// The operation's own error, if it is what failed last.
+    pub fn operation(&self) -> Option<&E> {
+        match self {
+            Self::Operation(error) => Some(error),
+            Self::Exhausted(exhausted) => match &exhausted.last {
+                AttemptError::Operation(error) => Some(error),
+                AttemptError::Timeout => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+impl<E> fmt::Display for CallError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Operation(_) => f.write_str("the operation failed"),
+            Self::AttemptTimeout => f.write_str("the attempt took longer than its attempt_timeout"),
+            Self::DeadlineExceeded => f.write_str("the deadline of the call is over"),
+            Self::Rejected(rejection) => rejection.fmt(f),
+            Self::Exhausted(exhausted) => {
+                let attempts = exhausted.attempts;
+                match exhausted.last {
+                    AttemptError::Operation(_) => write!(f, "all {attempts} attempts failed"),
+                    AttemptError::Timeout => {
+                        write!(f, "all {attempts} attempts failed, the last one by its attempt_timeout")
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<E: Error + 'static> Error for CallError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.operation().map(|error| error as _)
+    }
+}
+
+impl<E> From<Rejection> for CallError<E> {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}

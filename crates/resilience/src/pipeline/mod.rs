@@ -1,0 +1,228 @@
+//! Runs an operation under several policies in their one canonical order.
+//!
+//! Whatever the order in which they are set, they nest like this, outermost first:
+//!
+//! | policy | asked |
+//! |---|---|
+//! | deadline | once; it ends everything inside |
+//! | rate limiter | once, or before each attempt (`count = "attempts"`) |
+//! | bulkhead | once; its place is held until the call is over, waits between attempts included |
+//! | retry | after each failed attempt, within its budget, for calls marked idempotent |
+//! | circuit breaker | before each attempt; it never causes a repetition, and none is made when it is open |
+//! | attempt timeout | for each attempt |
+//!
+//! The reasons, and what goes wrong in other orders, are on the page of each pattern.
+//!
+//! A call that never has to wait allocates nothing, spawns nothing and reads the clock once.
+
+mod call;
+mod config;
+mod context;
+mod error;
+mod explain;
+mod progress;
+mod stats;
+#[cfg(test)]
+mod tests;
+
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use call::{Call, Classify};
+pub use config::{InvalidPipeline, PipelineConfig};
+pub use context::{Cx, Verdict};
+pub use error::{AttemptError, AttemptRecord, CallError, Exhausted};
+pub use explain::Explanation;
+pub use stats::Stats;
+
+use crate::{
+    Bulkhead, BulkheadConfig, CircuitBreaker, CircuitBreakerConfig, RateLimiter, RateLimiterConfig,
+    RetryBudget, RetryConfig,
+};
+use stats::Counters;
+
+/// Policies in their canonical order, around any operation. Clones are handles on the same state.
+///
+/// # Example
+/// ```
+/// use std::time::Duration;
+/// use intertie_resilience::pipeline::{CallError, Pipeline};
+/// use intertie_resilience::{CircuitBreakerConfig, RetryConfig};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?.block_on(async {
+/// let payments = Pipeline::named("payments")
+///     .deadline(Duration::from_secs(30))
+///     .retry(RetryConfig::standard())
+///     .circuit_breaker(CircuitBreakerConfig::standard())
+///     .attempt_timeout(Duration::from_secs(5))
+///     .build()?;
+/// let receipt = payments
+///     .call(async |attempt| match attempt.attempt() {
+///         1 => Err("connection reset"),
+///         _ => Ok("paid"),
+///     })
+///     .idempotency_key("order-7")
+///     .await;
+/// assert!(matches!(receipt, Ok("paid")));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    name: String,
+    config: PipelineConfig,
+    rate_limiter: Option<RateLimiter>,
+    bulkhead: Option<Bulkhead>,
+    budget: Option<RetryBudget>,
+    circuit_breaker: Option<CircuitBreaker>,
+    hasher: RandomState,
+    counters: Counters,
+}
+
+impl Pipeline {
+    /// Begins a pipeline without any policy. The name tells it apart in errors and metrics.
+    pub fn named(name: impl Into<String>) -> PipelineBuilder {
+        PipelineBuilder { name: name.into(), config: PipelineConfig::default() }
+    }
+
+    /// A pipeline as a file describes it.
+    ///
+    /// # Errors
+    /// The first setting that can not work, with its value and the limit.
+    pub fn new(name: impl Into<String>, config: PipelineConfig) -> Result<Self, InvalidPipeline> {
+        let name = name.into();
+        let invalid = |(policy, invalid)| InvalidPipeline { name: name.clone(), policy, invalid };
+        config.validate().map_err(invalid)?;
+        let at = |policy| move |problem| (policy, problem);
+        use intertie_core::rejection::Policy;
+        let rate_limiter = config.rate_limiter.clone().map(RateLimiter::new).transpose();
+        let bulkhead = config.bulkhead.clone().map(Bulkhead::new).transpose();
+        let circuit_breaker = config.circuit_breaker.clone().map(CircuitBreaker::new).transpose();
+        let retries = config.retry.as_ref().filter(|retry| retry.attempts.get() > 1);
+        let shared = Shared {
+            rate_limiter: rate_limiter.map_err(at(Policy::RateLimiter)).map_err(invalid)?,
+            bulkhead: bulkhead.map_err(at(Policy::Bulkhead)).map_err(invalid)?,
+            circuit_breaker: circuit_breaker.map_err(at(Policy::CircuitBreaker)).map_err(invalid)?,
+            budget: retries.map(|retry| RetryBudget::new(retry.budget, retry.budget_minimum)),
+            hasher: RandomState::new(),
+            counters: Counters::default(),
+            config,
+            name,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The name that it was given.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// The policies in force.
+    pub fn config(&self) -> &PipelineConfig {
+        &self.shared.config
+    }
+
+    /// The circuit breaker, to be set by hand or read.
+    pub fn circuit_breaker(&self) -> Option<&CircuitBreaker> {
+        self.shared.circuit_breaker.as_ref()
+    }
+
+    /// The bulkhead, to be read.
+    pub fn bulkhead(&self) -> Option<&Bulkhead> {
+        self.shared.bulkhead.as_ref()
+    }
+
+    /// The rate limiter, to be read.
+    pub fn rate_limiter(&self) -> Option<&RateLimiter> {
+        self.shared.rate_limiter.as_ref()
+    }
+
+    /// What the pipeline did so far.
+    pub fn stats(&self) -> Stats {
+        self.shared.counters.read()
+    }
+
+    /// What a call goes through, and what it can cost.
+    pub fn explain(&self) -> Explanation {
+        Explanation::new(&self.shared.name, &self.shared.config)
+    }
+
+    /// A call of `operation`, which begins when it is awaited and is cancelled by dropping it.
+    ///
+    /// `operation` makes one attempt each time it is called. Without [`Call::idempotent`] or
+    /// [`Call::idempotency_key`] it is called at most once.
+    pub fn call<F, Fut, T, E>(&self, operation: F) -> Call<'_, F, Fut, Classify<T, E>>
+    where
+        F: Fn(Cx) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        Call::new(&self.shared, operation)
+    }
+}
+
+impl Shared {
+    fn hash(&self, key: impl Hash) -> u64 {
+        self.hasher.hash_one(key)
+    }
+}
+
+/// Sets the policies of a pipeline, in any order.
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct PipelineBuilder {
+    name: String,
+    config: PipelineConfig,
+}
+
+impl PipelineBuilder {
+    /// Limits the whole call.
+    pub fn deadline(mut self, limit: Duration) -> Self {
+        self.config.deadline = Some(limit);
+        self
+    }
+
+    /// Limits calls, or attempts, per time.
+    pub fn rate_limiter(mut self, config: RateLimiterConfig) -> Self {
+        self.config.rate_limiter = Some(config);
+        self
+    }
+
+    /// Limits calls at the same time.
+    pub fn bulkhead(mut self, config: BulkheadConfig) -> Self {
+        self.config.bulkhead = Some(config);
+        self
+    }
+
+    /// Repeats failed attempts of calls marked idempotent.
+    pub fn retry(mut self, config: RetryConfig) -> Self {
+        self.config.retry = Some(config);
+        self
+    }
+
+    /// Stops calling while the operation keeps failing.
+    pub fn circuit_breaker(mut self, config: CircuitBreakerConfig) -> Self {
+        self.config.circuit_breaker = Some(config);
+        self
+    }
+
+    /// Limits each attempt.
+    pub fn attempt_timeout(mut self, limit: Duration) -> Self {
+        self.config.attempt_timeout = Some(limit);
+        self
+    }
+
+    /// The pipeline.
+    ///
+    /// # Errors
+    /// The first setting that can not work, with its value and the limit.
+    pub fn build(self) -> Result<Pipeline, InvalidPipeline> {
+        Pipeline::new(self.name, self.config)
+    }
+}

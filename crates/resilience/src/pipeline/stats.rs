@@ -1,0 +1,60 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::striped::{Padded, STRIPES, stripe};
+
+/// What a pipeline did since it was made. A call is counted once, when it ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Calls whose operation succeeded in the end.
+    pub succeeded: u64,
+    /// Calls whose operation failed in the end.
+    pub failed: u64,
+    /// Calls that a policy refused.
+    pub rejected: u64,
+    /// Calls whose deadline was over first.
+    pub deadline_exceeded: u64,
+    /// Calls that were dropped before they ended.
+    pub cancelled: u64,
+    /// Attempts after the first of a call.
+    pub retries: u64,
+    /// Attempts that took longer than `attempt_timeout`.
+    pub attempt_timeouts: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Counter {
+    Succeeded,
+    Failed,
+    Rejected,
+    DeadlineExceeded,
+    Cancelled,
+    Retries,
+    AttemptTimeouts,
+}
+
+const COUNTERS: usize = 7;
+
+/// The counters, each thread's on a line of its own.
+#[derive(Debug, Default)]
+pub(super) struct Counters([Padded<[AtomicU64; COUNTERS]>; STRIPES]);
+
+impl Counters {
+    pub(super) fn increment(&self, counter: Counter) {
+        self.0[stripe()].0[counter as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn read(&self) -> Stats {
+        let sum = |counter: Counter| {
+            self.0.iter().map(|stripe| stripe.0[counter as usize].load(Ordering::Relaxed)).sum()
+        };
+        Stats {
+            succeeded: sum(Counter::Succeeded),
+            failed: sum(Counter::Failed),
+            rejected: sum(Counter::Rejected),
+            deadline_exceeded: sum(Counter::DeadlineExceeded),
+            cancelled: sum(Counter::Cancelled),
+            retries: sum(Counter::Retries),
+            attempt_timeouts: sum(Counter::AttemptTimeouts),
+        }
+    }
+}
