@@ -91,6 +91,34 @@ pub mod duration {
             super::deserialize(deserializer).map(Some)
         }
     }
+
+    /// The same for a list of durations.
+    pub mod list {
+        use serde::{Deserialize, Serialize};
+
+        use super::{Deserializer, Duration, Serializer};
+
+        #[derive(Serialize, Deserialize)]
+        #[serde(transparent)]
+        struct Item(#[serde(with = "super")] Duration);
+
+        /// Writes `["100ms", "1s"]`.
+        ///
+        /// # Errors
+        /// Those of the serializer.
+        pub fn serialize<S: Serializer>(durations: &[Duration], serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_seq(durations.iter().copied().map(Item))
+        }
+
+        /// Reads `["100ms", "1s"]`.
+        ///
+        /// # Errors
+        /// When the value is no list, or one of its items no duration as text.
+        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Duration>, D::Error> {
+            let items = Vec::<Item>::deserialize(deserializer)?;
+            Ok(items.into_iter().map(|Item(duration)| duration).collect())
+        }
+    }
 }
 
 /// A visitor that reads text through a parser.

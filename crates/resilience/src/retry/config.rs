@@ -16,6 +16,10 @@ pub struct RetryConfig {
     pub attempts: NonZeroU32,
     /// How the wait grows from one repetition to the next.
     pub backoff: Backoff,
+    /// The waits themselves, instead of `backoff`, `base`, `cap` and `multiplier`; the last one is repeated.
+    /// Empty: computed.
+    #[serde(with = "quantity::duration::list")]
+    pub waits: Vec<Duration>,
     /// The wait before the first repetition.
     #[serde(with = "quantity::duration")]
     pub base: Duration,
@@ -60,15 +64,20 @@ pub enum Backoff {
     Linear,
     /// `base`, `base` × `multiplier`, `base` × `multiplier`²…
     Exponential,
+    /// A random wait between `base` and three times the wait before, up to `cap`; `jitter` adds nothing.
+    /// Marc Brooker's "decorrelated jitter" (*Exponential Backoff And Jitter*, AWS Architecture Blog, 2015),
+    /// drawn below the cap instead of cut off at it, so that capped clients still spread.
+    Decorrelated,
 }
 
 impl RetryConfig {
     /// 3 attempts, waiting 1 s and 2 s, at most 30 s (S0).
-    pub const fn standard() -> Self {
+    pub fn standard() -> Self {
         Self {
             preset: RetryPreset::Standard,
             attempts: NonZeroU32::new(3).expect("3 is not zero"),
             backoff: Backoff::Exponential,
+            waits: Vec::new(),
             base: Duration::from_secs(1),
             cap: Duration::from_secs(30),
             multiplier: NonZeroU32::new(2).expect("2 is not zero"),
@@ -80,7 +89,7 @@ impl RetryConfig {
     }
 
     /// 3 attempts, waiting 100 ms and 200 ms, at most 5 s (S3).
-    pub const fn quick() -> Self {
+    pub fn quick() -> Self {
         Self {
             preset: RetryPreset::Quick,
             base: Duration::from_millis(100),
@@ -90,7 +99,7 @@ impl RetryConfig {
     }
 
     /// 5 attempts, waiting 100, 200, 400 and 800 ms, at most 30 s (S4).
-    pub const fn patient() -> Self {
+    pub fn patient() -> Self {
         Self {
             preset: RetryPreset::Patient,
             attempts: NonZeroU32::new(5).expect("5 is not zero"),
@@ -100,14 +109,19 @@ impl RetryConfig {
     }
 
     /// 3 attempts, waiting 1 s and 2 s, at most 10 s (S1).
-    pub const fn short() -> Self {
+    pub fn short() -> Self {
         Self { preset: RetryPreset::Short, cap: Duration::from_secs(10), ..Self::standard() }
     }
 
-    /// The wait before the `repetition`-th repetition, counted from 1, without jitter.
+    /// The wait before the `repetition`-th repetition, counted from 1, without jitter. Decorrelated waits
+    /// are random from the first on: this is the least.
     pub fn wait(&self, repetition: u32) -> Duration {
+        let place = usize::try_from(repetition.saturating_sub(1)).unwrap_or(usize::MAX);
+        if let Some(wait) = self.waits.get(place).or(self.waits.last()) {
+            return *wait;
+        }
         let growth = match self.backoff {
-            Backoff::Fixed => 1,
+            Backoff::Fixed | Backoff::Decorrelated => 1,
             Backoff::Linear => repetition.max(1),
             Backoff::Exponential => self.multiplier.get().saturating_pow(repetition.saturating_sub(1)),
         };
@@ -116,8 +130,27 @@ impl RetryConfig {
 
     /// The same with the most jitter.
     pub fn longest_wait(&self, repetition: u32) -> Duration {
+        if self.is_decorrelated() {
+            return self.base.saturating_mul(3_u32.saturating_pow(repetition)).min(self.cap);
+        }
         let wait = self.wait(repetition);
         wait + self.jitter_at(wait, Ratio::ONE)
+    }
+
+    fn is_decorrelated(&self) -> bool {
+        self.waits.is_empty() && self.backoff == Backoff::Decorrelated
+    }
+
+    /// The wait before the `repetition`-th repetition when the one before was `before`; `random` between 0
+    /// and 1 chooses the jitter.
+    pub(super) fn next_wait(&self, repetition: u32, before: Option<Duration>, random: Ratio) -> Duration {
+        if self.is_decorrelated() {
+            let most = before.unwrap_or(self.base).saturating_mul(3).min(self.cap);
+            let spread = intertie_core::clock::nanos(most.saturating_sub(self.base));
+            return self.base + Duration::from_nanos(random.of(spread));
+        }
+        let wait = self.wait(repetition);
+        wait.saturating_add(self.jitter_at(wait, random))
     }
 
     /// No call waits longer in all between its attempts, with the most jitter. Hints come on top.
@@ -144,6 +177,9 @@ impl RetryConfig {
                 "attempts",
                 format!("{} is above 100, the most that is sane", self.attempts),
             ));
+        }
+        if self.waits.len() > 100 {
+            return Err(Invalid::new("waits", "more than 100 waits are more than there can be repetitions"));
         }
         if self.cap < self.base {
             return Err(Invalid::new(
@@ -179,8 +215,12 @@ pub struct RetryTable {
     preset: Option<RetryPreset>,
     /// Attempts in all, the first included: 3 means at most two repetitions.
     attempts: Option<NonZeroU32>,
-    /// How the wait grows: `fixed`, `linear` or `exponential`.
+    /// How the wait grows: `fixed`, `linear`, `exponential` or `decorrelated`.
     backoff: Option<Backoff>,
+    /// The waits themselves, such as ["100ms", "1s"]; the last one is repeated.
+    #[serde(with = "quantity::duration::list")]
+    #[schemars(with = "Vec<DurationText>")]
+    waits: Vec<Duration>,
     /// The wait before the first repetition.
     #[serde(with = "quantity::duration::option")]
     #[schemars(with = "DurationText")]
@@ -215,6 +255,7 @@ impl From<RetryTable> for RetryConfig {
             preset: preset.preset,
             attempts: table.attempts.unwrap_or(preset.attempts),
             backoff: table.backoff.unwrap_or(preset.backoff),
+            waits: table.waits,
             base: table.base.unwrap_or(preset.base),
             cap: table.cap.unwrap_or(preset.cap),
             multiplier: table.multiplier.unwrap_or(preset.multiplier),

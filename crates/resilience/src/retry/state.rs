@@ -15,6 +15,8 @@ use crate::deadline::Deadline;
 pub struct Retry<'a> {
     config: &'a RetryConfig,
     attempts: u32,
+    /// The wait before the last attempt, as computed.
+    before: Option<Duration>,
 }
 
 /// Why a call is not tried again.
@@ -33,7 +35,7 @@ pub enum Stop {
 impl<'a> Retry<'a> {
     /// A call that is about to make its first attempt.
     pub fn new(config: &'a RetryConfig) -> Self {
-        Self { config, attempts: 1 }
+        Self { config, attempts: 1, before: None }
     }
 
     /// Attempts begun, the first included.
@@ -65,12 +67,15 @@ impl<'a> Retry<'a> {
         if retry_after.is_some_and(|hint| hint > self.config.retry_after_max) {
             return Err(Stop::HintTooLong);
         }
-        let wait = self.config.wait(self.attempts).max(retry_after.unwrap_or_default());
-        let wait = wait.saturating_add(self.config.jitter_at(wait, random));
+        let computed = self.config.next_wait(self.attempts, self.before, random);
+        // The hint is jittered too: it must not be fired early, nor by all who got it together.
+        let hinted = retry_after.map(|hint| hint.saturating_add(self.config.jitter_at(hint, random)));
+        let wait = computed.max(hinted.unwrap_or_default());
         if !deadline.outlasts(now, wait) {
             return Err(Stop::DeadlineTooClose);
         }
         self.attempts += 1;
+        self.before = Some(computed);
         Ok(wait)
     }
 }

@@ -43,6 +43,40 @@ fn fixed_and_linear_waits() {
 }
 
 #[test]
+fn a_list_of_waits_is_followed_and_its_last_one_repeated() {
+    let config: RetryConfig =
+        serde_json::from_str(r#"{ "attempts": 5, "waits": ["10ms", "500ms", "20ms"], "jitter": "0%" }"#)
+            .expect("a table");
+    assert_eq!(schedule(&config), [10, 500, 20, 20]);
+    assert_eq!(config.longest_backoff(), Duration::from_millis(550));
+}
+
+#[test]
+fn decorrelated_waits_spread_between_the_base_and_thrice_the_wait_before() {
+    let config = RetryConfig {
+        attempts: NonZeroU32::new(100).expect("not zero"),
+        backoff: Backoff::Decorrelated,
+        ..RetryConfig::quick()
+    };
+    let mut retry = Retry::new(&config);
+    let mut before = config.base;
+    let mut total = Duration::ZERO;
+    for repetition in 1..100 {
+        let random = Ratio::from_percent(repetition * 37 % 101);
+        let wait =
+            retry.next(NOW, no_deadline(), Class::Transient, None, random).expect("an attempt is left");
+        let most = (before * 3).min(config.cap);
+        assert!(config.base <= wait && wait <= most, "{wait:?} after {before:?}");
+        assert!(wait <= config.longest_wait(repetition));
+        let expected = config.base + (most - config.base).mul_f64(random.as_f64());
+        assert!(wait.abs_diff(expected) < Duration::from_micros(1), "{wait:?} {expected:?}");
+        before = wait;
+        total += wait;
+    }
+    assert!(total <= config.longest_backoff());
+}
+
+#[test]
 fn capped_clients_still_spread() {
     let config = RetryConfig { base: Duration::from_secs(30), ..RetryConfig::standard() };
     let wait = |random| {
@@ -91,14 +125,14 @@ fn stops_are_told_apart() {
 
 #[test]
 fn a_quiet_service_may_retry_and_a_busy_one_only_its_share() {
-    let mut budget = BudgetState::new(Ratio::from_percent(20), 10);
+    let budget = RetryBudget::new(Ratio::from_percent(20), 10);
     assert_eq!((0..100).filter(|_| budget.withdraw(NOW)).count(), 10);
     for _ in 0..100 {
         budget.deposit(NOW);
     }
     assert_eq!((0..100).filter(|_| budget.withdraw(NOW)).count(), 20);
     let later = NOW + Duration::from_secs(11);
-    assert_eq!(budget.remaining(later), 10, "the window forgets");
+    assert_eq!(budget.stats(later).remaining, 10, "the window forgets");
 }
 
 #[test]
@@ -108,6 +142,7 @@ fn contradictory_settings_are_refused_by_name() {
         (RetryConfig { attempts: NonZeroU32::new(101).expect("not zero"), ..quick() }, "attempts"),
         (RetryConfig { cap: Duration::from_millis(99), ..quick() }, "cap"),
         (RetryConfig { budget: Ratio::ZERO, budget_minimum: 0, ..quick() }, "budget"),
+        (RetryConfig { waits: vec![Duration::ZERO; 101], ..quick() }, "waits"),
     ] {
         assert_eq!(config.validate().expect_err(field).field, field);
     }
@@ -146,7 +181,7 @@ proptest! {
             prop_assert!((wait.as_secs_f64() * 1_000.0 - expected).abs() < 1e-3, "{wait:?} {expected}");
             prop_assert!(wait <= config.longest_wait(made));
             grown = match backoff {
-                Backoff::Fixed => grown,
+                Backoff::Fixed | Backoff::Decorrelated => grown,
                 Backoff::Linear => grown + base as f64,
                 Backoff::Exponential => grown * f64::from(multiplier),
             };
@@ -161,7 +196,7 @@ proptest! {
     #[test]
     fn the_budget_holds_in_every_window(steps in prop::collection::vec((0_u64..3_000, any::<bool>()), 1..400)) {
         let (ratio, minimum) = (Ratio::from_percent(20), 3);
-        let mut budget = BudgetState::new(ratio, minimum);
+        let budget = RetryBudget::new(ratio, minimum);
         let (mut calls, mut repetitions) = (Vec::new(), Vec::new());
         let mut now = 50_000;
         for (step, is_call) in steps {
