@@ -3,13 +3,15 @@
 mod bulkhead;
 mod circuit_breaker;
 mod deadline;
+mod fallback;
 mod pipeline;
 mod rate_limiter;
 mod retry;
 
 use anyhow::{Result, bail};
 
-const NAMES: [&str; 6] = ["bulkhead", "circuit-breaker", "deadline", "pipeline", "rate-limiter", "retry"];
+const NAMES: [&str; 7] =
+    ["bulkhead", "circuit-breaker", "deadline", "fallback", "pipeline", "rate-limiter", "retry"];
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
@@ -22,6 +24,7 @@ async fn run(name: &str) -> Result<()> {
         "bulkhead" => bulkhead::example().await,
         "circuit-breaker" => circuit_breaker::example(),
         "deadline" => deadline::example().await,
+        "fallback" => fallback::example().await,
         "pipeline" => pipeline::example().await,
         "rate-limiter" => rate_limiter::example(),
         "retry" => retry::example().await,

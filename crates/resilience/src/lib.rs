@@ -7,6 +7,7 @@
 //! | [`deadline`] | how long may the whole call, and one attempt of it, still take? |
 //! | [`retry`] | is another attempt worth it, when, and can we afford it? |
 //! | [`circuit_breaker`] | has this dependency failed so often that calling it only hurts? |
+//! | [`fallback`] | what may be answered instead when the call failed? |
 //! | [`pipeline`] | all of these around one call, in the order that works |
 //!
 //! Each pattern is a pure core that takes `now` and returns a decision, under a shell that adds a lock,
@@ -16,6 +17,7 @@
 pub mod bulkhead;
 pub mod circuit_breaker;
 pub mod deadline;
+pub mod fallback;
 pub mod pipeline;
 pub mod rate_limiter;
 pub mod retry;

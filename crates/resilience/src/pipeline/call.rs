@@ -84,6 +84,15 @@ fn failure_is_transient<T, E>(outcome: &Result<T, E>) -> Verdict {
 }
 
 impl<'p, F, Fut: Future, C> Call<'p, F, Fut, C> {
+    /// Whether its operation succeeded in the end.
+    pub(super) fn has_succeeded(&self) -> bool {
+        self.progress.has_succeeded()
+    }
+
+    pub(super) fn pipeline(&self) -> &'p Shared {
+        self.progress.pipeline()
+    }
+
     /// Making the call twice does no harm: failed attempts may be repeated.
     pub fn idempotent(mut self) -> Self {
         self.idempotent = true;

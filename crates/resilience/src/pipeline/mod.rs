@@ -4,6 +4,7 @@
 //!
 //! | policy | asked |
 //! |---|---|
+//! | fallback | when the call failed; it is attached to the call |
 //! | deadline | once; it ends everything inside |
 //! | rate limiter | once, or before each attempt (`count = "attempts"`) |
 //! | bulkhead | once; its place is held until the call is over, waits between attempts included |
@@ -22,6 +23,7 @@ mod error;
 mod explain;
 mod progress;
 mod stats;
+mod substitute;
 #[cfg(test)]
 mod tests;
 

@@ -83,6 +83,10 @@ impl<'p> Progress<'p> {
         self.pipeline
     }
 
+    pub(super) fn has_succeeded(&self) -> bool {
+        self.class == Some(Class::Success)
+    }
+
     pub(super) fn has_begun(&self) -> bool {
         self.phase != Phase::New
     }
@@ -226,7 +230,7 @@ impl<'p> Progress<'p> {
 
     /// The call ends as its last attempt did: with an outcome, or at its limit.
     pub(super) fn settle<T, E>(&mut self, outcome: Option<Result<T, E>>) -> Result<T, CallError<E>> {
-        let failed = !matches!(self.class, Some(Class::Success));
+        let failed = !self.has_succeeded();
         let (last, alone) = match outcome {
             Some(Ok(value)) => {
                 // A value that was classed as a failure is still the caller's to read.

@@ -15,6 +15,8 @@ pub struct Stats {
     pub deadline_exceeded: u64,
     /// Calls that were dropped before they ended.
     pub cancelled: u64,
+    /// Calls that failed and were answered, or failed otherwise, by a fallback.
+    pub fell_back: u64,
     /// Attempts after the first of a call.
     pub retries: u64,
     /// Attempts that took longer than `attempt_timeout`.
@@ -28,11 +30,12 @@ pub(super) enum Counter {
     Rejected,
     DeadlineExceeded,
     Cancelled,
+    FellBack,
     Retries,
     AttemptTimeouts,
 }
 
-const COUNTERS: usize = 7;
+const COUNTERS: usize = 8;
 
 /// The counters, each thread's on a line of its own.
 #[derive(Debug, Default)]
@@ -53,6 +56,7 @@ impl Counters {
             rejected: sum(Counter::Rejected),
             deadline_exceeded: sum(Counter::DeadlineExceeded),
             cancelled: sum(Counter::Cancelled),
+            fell_back: sum(Counter::FellBack),
             retries: sum(Counter::Retries),
             attempt_timeouts: sum(Counter::AttemptTimeouts),
         }
