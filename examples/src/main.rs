@@ -6,12 +6,13 @@ mod deadline;
 mod fallback;
 mod pipeline;
 mod rate_limiter;
+mod registry;
 mod retry;
 
 use anyhow::{Result, bail};
 
-const NAMES: [&str; 7] =
-    ["bulkhead", "circuit-breaker", "deadline", "fallback", "pipeline", "rate-limiter", "retry"];
+const NAMES: [&str; 8] =
+    ["bulkhead", "circuit-breaker", "deadline", "fallback", "pipeline", "rate-limiter", "registry", "retry"];
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
@@ -27,6 +28,7 @@ async fn run(name: &str) -> Result<()> {
         "fallback" => fallback::example().await,
         "pipeline" => pipeline::example().await,
         "rate-limiter" => rate_limiter::example(),
+        "registry" => registry::example().await,
         "retry" => retry::example().await,
         _ => bail!("name an example: {}", NAMES.join(", ")),
     }

@@ -8,6 +8,7 @@
 //! | [`retry`] | is another attempt worth it, when, and can we afford it? |
 //! | [`circuit_breaker`] | has this dependency failed so often that calling it only hurts? |
 //! | [`fallback`] | what may be answered instead when the call failed? |
+//! | [`registry`] | which pipelines are there, with what in common, and how do they fare? |
 //! | [`pipeline`] | all of these around one call, in the order that works |
 //!
 //! Each pattern is a pure core that takes `now` and returns a decision, under a shell that adds a lock,
@@ -20,6 +21,7 @@ pub mod deadline;
 pub mod fallback;
 pub mod pipeline;
 pub mod rate_limiter;
+pub mod registry;
 pub mod retry;
 
 mod clock;
@@ -31,4 +33,5 @@ pub use circuit_breaker::{CircuitBreaker, CircuitBreakerConfig};
 pub use clock::MonotonicClock;
 pub use pipeline::{CallError, Pipeline, PipelineConfig};
 pub use rate_limiter::{RateLimiter, RateLimiterConfig};
+pub use registry::Registry;
 pub use retry::{RetryBudget, RetryConfig};

@@ -58,6 +58,18 @@ impl std::error::Error for InvalidPipeline {
 }
 
 impl PipelineConfig {
+    /// These policies, and those of `defaults` where there are none.
+    pub fn or(self, defaults: &Self) -> Self {
+        Self {
+            deadline: self.deadline.or(defaults.deadline),
+            rate_limiter: self.rate_limiter.or_else(|| defaults.rate_limiter.clone()),
+            bulkhead: self.bulkhead.or_else(|| defaults.bulkhead.clone()),
+            retry: self.retry.or_else(|| defaults.retry.clone()),
+            circuit_breaker: self.circuit_breaker.or_else(|| defaults.circuit_breaker.clone()),
+            attempt_timeout: self.attempt_timeout.or(defaults.attempt_timeout),
+        }
+    }
+
     /// Checks that each policy can work, and all of them together.
     ///
     /// # Errors

@@ -31,6 +31,9 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
+use intertie_core::config::Invalid;
+use intertie_core::rejection::Policy;
+
 pub use call::{Call, Classify};
 pub use config::{InvalidPipeline, PipelineConfig};
 pub use context::{Cx, Verdict};
@@ -85,7 +88,7 @@ struct Shared {
     budget: Option<RetryBudget>,
     circuit_breaker: Option<CircuitBreaker>,
     hasher: RandomState,
-    counters: Counters,
+    counters: Arc<Counters>,
 }
 
 impl Pipeline {
@@ -99,22 +102,36 @@ impl Pipeline {
     /// # Errors
     /// The first setting that can not work, with its value and the limit.
     pub fn new(name: impl Into<String>, config: PipelineConfig) -> Result<Self, InvalidPipeline> {
-        let name = name.into();
+        Self::build(name.into(), config, None)
+    }
+
+    /// The same pipeline with other settings. The state of policies whose own settings stay is shared by
+    /// both, and so are the numbers of [`Pipeline::stats`].
+    ///
+    /// # Errors
+    /// The first setting that can not work, with its value and the limit.
+    pub fn reconfigured(&self, config: PipelineConfig) -> Result<Self, InvalidPipeline> {
+        Self::build(self.shared.name.clone(), config, Some(&self.shared))
+    }
+
+    fn build(name: String, config: PipelineConfig, before: Option<&Shared>) -> Result<Self, InvalidPipeline> {
         let invalid = |(policy, invalid)| InvalidPipeline { name: name.clone(), policy, invalid };
         config.validate().map_err(invalid)?;
-        let at = |policy| move |problem| (policy, problem);
-        use intertie_core::rejection::Policy;
-        let rate_limiter = config.rate_limiter.clone().map(RateLimiter::new).transpose();
-        let bulkhead = config.bulkhead.clone().map(Bulkhead::new).transpose();
-        let circuit_breaker = config.circuit_breaker.clone().map(CircuitBreaker::new).transpose();
-        let retries = config.retry.as_ref().filter(|retry| retry.attempts.get() > 1);
+        let at = |policy| move |problem| invalid((policy, problem));
+        let rate_limiter = before.map(|before| (&before.config.rate_limiter, &before.rate_limiter));
+        let bulkhead = before.map(|before| (&before.config.bulkhead, &before.bulkhead));
+        let breaker = before.map(|before| (&before.config.circuit_breaker, &before.circuit_breaker));
+        let budget = before.map(|before| (&before.config.retry, &before.budget));
+        let pay = |retry: RetryConfig| Ok(RetryBudget::new(retry.budget, retry.budget_minimum));
         let shared = Shared {
-            rate_limiter: rate_limiter.map_err(at(Policy::RateLimiter)).map_err(invalid)?,
-            bulkhead: bulkhead.map_err(at(Policy::Bulkhead)).map_err(invalid)?,
-            circuit_breaker: circuit_breaker.map_err(at(Policy::CircuitBreaker)).map_err(invalid)?,
-            budget: retries.map(|retry| RetryBudget::new(retry.budget, retry.budget_minimum)),
-            hasher: RandomState::new(),
-            counters: Counters::default(),
+            rate_limiter: carry(rate_limiter, &config.rate_limiter, RateLimiter::new)
+                .map_err(at(Policy::RateLimiter))?,
+            bulkhead: carry(bulkhead, &config.bulkhead, Bulkhead::new).map_err(at(Policy::Bulkhead))?,
+            circuit_breaker: carry(breaker, &config.circuit_breaker, CircuitBreaker::new)
+                .map_err(at(Policy::CircuitBreaker))?,
+            budget: carry(budget, &config.retry, pay).map_err(at(Policy::Retry))?,
+            hasher: before.map_or_else(RandomState::new, |before| before.hasher.clone()),
+            counters: before.map(|before| Arc::clone(&before.counters)).unwrap_or_default(),
             config,
             name,
         };
@@ -166,6 +183,18 @@ impl Pipeline {
         Fut: Future<Output = Result<T, E>>,
     {
         Call::new(&self.shared, operation)
+    }
+}
+
+/// The policy of before when its settings stay, a new one otherwise.
+fn carry<C: Clone + PartialEq, P: Clone>(
+    before: Option<(&Option<C>, &Option<P>)>,
+    config: &Option<C>,
+    make: impl FnOnce(C) -> Result<P, Invalid>,
+) -> Result<Option<P>, Invalid> {
+    match before {
+        Some((old, policy)) if old == config => Ok(policy.clone()),
+        _ => config.clone().map(make).transpose(),
     }
 }
 
