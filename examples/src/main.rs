@@ -1,6 +1,7 @@
 //! `cargo run -p intertie-examples -- circuit-breaker`: one example for each pattern.
 
 mod bulkhead;
+mod chaos;
 mod circuit_breaker;
 mod deadline;
 mod fallback;
@@ -11,8 +12,17 @@ mod retry;
 
 use anyhow::{Result, bail};
 
-const NAMES: [&str; 8] =
-    ["bulkhead", "circuit-breaker", "deadline", "fallback", "pipeline", "rate-limiter", "registry", "retry"];
+const NAMES: [&str; 9] = [
+    "bulkhead",
+    "chaos",
+    "circuit-breaker",
+    "deadline",
+    "fallback",
+    "pipeline",
+    "rate-limiter",
+    "registry",
+    "retry",
+];
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
@@ -23,6 +33,7 @@ async fn main() -> Result<()> {
 async fn run(name: &str) -> Result<()> {
     match name {
         "bulkhead" => bulkhead::example().await,
+        "chaos" => chaos::example().await,
         "circuit-breaker" => circuit_breaker::example(),
         "deadline" => deadline::example().await,
         "fallback" => fallback::example().await,

@@ -8,6 +8,7 @@
 //! | [`retry`] | is another attempt worth it, when, and can we afford it? |
 //! | [`circuit_breaker`] | has this dependency failed so often that calling it only hurts? |
 //! | [`fallback`] | what may be answered instead when the call failed? |
+//! | [`chaos`] | what would happen if this dependency failed now? |
 //! | [`registry`] | which pipelines are there, with what in common, and how do they fare? |
 //! | [`pipeline`] | all of these around one call, in the order that works |
 //!
@@ -16,6 +17,7 @@
 //! deadline, rate limiter, bulkhead, retry, circuit breaker (one for each endpoint), attempt timeout.
 
 pub mod bulkhead;
+pub mod chaos;
 pub mod circuit_breaker;
 pub mod deadline;
 pub mod fallback;
@@ -29,6 +31,7 @@ mod striped;
 mod window;
 
 pub use bulkhead::{Bulkhead, BulkheadConfig};
+pub use chaos::{Chaos, ChaosConfig};
 pub use circuit_breaker::{CircuitBreaker, CircuitBreakerConfig};
 pub use clock::MonotonicClock;
 pub use pipeline::{CallError, Pipeline, PipelineConfig};
