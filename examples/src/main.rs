@@ -1,8 +1,10 @@
 //! `cargo run -p intertie-examples -- circuit-breaker`: one example for each pattern.
 
+mod batch;
 mod bulkhead;
 mod chaos;
 mod circuit_breaker;
+mod coalesce;
 mod deadline;
 mod fallback;
 mod pipeline;
@@ -12,10 +14,12 @@ mod retry;
 
 use anyhow::{Result, bail};
 
-const NAMES: [&str; 9] = [
+const NAMES: &[&str] = &[
+    "batch",
     "bulkhead",
     "chaos",
     "circuit-breaker",
+    "coalesce",
     "deadline",
     "fallback",
     "pipeline",
@@ -32,9 +36,11 @@ async fn main() -> Result<()> {
 
 async fn run(name: &str) -> Result<()> {
     match name {
+        "batch" => batch::example().await,
         "bulkhead" => bulkhead::example().await,
         "chaos" => chaos::example().await,
         "circuit-breaker" => circuit_breaker::example(),
+        "coalesce" => coalesce::example().await,
         "deadline" => deadline::example().await,
         "fallback" => fallback::example().await,
         "pipeline" => pipeline::example().await,

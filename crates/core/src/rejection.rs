@@ -20,6 +20,10 @@ pub enum Policy {
     Retry,
     /// The choice of an endpoint.
     Balance,
+    /// One call for all who want the same.
+    Coalesce,
+    /// One call for many items.
+    Batch,
 }
 
 impl Policy {
@@ -33,6 +37,8 @@ impl Policy {
             Self::AttemptTimeout => "attempt_timeout",
             Self::Retry => "retry",
             Self::Balance => "balance",
+            Self::Coalesce => "coalesce",
+            Self::Batch => "batch",
         }
     }
 }

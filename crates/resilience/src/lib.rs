@@ -11,14 +11,19 @@
 //! | [`chaos`] | what would happen if this dependency failed now? |
 //! | [`registry`] | which pipelines are there, with what in common, and how do they fare? |
 //! | [`pipeline`] | all of these around one call, in the order that works |
+//! | [`coalesce`] | does somebody already make this very call? |
+//! | [`batch`] | can calls that come together go as one? |
 //!
 //! Each pattern is a pure core that takes `now` and returns a decision, under a shell that adds a lock,
 //! a clock and, where a caller may have to wait, a future. The order in which they nest is fixed:
 //! deadline, rate limiter, bulkhead, retry, circuit breaker (one for each endpoint), attempt timeout.
+//! `coalesce` stands outside all of them, and `batch` is itself a call that they may guard.
 
+pub mod batch;
 pub mod bulkhead;
 pub mod chaos;
 pub mod circuit_breaker;
+pub mod coalesce;
 pub mod deadline;
 pub mod fallback;
 pub mod pipeline;
@@ -26,14 +31,19 @@ pub mod rate_limiter;
 pub mod registry;
 pub mod retry;
 
+#[cfg(test)]
+mod by_hand;
 mod clock;
+mod flight;
 mod striped;
 mod window;
 
+pub use batch::{BatchConfig, Batcher};
 pub use bulkhead::{Bulkhead, BulkheadConfig};
 pub use chaos::{Chaos, ChaosConfig};
 pub use circuit_breaker::{CircuitBreaker, CircuitBreakerConfig};
 pub use clock::MonotonicClock;
+pub use coalesce::{CoalesceConfig, Group};
 pub use pipeline::{CallError, Pipeline, PipelineConfig};
 pub use rate_limiter::{RateLimiter, RateLimiterConfig};
 pub use registry::Registry;

@@ -99,7 +99,8 @@ impl ErrorCode {
     const fn of_rejection(policy: Policy) -> Self {
         match policy {
             Policy::RateLimiter => Self::RateLimited,
-            Policy::Bulkhead => Self::BulkheadFull,
+            // All three bound who may wait; no route has the last two.
+            Policy::Bulkhead | Policy::Coalesce | Policy::Batch => Self::BulkheadFull,
             Policy::CircuitBreaker => Self::CircuitOpen,
             Policy::Balance => Self::NoEndpoint,
             Policy::AttemptTimeout => Self::AttemptTimeout,
