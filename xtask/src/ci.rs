@@ -12,6 +12,16 @@ fn step(name: &str, arguments: &[&str]) -> Result<()> {
     crate::run(command).with_context(|| format!("step `{name}` failed"))
 }
 
+/// Tests that see every order in which threads can meet. They are built with other flags, so in a folder of
+/// their own: the builds of the other steps stay.
+fn loom() -> Result<()> {
+    let arguments = ["test", "-p", "intertie-resilience", "--lib", "--release", "loom"];
+    println!("\n== loom: cargo {}", arguments.join(" "));
+    let mut command = cargo();
+    command.args(arguments).env("RUSTFLAGS", "--cfg intertie_loom").env("CARGO_TARGET_DIR", "target/loom");
+    crate::run(command).context("step `loom` failed")
+}
+
 /// Runs every step, stopping at the first that fails.
 pub(crate) fn run() -> Result<()> {
     step("format", &["fmt", "--all", "--check"])?;
@@ -19,6 +29,7 @@ pub(crate) fn run() -> Result<()> {
     tidy::run()?;
     step("lint", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     step("test", &["test", "--workspace", "--all-targets"])?;
+    loom()?;
     step("doc tests", &["test", "--workspace", "--doc"])?;
     step("docs", &["doc", "--workspace", "--no-deps"])?;
     println!("\nall steps passed");

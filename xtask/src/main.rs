@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 
 const HELP: &str = "\
-cargo xtask ci                 the whole gate: fmt, tidy, clippy, tests, doc tests, docs
+cargo xtask ci                 the whole gate: fmt, tidy, clippy, tests, loom, doc tests, docs
 cargo xtask tidy               what no compiler checks: licences, layers, pages, dead files
 cargo xtask bench gateway …    ours beside nginx, HAProxy and Envoy; see bench/README.md
 cargo xtask bench routes       what finding a route costs with 10 and with 10,000 of them";

@@ -1,6 +1,7 @@
 //! The vocabulary that every Intertie crate shares.
 //!
 //! - [`clock`]: monotonic [`clock::Instant`]s that pure cores take as an argument, and the wall clock.
+//! - [`criticality`]: how much a call matters when not all can be served.
 //! - [`config`]: options that start from a preset.
 //! - [`quantity`]: durations, rates, ratios and sizes as configuration files spell them.
 //! - [`failure`]: what an outcome means to a retry and to a circuit breaker.
@@ -12,6 +13,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod criticality;
 pub mod failure;
 pub mod id;
 pub mod quantity;

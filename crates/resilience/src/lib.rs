@@ -36,6 +36,7 @@ mod by_hand;
 mod clock;
 mod flight;
 mod striped;
+mod sync;
 mod window;
 
 pub use batch::{BatchConfig, Batcher};

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method};
 use intertie_core::quantity::format_duration;
+use intertie_resilience::bulkhead::Order;
 use intertie_resilience::rate_limiter::{Algorithm, Count};
 
 use super::compile::Plan;
@@ -82,7 +83,14 @@ impl Effective {
             show(PolicyKey::Bulkhead, &self.bulkhead, |bulkhead| {
                 let queue = match bulkhead.queue {
                     0 => "no queue".to_owned(),
-                    queue => format!("{queue} waiting for at most {}", format_duration(bulkhead.wait)),
+                    queue => {
+                        let wait = format_duration(bulkhead.wait);
+                        let order = match bulkhead.order {
+                            Order::Fifo => "",
+                            Order::Lifo => ", the latest first",
+                        };
+                        format!("{queue} waiting for at most {wait}{order}")
+                    }
                 };
                 format!("{} at once, {queue}", bulkhead.concurrent)
             }),

@@ -13,6 +13,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use intertie_core::clock::Instant;
 use intertie_core::quantity::ByteSize;
+use intertie_core::rejection::Policy;
 use intertie_resilience::MonotonicClock;
 use intertie_resilience::deadline::Deadline;
 use intertie_resilience::rate_limiter::Count;
@@ -102,12 +103,11 @@ impl Call {
     pub(super) async fn run(&mut self, exchange: &mut Exchange) -> Result<Answer, Failure> {
         let mut now = exchange.started;
         if let Some(bulkhead) = &self.route.bulkhead {
-            let permit = bulkhead.acquire(self.deadline.remaining(now)).await;
+            let permit = bulkhead.acquire_owned(self.deadline.remaining(now)).await;
             now = MonotonicClock::now();
-            exchange.bulkhead = Some(permit.map_err(|rejection| {
-                // A wait that the deadline ended is the deadline's doing.
-                let over = self.deadline.is_over(now);
-                if over { Failure::deadline_exceeded() } else { Failure::rejected(rejection) }
+            exchange.bulkhead = Some(permit.map_err(|rejection| match rejection.by {
+                Policy::Deadline => Failure::deadline_exceeded(),
+                _ => Failure::rejected(rejection),
             })?);
         }
         if let Some(budget) = &self.route.budget

@@ -56,7 +56,7 @@ pub(super) struct Exchange {
     ended: Option<Instant>,
     pub(super) request_id: HeaderValue,
     pub(super) route: Option<RouteRef>,
-    pub(super) bulkhead: Option<bulkhead::Permit>,
+    pub(super) bulkhead: Option<bulkhead::OwnedPermit>,
     status: u16,
     pub(super) attempts: u32,
     error: Option<ErrorCode>,

@@ -332,6 +332,18 @@ impl Source for Gateway {
                     &labels,
                     stats.timed_out,
                 );
+                snapshot.counter(
+                    "bulkhead_deadline_exceeded",
+                    "Calls whose deadline ended their wait.",
+                    &labels,
+                    stats.deadline_exceeded,
+                );
+                snapshot.counter(
+                    "bulkhead_turned_out",
+                    "Calls that lost their seat in the queue to one that ranks higher.",
+                    &labels,
+                    stats.turned_out,
+                );
             }
             if let Some(budget) = &service.budget {
                 let stats = budget.stats(now);

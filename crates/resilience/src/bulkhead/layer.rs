@@ -1,17 +1,25 @@
-use std::collections::HashMap;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::PoisonError;
 use std::time::Duration;
 
+use intertie_core::clock::Instant;
 use intertie_core::config::Invalid;
+use intertie_core::failure::Class;
 use intertie_core::rejection::{Policy, Rejection};
 
+use super::adaptive::{Adaptive, Sample};
+use super::caller::Caller;
 use super::config::BulkheadConfig;
-use super::state::{Arrival, State, Ticket};
+use super::gate::{Entry, Gate, Verdict};
+use super::permit::{OwnedPermit, Permit};
+use super::places::{Places, home};
+use super::state::Queue;
+use crate::clock::MonotonicClock;
+use crate::sync::{Arc, Mutex};
 
 /// A shared bulkhead. Clones are handles on the same places.
+///
+/// The methods are named as those of tokio's semaphore: `try_` never waits, `_owned` returns a permit that
+/// borrows nothing.
 ///
 /// # Example
 /// ```
@@ -23,7 +31,7 @@ use super::state::{Arrival, State, Ticket};
 /// let permit = bulkhead.acquire(None).await.expect("the only place is free");
 /// assert!(bulkhead.acquire(None).await.is_err(), "taken, and there is no queue");
 /// drop(permit);
-/// assert!(bulkhead.acquire(None).await.is_ok());
+/// assert!(bulkhead.try_acquire().is_ok());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -33,35 +41,34 @@ pub struct Bulkhead {
     shared: Arc<Shared>,
 }
 
+/// What all handles and permits of a bulkhead have in common.
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     config: BulkheadConfig,
-    inner: Mutex<Inner>,
+    pub(super) gate: Gate,
+    adaptive: Option<Mutex<Adaptive>>,
 }
 
-#[derive(Debug)]
-struct Inner {
-    state: State,
-    /// Who waits, to be woken: an entry without a waker was granted its place and has not noticed yet.
-    wakers: HashMap<u64, Option<Waker>>,
-    admitted: u64,
-    rejected: u64,
-    timed_out: u64,
-}
-
-/// What a bulkhead did since it was made.
+/// What a bulkhead did since it was made. Exact while no call comes or goes; otherwise `running` and
+/// `admitted` are of slightly different moments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stats {
+    /// The most calls that may hold a place now. After an adaptive limit fell, more of them may still run.
+    pub limit: u32,
     /// Calls that hold a place now.
     pub running: u32,
     /// Calls that wait now.
     pub waiting: usize,
     /// Calls let through.
     pub admitted: u64,
-    /// Calls rejected because the queue was full.
+    /// Calls rejected at once because the queue was full or they would not wait.
     pub rejected: u64,
-    /// Calls that waited in vain.
+    /// Calls that waited in vain for as long as `wait` allows.
     pub timed_out: u64,
+    /// Calls whose own deadline ended the wait, or left too little of it when their turn came.
+    pub deadline_exceeded: u64,
+    /// Calls that waited and lost their seat to one that ranks higher.
+    pub turned_out: u64,
 }
 
 impl Bulkhead {
@@ -71,14 +78,15 @@ impl Bulkhead {
     /// When the settings can not work together.
     pub fn new(config: BulkheadConfig) -> Result<Self, Invalid> {
         config.validate()?;
-        let inner = Mutex::new(Inner {
-            state: State::new(config.concurrent.get(), config.queue),
-            wakers: HashMap::new(),
-            admitted: 0,
-            rejected: 0,
-            timed_out: 0,
-        });
-        Ok(Self { shared: Arc::new(Shared { config, inner }) })
+        let concurrent = config.concurrent.get();
+        let queue = Queue::new(config.order, config.queue, config.run_min);
+        let gate =
+            Gate::new(concurrent, Places::stripes_for(config.concurrent_max()), queue, MonotonicClock::now);
+        let adaptive = config.adaptive.as_ref().map(|adaptive| Adaptive::new(adaptive, concurrent));
+        if let Some(adaptive) = &adaptive {
+            gate.resize(adaptive.limit());
+        }
+        Ok(Self { shared: Arc::new(Shared { config, gate, adaptive: adaptive.map(Mutex::new) }) })
     }
 
     /// The options in force.
@@ -86,126 +94,127 @@ impl Bulkhead {
         &self.shared.config
     }
 
-    /// Takes a place, waiting for it as long as `wait` and `remaining`, what the caller's deadline leaves,
-    /// both allow.
-    ///
-    /// Dropping the future gives the place in the queue, or a place granted meanwhile, to the next.
+    /// Takes a place if one is free now and nobody waits for it.
     ///
     /// # Errors
-    /// A [`Rejection`] at once when the queue is full, or after the wait.
-    pub async fn acquire(&self, remaining: Option<Duration>) -> Result<Permit, Rejection> {
-        let ticket = {
-            let mut inner = self.shared.lock();
-            match inner.state.arrive() {
-                Arrival::Running => {
-                    inner.admitted += 1;
-                    drop(inner);
-                    return Ok(Permit { shared: Arc::clone(&self.shared) });
-                }
-                Arrival::Rejected => {
-                    inner.rejected += 1;
-                    return Err(self.rejection(if self.shared.config.queue == 0 {
-                        "concurrent"
-                    } else {
-                        "queue"
-                    }));
-                }
-                Arrival::Waiting(ticket) => ticket,
-            }
-        };
-        let granted = Granted { shared: Some(&self.shared), ticket };
-        let limit = self.shared.config.wait.min(remaining.unwrap_or(Duration::MAX));
-        if let Ok(permit) = tokio::time::timeout(limit, granted).await {
+    /// A [`Rejection`] with the bound `concurrent`.
+    pub fn try_acquire(&self) -> Result<Permit<'_>, Rejection> {
+        self.shared.try_enter()?;
+        Ok(Permit::new(&self.shared))
+    }
+
+    /// As [`Bulkhead::try_acquire`], with a permit that borrows nothing.
+    ///
+    /// # Errors
+    /// Those of [`Bulkhead::try_acquire`].
+    pub fn try_acquire_owned(&self) -> Result<OwnedPermit, Rejection> {
+        self.shared.try_enter()?;
+        Ok(OwnedPermit::new(Arc::clone(&self.shared)))
+    }
+
+    /// A place that is free now. Unlike [`Bulkhead::try_acquire`] it counts nothing when there is none, for a
+    /// caller that will then wait.
+    pub(crate) fn pass(&self) -> Option<Permit<'_>> {
+        // Not `then_some`, which would make a permit, and give a place back, in any case.
+        self.shared.gate.try_pass(home()).then(|| Permit::new(&self.shared))
+    }
+
+    /// Takes a place, waiting for it as long as `wait` and what the caller's deadline leaves both allow.
+    ///
+    /// Dropping the future gives the seat in the queue, or a place granted meanwhile, to the next.
+    ///
+    /// # Errors
+    /// A [`Rejection`] whose bound is `concurrent` or `queue` at once when all places, or all seats too,
+    /// are taken; `wait` after that time; `turned_out` when the seat went to a call that ranks higher; and
+    /// the deadline's, with the bound `deadline`, when the caller's own time ended the wait.
+    pub async fn acquire(&self, caller: impl Into<Caller>) -> Result<Permit<'_>, Rejection> {
+        if let Some(permit) = self.pass() {
             return Ok(permit);
         }
-        self.shared.lock().timed_out += 1;
-        Err(self.rejection("wait"))
+        self.shared.enter(caller.into()).await?;
+        Ok(Permit::new(&self.shared))
+    }
+
+    /// As [`Bulkhead::acquire`], with a permit that borrows nothing.
+    ///
+    /// # Errors
+    /// Those of [`Bulkhead::acquire`].
+    pub async fn acquire_owned(&self, caller: impl Into<Caller>) -> Result<OwnedPermit, Rejection> {
+        if !self.shared.gate.try_pass(home()) {
+            self.shared.enter(caller.into()).await?;
+        }
+        Ok(OwnedPermit::new(Arc::clone(&self.shared)))
     }
 
     /// What the bulkhead did so far.
     pub fn stats(&self) -> Stats {
-        let inner = self.shared.lock();
+        let (limit, running, waiting, counts) = self.shared.gate.count();
         Stats {
-            running: inner.state.running(),
-            waiting: inner.state.waiting(),
-            admitted: inner.admitted,
-            rejected: inner.rejected,
-            timed_out: inner.timed_out,
+            limit,
+            running,
+            waiting,
+            admitted: counts.admitted,
+            rejected: counts.rejected,
+            timed_out: counts.timed_out,
+            deadline_exceeded: counts.deadline_exceeded,
+            turned_out: counts.turned_out,
         }
-    }
-
-    fn rejection(&self, bound: &'static str) -> Rejection {
-        // Nobody knows when running calls end; the longest wait is the honest hint for when to look again.
-        let wait = self.shared.config.wait;
-        Rejection { by: Policy::Bulkhead, bound, retry_after: (!wait.is_zero()).then_some(wait) }
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn try_enter(&self) -> Result<(), Rejection> {
+        match self.gate.enter(home(), None) {
+            Entry::Running => Ok(()),
+            Entry::Waiting(_) | Entry::Rejected => Err(self.rejection("concurrent")),
+        }
     }
 
-    fn leave(&self) {
-        let waker = {
-            let mut inner = self.lock();
-            let next = inner.state.leave();
-            next.and_then(|ticket| inner.wakers.insert(ticket.number(), None).flatten())
+    /// The way in for calls that may have to wait. Those that need not are spared this future.
+    async fn enter(&self, caller: Caller) -> Result<(), Rejection> {
+        let mut wait = match self.gate.enter(home(), Some(caller)) {
+            Entry::Running => return Ok(()),
+            Entry::Rejected if self.config.queue == 0 => return Err(self.rejection("concurrent")),
+            Entry::Rejected => return Err(self.rejection("queue")),
+            Entry::Waiting(wait) => wait,
         };
-        if let Some(waker) = waker {
-            waker.wake();
+        let by_deadline = caller.remaining.filter(|remaining| *remaining <= self.config.wait);
+        let longest = by_deadline.unwrap_or(self.config.wait);
+        let verdict = match tokio::time::timeout(longest, &mut wait).await {
+            Ok(verdict) => Some(verdict),
+            Err(_) => wait.give_up(),
+        };
+        match verdict {
+            Some(Verdict::Granted) => Ok(()),
+            Some(Verdict::TurnedOut) => Err(self.rejection("turned_out")),
+            Some(Verdict::Late) => Err(DEADLINE_EXCEEDED),
+            None if by_deadline.is_some() => {
+                self.gate.lock().counts.deadline_exceeded += 1;
+                Err(DEADLINE_EXCEEDED)
+            }
+            None => {
+                self.gate.lock().counts.timed_out += 1;
+                Err(self.rejection("wait"))
+            }
         }
     }
-}
 
-/// A place among the running calls, free again when dropped.
-#[derive(Debug)]
-#[must_use = "dropping a permit frees its place"]
-pub struct Permit {
-    shared: Arc<Shared>,
-}
+    /// Shows an adaptive limit a call that is about to give its place back.
+    pub(super) fn record(&self, now: Instant, class: Class, latency: Duration) {
+        let Some(adaptive) = &self.adaptive else { return };
+        let mut adaptive = adaptive.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = self.gate.running(adaptive.limit());
+        let limit = adaptive.record(now, Sample { class, latency, running });
+        // Under the lock, so that limits arrive at the gate in the order in which they were found.
+        self.gate.resize(limit);
+    }
 
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.shared.leave();
+    fn rejection(&self, bound: &'static str) -> Rejection {
+        // Nobody knows when running calls end; the longest wait is the honest hint for when to look again.
+        let wait = self.config.wait;
+        Rejection { by: Policy::Bulkhead, bound, retry_after: (!wait.is_zero()).then_some(wait) }
     }
 }
 
-/// Ready when the ticket's place is granted.
-struct Granted<'a> {
-    /// Taken when the place became a permit.
-    shared: Option<&'a Arc<Shared>>,
-    ticket: Ticket,
-}
-
-impl Future for Granted<'_> {
-    type Output = Permit;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Permit> {
-        let shared = self.shared.expect("not polled again after it was ready");
-        let number = self.ticket.number();
-        let mut inner = shared.lock();
-        if let Some(None) = inner.wakers.get(&number) {
-            inner.wakers.remove(&number);
-            inner.admitted += 1;
-            drop(inner);
-            self.shared = None;
-            return Poll::Ready(Permit { shared: Arc::clone(shared) });
-        }
-        inner.wakers.insert(number, Some(context.waker().clone()));
-        Poll::Pending
-    }
-}
-
-impl Drop for Granted<'_> {
-    fn drop(&mut self) {
-        let Some(shared) = self.shared else { return };
-        let mut inner = shared.lock();
-        inner.wakers.remove(&self.ticket.number());
-        let granted_meanwhile = !inner.state.abandon(self.ticket);
-        drop(inner);
-        if granted_meanwhile {
-            shared.leave();
-        }
-    }
-}
+/// The caller's own time ended the wait. A later try has its own deadline, so there is no hint.
+const DEADLINE_EXCEEDED: Rejection = Rejection { by: Policy::Deadline, bound: "deadline", retry_after: None };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use intertie_core::clock::Instant;
 use intertie_core::failure::{Class, Evidence};
 use intertie_core::quantity::Ratio;
-use intertie_core::rejection::Rejection;
+use intertie_core::rejection::{Policy, Rejection};
 use tokio::time::Sleep;
 
 use super::Shared;
@@ -32,7 +32,9 @@ pub(super) struct Progress<'p> {
     /// The class of the last attempt's outcome; `None` when it ran into its limit.
     class: Option<Class>,
     history: Vec<AttemptRecord>,
-    place: Option<bulkhead::Permit>,
+    place: Option<bulkhead::Permit<'p>>,
+    /// What the last attempt showed to a bulkhead whose limit follows the dependency.
+    sample: Option<(Instant, Class, Duration)>,
     pub(super) permit: Option<Permit<'p>>,
 }
 
@@ -45,7 +47,8 @@ enum Phase {
 }
 
 /// The wait for a place in the bulkhead, in a box since it is rare and large.
-pub(super) type Waiting<'p> = Pin<Box<dyn Future<Output = Result<bulkhead::Permit, Rejection>> + Send + 'p>>;
+pub(super) type Waiting<'p> =
+    Pin<Box<dyn Future<Output = Result<bulkhead::Permit<'p>, Rejection>> + Send + 'p>>;
 
 /// Why no attempt is made.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +78,7 @@ impl<'p> Progress<'p> {
             class: None,
             history: Vec::new(),
             place: None,
+            sample: None,
             permit: None,
         }
     }
@@ -108,8 +112,11 @@ impl<'p> Progress<'p> {
         }
         self.ask_limiter(Count::Calls, now, key, cost)?;
         if let Some(bulkhead) = &pipeline.bulkhead {
-            let remaining = self.deadline.remaining(now);
-            return Ok(Some(Box::pin(bulkhead.acquire(remaining))));
+            self.place = bulkhead.pass();
+            if self.place.is_none() {
+                let remaining = self.deadline.remaining(now);
+                return Ok(Some(Box::pin(bulkhead.acquire(remaining))));
+            }
         }
         self.pay_in(now);
         Ok(None)
@@ -118,13 +125,13 @@ impl<'p> Progress<'p> {
     /// The wait for a place is over.
     pub(super) fn place_granted(
         &mut self,
-        granted: Result<bulkhead::Permit, Rejection>,
+        granted: Result<bulkhead::Permit<'p>, Rejection>,
         now: Instant,
     ) -> Result<(), Refusal> {
-        // A wait that the deadline ended is the deadline's doing.
-        let over = self.deadline.is_over(now);
-        let place = granted.map_err(|rejection| if over { Refusal::Deadline } else { rejection.into() })?;
-        self.place = Some(place);
+        self.place = Some(granted.map_err(|rejection| match rejection.by {
+            Policy::Deadline => Refusal::Deadline,
+            _ => Refusal::Rejected(rejection),
+        })?);
         self.pay_in(now);
         Ok(())
     }
@@ -198,6 +205,7 @@ impl<'p> Progress<'p> {
             permit.record(now, Outcome { evidence, retry_after });
         }
         self.class = verdict.map(|verdict| verdict.class);
+        self.sample = Some((now, class, now.saturating_since(self.attempt_started)));
         let retry = self.retry.as_mut().filter(|_| idempotent && class.is_retriable())?;
         self.history.push(AttemptRecord {
             began_after: self.attempt_started.saturating_since(self.started),
@@ -257,7 +265,9 @@ impl<'p> Progress<'p> {
 
     fn end(&mut self, counter: Counter) {
         self.phase = Phase::Ended;
-        self.place = None;
+        if let (Some(place), Some((now, class, latency))) = (self.place.take(), self.sample) {
+            place.record(now, class, latency);
+        }
         self.pipeline.counters.increment(counter);
     }
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use intertie_core::config::Invalid;
 use intertie_discovery::outlier::may_eject;
+use intertie_resilience::BulkheadConfig;
 use intertie_resilience::rate_limiter::LimitBy;
 
 use super::effective::effective;
@@ -137,7 +138,7 @@ impl Linter<'_> {
                 check("rate_limiter", limiter.validate().and_then(|()| header_name(&limiter.by)));
             }
             if let Some(bulkhead) = policy.bulkhead.as_ref().and_then(|setting| setting.as_ref()) {
-                check("bulkhead", bulkhead.validate());
+                check("bulkhead", bulkhead.validate().and_then(|()| fixed(bulkhead)));
             }
         }
         for (name, limit) in &config.limits {
@@ -226,6 +227,14 @@ fn policies(config: &TrafficConfig) -> Vec<(Vec<&str>, PolicyConfig)> {
     let named = config.policies.iter().map(|(name, policy)| (vec!["policy", name.as_str()], policy.policy()));
     let routes = config.routes.iter().map(|(name, route)| (vec!["route", name.as_str()], route.policy()));
     defaults.chain(named).chain(routes).collect()
+}
+
+/// The gateway tells a bulkhead nothing about outcomes, so an adaptive limit would stay where it starts.
+fn fixed(bulkhead: &BulkheadConfig) -> Result<(), Invalid> {
+    match bulkhead.adaptive {
+        Some(_) => Err(Invalid::new("adaptive", "the server's bulkheads have a fixed limit; drop it")),
+        None => Ok(()),
+    }
 }
 
 fn header_name(by: &LimitBy) -> Result<(), Invalid> {
