@@ -8,6 +8,7 @@ mod coalesce;
 mod deadline;
 mod fallback;
 mod pipeline;
+mod pool;
 mod rate_limiter;
 mod registry;
 mod retry;
@@ -23,6 +24,7 @@ const NAMES: &[&str] = &[
     "deadline",
     "fallback",
     "pipeline",
+    "pool",
     "rate-limiter",
     "registry",
     "retry",
@@ -44,6 +46,7 @@ async fn run(name: &str) -> Result<()> {
         "deadline" => deadline::example().await,
         "fallback" => fallback::example().await,
         "pipeline" => pipeline::example().await,
+        "pool" => pool::example().await,
         "rate-limiter" => rate_limiter::example(),
         "registry" => registry::example().await,
         "retry" => retry::example().await,
@@ -55,8 +58,14 @@ async fn run(name: &str) -> Result<()> {
 mod tests {
     #[tokio::test(start_paused = true)]
     async fn every_example_runs() {
-        for name in super::NAMES {
+        for name in super::NAMES.iter().filter(|name| **name != "pool") {
             super::run(name).await.expect(name);
         }
+    }
+
+    /// A paused clock runs ahead of a server in another process.
+    #[tokio::test]
+    async fn the_example_with_a_server_runs_in_real_time() {
+        super::run("pool").await.expect("pool");
     }
 }

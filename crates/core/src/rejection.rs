@@ -24,6 +24,8 @@ pub enum Policy {
     Coalesce,
     /// One call for many items.
     Batch,
+    /// Pooled resources.
+    Pool,
 }
 
 impl Policy {
@@ -39,6 +41,7 @@ impl Policy {
             Self::Balance => "balance",
             Self::Coalesce => "coalesce",
             Self::Batch => "batch",
+            Self::Pool => "pool",
         }
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`rate_limiter`] | may this caller call now, given how often it called before? |
 //! | [`bulkhead`] | is there room for one more call at the same time? |
+//! | [`pool`] | is there an open connection for this call, or room for one more? |
 //! | [`deadline`] | how long may the whole call, and one attempt of it, still take? |
 //! | [`retry`] | is another attempt worth it, when, and can we afford it? |
 //! | [`circuit_breaker`] | has this dependency failed so often that calling it only hurts? |
@@ -27,6 +28,7 @@ pub mod coalesce;
 pub mod deadline;
 pub mod fallback;
 pub mod pipeline;
+pub mod pool;
 pub mod rate_limiter;
 pub mod registry;
 pub mod retry;
@@ -46,6 +48,7 @@ pub use circuit_breaker::{CircuitBreaker, CircuitBreakerConfig};
 pub use clock::MonotonicClock;
 pub use coalesce::{CoalesceConfig, Group};
 pub use pipeline::{CallError, Pipeline, PipelineConfig};
+pub use pool::{Pool, PoolConfig};
 pub use rate_limiter::{RateLimiter, RateLimiterConfig};
 pub use registry::Registry;
 pub use retry::{RetryBudget, RetryConfig};

@@ -99,8 +99,8 @@ impl ErrorCode {
     const fn of_rejection(policy: Policy) -> Self {
         match policy {
             Policy::RateLimiter => Self::RateLimited,
-            // All three bound who may wait; no route has the last two.
-            Policy::Bulkhead | Policy::Coalesce | Policy::Batch => Self::BulkheadFull,
+            // All of them bound who may wait; no route has the last three.
+            Policy::Bulkhead | Policy::Coalesce | Policy::Batch | Policy::Pool => Self::BulkheadFull,
             Policy::CircuitBreaker => Self::CircuitOpen,
             Policy::Balance => Self::NoEndpoint,
             Policy::AttemptTimeout => Self::AttemptTimeout,
