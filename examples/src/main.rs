@@ -47,7 +47,7 @@ async fn run(name: &str) -> Result<()> {
         "fallback" => fallback::example().await,
         "pipeline" => pipeline::example().await,
         "pool" => pool::example().await,
-        "rate-limiter" => rate_limiter::example(),
+        "rate-limiter" => rate_limiter::example().await,
         "registry" => registry::example().await,
         "retry" => retry::example().await,
         _ => bail!("name an example: {}", NAMES.join(", ")),

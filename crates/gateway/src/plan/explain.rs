@@ -70,6 +70,8 @@ impl Effective {
                 let algorithm = match limiter.algorithm {
                     Algorithm::TokenBucket => "token bucket",
                     Algorithm::SlidingWindow => "sliding window",
+                    Algorithm::SlidingWindowLog => "sliding window log",
+                    Algorithm::FixedWindow => "fixed window",
                 };
                 let count = match limiter.count {
                     Count::Calls => "calls",

@@ -25,7 +25,7 @@ pin_project! {
         classify: C,
         idempotent: bool,
         idempotency_key: Option<Arc<str>>,
-        key: u64,
+        key: Option<u64>,
         cost: u64,
         remaining: Option<Duration>,
         progress: Progress<'p>,
@@ -64,7 +64,7 @@ where
             classify: failure_is_transient,
             idempotent: false,
             idempotency_key: None,
-            key: 0,
+            key: None,
             cost: 1,
             remaining: None,
             progress: Progress::new(pipeline),
@@ -108,7 +108,7 @@ impl<'p, F, Fut: Future, C> Call<'p, F, Fut, C> {
 
     /// Whose quota of the rate limiter the call counts against. Calls without a key share one.
     pub fn key(mut self, key: impl Hash) -> Self {
-        self.key = self.progress.pipeline().hash(key);
+        self.key = Some(self.progress.pipeline().hash(key));
         self
     }
 

@@ -100,7 +100,7 @@ impl<'p> Progress<'p> {
         &mut self,
         now: Instant,
         remaining: Option<Duration>,
-        key: u64,
+        key: Option<u64>,
         cost: u64,
     ) -> Result<Option<Waiting<'p>>, Refusal> {
         let pipeline = self.pipeline;
@@ -142,9 +142,16 @@ impl<'p> Progress<'p> {
         }
     }
 
-    fn ask_limiter(&self, what: Count, now: Instant, key: u64, cost: u64) -> Result<(), Rejection> {
+    fn ask_limiter(&self, what: Count, now: Instant, key: Option<u64>, cost: u64) -> Result<(), Rejection> {
         match &self.pipeline.rate_limiter {
-            Some(limiter) if limiter.config().count == what => limiter.try_acquire(key, now, cost).map(drop),
+            Some(limiter) if limiter.config().count == what => {
+                // Without a key the quota is everybody's, which is the fastest.
+                let taken = match key {
+                    Some(key) => limiter.try_acquire(key, now, cost),
+                    None => limiter.try_acquire((), now, cost),
+                };
+                taken.map(drop)
+            }
             _ => Ok(()),
         }
     }
@@ -153,7 +160,7 @@ impl<'p> Progress<'p> {
     pub(super) fn admit_attempt(
         &mut self,
         now: Instant,
-        key: u64,
+        key: Option<u64>,
         cost: u64,
     ) -> Result<Option<Permit<'p>>, Refusal> {
         let pipeline = self.pipeline;

@@ -1,12 +1,12 @@
-use std::borrow::Cow;
-use std::fmt;
+use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroU64};
-use std::str::FromStr;
 
 use intertie_core::config::Invalid;
 use intertie_core::quantity::Rate;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::LimitBy;
 
 /// How many calls are admitted per time, and for whom they are counted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -17,7 +17,7 @@ pub struct RateLimiterConfig {
     /// Calls that a token bucket admits at once after a pause. Default: the amount of `limit`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<NonZeroU64>,
-    /// `token_bucket` (the default) or `sliding_window`.
+    /// `token_bucket` (the default), `sliding_window`, `sliding_window_log` or `fixed_window`.
     #[serde(default)]
     pub algorithm: Algorithm,
     /// Who shares one quota: `all` (the default), each `client_address`, or each value of `header:NAME`.
@@ -27,10 +27,35 @@ pub struct RateLimiterConfig {
     /// included, for providers that bill each of them.
     #[serde(default)]
     pub count: Count,
-    /// Callers that are remembered at the same time, at most 24 bytes and some hashing overhead each. Those
-    /// beyond share one quota. Default 100,000.
+    /// Callers that are remembered at the same time, 18 to 43 bytes each in a token bucket. Those beyond
+    /// share one quota. Default 100,000.
     #[serde(default = "keys_max_default")]
     pub keys_max: NonZeroU32,
+    /// Callers with a quota of their own instead of `limit` and `burst`, by the value that `by` tells them
+    /// apart by: an address, or a header's value. They do not count against `keys_max`. Default: none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub overrides: BTreeMap<String, QuotaOverride>,
+    /// Permits that a thread takes at a time from a token bucket that all callers share, so that threads
+    /// seldom meet: up to 8 × `lease` more than the limit are then admitted in a window. Default: none,
+    /// and the limit is exact. Not together with `queue` or a `by` that tells callers apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<NonZeroU32>,
+    /// Callers that may wait for their permits at the same time, in a token bucket. Default 0: nobody
+    /// waits. How long each may wait is the caller's own decision. The server's routes refuse this key: they
+    /// reject at once.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub queue: u32,
+}
+
+/// What a caller gets instead of the common quota.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QuotaOverride {
+    /// The rate that is admitted in the long run.
+    pub limit: Rate,
+    /// Calls that a token bucket admits at once after a pause. Default: the amount of this `limit`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<NonZeroU64>,
 }
 
 /// How the rate is measured.
@@ -40,8 +65,24 @@ pub enum Algorithm {
     /// A bucket of `burst` tokens that refills at the rate.
     #[default]
     TokenBucket,
-    /// At most the rate's amount in any window of its period.
+    /// At most the rate's amount in any window of its period, as estimated from two counters.
     SlidingWindow,
+    /// At most the rate's amount in any window of its period, exactly, at 16 bytes for each call in it.
+    SlidingWindowLog,
+    /// At most the rate's amount in each period since the process began; twice as much around its edge.
+    FixedWindow,
+}
+
+impl Algorithm {
+    /// The name in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TokenBucket => "token_bucket",
+            Self::SlidingWindow => "sliding_window",
+            Self::SlidingWindowLog => "sliding_window_log",
+            Self::FixedWindow => "fixed_window",
+        }
+    }
 }
 
 /// What a limiter counts.
@@ -55,22 +96,6 @@ pub enum Count {
     Attempts,
 }
 
-/// Who shares one quota.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum LimitBy {
-    /// All callers together.
-    #[default]
-    All,
-    /// Callers from one network address.
-    ClientAddress,
-    /// Callers that send the same value in this header; those that send none share one quota.
-    Header(String),
-}
-
-fn keys_max_default() -> NonZeroU32 {
-    NonZeroU32::new(100_000).expect("100,000 is not zero")
-}
-
 impl RateLimiterConfig {
     /// A token bucket for all callers together.
     pub fn new(limit: Rate) -> Self {
@@ -81,12 +106,15 @@ impl RateLimiterConfig {
             by: LimitBy::All,
             count: Count::Calls,
             keys_max: keys_max_default(),
+            overrides: BTreeMap::new(),
+            lease: None,
+            queue: 0,
         }
     }
 
     /// The most that is admitted at once.
     pub fn capacity(&self) -> u64 {
-        self.burst.map_or(self.limit.amount(), NonZeroU64::get)
+        self.quota().capacity()
     }
 
     /// Checks that the settings can work together.
@@ -94,6 +122,57 @@ impl RateLimiterConfig {
     /// # Errors
     /// Names the first setting that can not, with its value and the limit.
     pub fn validate(&self) -> Result<(), Invalid> {
+        self.quota().validate(self.algorithm)?;
+        for (caller, quota) in &self.overrides {
+            let of_caller = |invalid: Invalid| {
+                Invalid::new("overrides", format!("`{}` of `{caller}`: {}", invalid.field, invalid.problem))
+            };
+            quota.validate(self.algorithm).map_err(of_caller)?;
+            self.by.check_value(caller).map_err(|problem| Invalid::new("overrides", problem))?;
+        }
+        if self.algorithm != Algorithm::TokenBucket {
+            let refused = |field, why| {
+                Err(Invalid::new(field, format!("{why}; use algorithm = \"token_bucket\" or leave it out")))
+            };
+            let name = self.algorithm.name();
+            if self.lease.is_some() {
+                return refused("lease", format!("a {name} hands out no leases"));
+            }
+            if self.queue > 0 {
+                return refused("queue", format!("a {name} can not tell how long a caller would wait"));
+            }
+        }
+        let Some(lease) = self.lease else { return Ok(()) };
+        let refused = |why| Err(Invalid::new("lease", why));
+        if self.by != LimitBy::All {
+            return refused(format!("callers told apart by `{}` do not meet; leave it out", self.by));
+        }
+        if self.queue > 0 {
+            return refused(format!(
+                "a lease lets calls pass the {} that may wait; set `lease` or `queue`",
+                self.queue
+            ));
+        }
+        if u64::from(lease.get()) > self.capacity() {
+            return refused(format!(
+                "{lease} permits at a time are more than the burst of {}",
+                self.capacity()
+            ));
+        }
+        Ok(())
+    }
+
+    pub(super) fn quota(&self) -> QuotaOverride {
+        QuotaOverride { limit: self.limit, burst: self.burst }
+    }
+}
+
+impl QuotaOverride {
+    pub(super) fn capacity(&self) -> u64 {
+        self.burst.map_or(self.limit.amount(), NonZeroU64::get)
+    }
+
+    fn validate(&self, algorithm: Algorithm) -> Result<(), Invalid> {
         let interval = self.limit.period().as_nanos() / u128::from(self.limit.amount());
         if interval * u128::from(self.capacity()) > u128::from(u32::MAX) * 1_000_000_000 {
             return Err(Invalid::new(
@@ -101,68 +180,35 @@ impl RateLimiterConfig {
                 format!("a bucket of {} would take more than a century to refill", self.capacity()),
             ));
         }
-        if self.algorithm == Algorithm::SlidingWindow {
-            if self.burst.is_some() {
-                return Err(Invalid::new(
-                    "burst",
-                    "a sliding_window has no burst; leave it out or use algorithm = \"token_bucket\"",
-                ));
-            }
-            if self.limit.amount() > u64::from(u32::MAX) {
-                return Err(Invalid::new("limit", "a sliding_window counts to 4,294,967,295 at most"));
-            }
+        if algorithm != Algorithm::TokenBucket && self.burst.is_some() {
+            let name = algorithm.name();
+            return Err(Invalid::new(
+                "burst",
+                format!("a {name} has no burst; leave it out or use algorithm = \"token_bucket\""),
+            ));
         }
-        Ok(())
-    }
-}
-
-impl FromStr for LimitBy {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match (text, text.strip_prefix("header:")) {
-            ("all", _) => Ok(Self::All),
-            ("client_address", _) => Ok(Self::ClientAddress),
-            (_, Some(name)) if !name.is_empty() => Ok(Self::Header(name.to_ascii_lowercase())),
-            _ => Err(format!(
-                "`{text}` tells no callers apart; use \"all\", \"client_address\" or \"header:NAME\""
+        match algorithm {
+            Algorithm::SlidingWindow if self.limit.amount() > u64::from(u32::MAX) => {
+                Err(Invalid::new("limit", "a sliding_window counts to 4,294,967,295 at most"))
+            }
+            Algorithm::SlidingWindowLog if self.limit.amount() > LOGGED_MAX => Err(Invalid::new(
+                "limit",
+                "a sliding_window_log remembers 10,000 calls at most for each caller; use \
+                 algorithm = \"sliding_window\"",
             )),
+            _ => Ok(()),
         }
     }
 }
 
-impl fmt::Display for LimitBy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::All => f.write_str("all"),
-            Self::ClientAddress => f.write_str("client_address"),
-            Self::Header(name) => write!(f, "header:{name}"),
-        }
-    }
+/// Calls that a log remembers of one caller, at most: 160 kB.
+const LOGGED_MAX: u64 = 10_000;
+
+fn keys_max_default() -> NonZeroU32 {
+    NonZeroU32::new(100_000).expect("100,000 is not zero")
 }
 
-impl Serialize for LimitBy {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for LimitBy {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cow::<str>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
-
-impl JsonSchema for LimitBy {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "LimitBy".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^(all|client_address|header:.+)$" })
-    }
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }

@@ -1,16 +1,18 @@
-use std::hash::{BuildHasher, Hash, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use intertie_core::clock::Instant;
 use intertie_core::config::Invalid;
 use intertie_core::rejection::{Policy, Rejection};
+use tokio::sync::watch;
 
-use super::Decision;
-use super::config::{Algorithm, RateLimiterConfig};
-use super::keyed::Keyed;
-use super::sliding_window::SlidingWindow;
-use super::token_bucket::TokenBucket;
+use super::config::RateLimiterConfig;
+use super::engine::Engine;
+use super::limit::Decision;
+use super::status::{Status, StatusBoard};
+use super::stripes::Counters;
 
 /// A shared rate limiter. Clones are handles on the same quotas.
 ///
@@ -29,27 +31,17 @@ use super::token_bucket::TokenBucket;
 /// ```
 #[derive(Debug, Clone)]
 pub struct RateLimiter {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    config: RateLimiterConfig,
+pub(super) struct Shared {
+    pub(super) config: RateLimiterConfig,
+    pub(super) engine: Engine,
+    pub(super) waiting: AtomicU32,
     hasher: RandomState,
-    inner: Mutex<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    quotas: Quotas,
-    admitted: u64,
-    rejected: u64,
-}
-
-#[derive(Debug)]
-enum Quotas {
-    TokenBucket(Keyed<TokenBucket>),
-    SlidingWindow(Keyed<SlidingWindow>),
+    counters: Counters,
+    status: StatusBoard,
 }
 
 /// What is left of a caller's quota after a call was admitted.
@@ -68,8 +60,10 @@ pub struct Stats {
     pub admitted: u64,
     /// Calls rejected.
     pub rejected: u64,
-    /// Callers remembered.
+    /// Callers remembered, among them idle ones that no other took the place of yet.
     pub keys: usize,
+    /// Calls that wait now.
+    pub waiting: u32,
 }
 
 impl RateLimiter {
@@ -79,17 +73,22 @@ impl RateLimiter {
     /// When the settings can not work together.
     pub fn new(config: RateLimiterConfig) -> Result<Self, Invalid> {
         config.validate()?;
-        let keys_max = config.keys_max.get() as usize;
-        let quotas = match config.algorithm {
-            Algorithm::TokenBucket => {
-                Quotas::TokenBucket(Keyed::new(TokenBucket::new(config.limit, config.capacity()), keys_max))
-            }
-            Algorithm::SlidingWindow => {
-                Quotas::SlidingWindow(Keyed::new(SlidingWindow::new(config.limit), keys_max))
-            }
-        };
-        let inner = Mutex::new(Inner { quotas, admitted: 0, rejected: 0 });
-        Ok(Self { shared: Arc::new(Shared { config, hasher: RandomState::new(), inner }) })
+        let hasher = RandomState::new();
+        let engine = Engine::new(&config, |caller| {
+            let mut state = hasher.build_hasher();
+            config.by.hash_value(caller, &mut state);
+            state.finish()
+        });
+        Ok(Self {
+            shared: Arc::new(Shared {
+                config,
+                engine,
+                waiting: AtomicU32::new(0),
+                hasher,
+                counters: Counters::default(),
+                status: StatusBoard::default(),
+            }),
+        })
     }
 
     /// The options in force.
@@ -99,41 +98,83 @@ impl RateLimiter {
 
     /// Takes `cost` permits from the quota of `key`, now or not at all.
     ///
+    /// The key `()`, as every key that hashes no bytes, stands for all callers together and is the
+    /// fastest. Where the settings name callers in `overrides`, their keys are an
+    /// [`IpAddr`](std::net::IpAddr) with `by = "client_address"`, an `Option<&[u8]>` with
+    /// `by = "header:NAME"`, and otherwise a `&str`.
+    ///
     /// # Errors
     /// A [`Rejection`] with the time after which the same call can succeed; without one when `cost` is
     /// above what can ever be admitted at once.
     pub fn try_acquire(&self, key: impl Hash, now: Instant, cost: u64) -> Result<Quota, Rejection> {
-        let key = self.shared.hasher.hash_one(key);
-        let mut inner = self.shared.lock();
-        let decision = match &mut inner.quotas {
-            Quotas::TokenBucket(quotas) => quotas.decide(key, now, cost),
-            Quotas::SlidingWindow(quotas) => quotas.decide(key, now, cost),
-        };
-        match decision {
-            Decision::Admitted { remaining, reset } => {
-                inner.admitted += 1;
-                Ok(Quota { remaining, reset })
-            }
-            Decision::Rejected { retry_after } => {
-                inner.rejected += 1;
-                Err(Rejection { by: Policy::RateLimiter, bound: "limit", retry_after })
-            }
-        }
+        let key = self.shared.hash(key);
+        let (decision, _) = self.shared.engine.decide(key, now, cost);
+        self.shared.conclude(decision, now)
+    }
+
+    /// Subscribes to the edges between admitting and rejecting.
+    ///
+    /// The limiter is *rejecting* from the first call that it turns away for want of permits, whoever
+    /// made it, and *admitting* again from the first call that it lets through after all that were turned
+    /// away could have come back. The channel holds the latest status only, so a slow subscriber misses
+    /// edges but never the present state. A limiter without subscribers keeps no status: a subscriber sees
+    /// `Admitting` until the next rejection.
+    pub fn subscribe(&self) -> watch::Receiver<Status> {
+        self.shared.status.subscribe()
     }
 
     /// What the limiter did so far.
     pub fn stats(&self) -> Stats {
-        let inner = self.shared.lock();
-        let keys = match &inner.quotas {
-            Quotas::TokenBucket(quotas) => quotas.len(),
-            Quotas::SlidingWindow(quotas) => quotas.len(),
-        };
-        Stats { admitted: inner.admitted, rejected: inner.rejected, keys }
+        let (admitted, rejected) = self.shared.counters.totals();
+        Stats {
+            admitted,
+            rejected,
+            keys: self.shared.engine.keys(),
+            waiting: self.shared.waiting.load(Ordering::Relaxed),
+        }
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The key's hash under this limiter's secret; none when the key holds no bytes.
+    pub(super) fn hash(&self, key: impl Hash) -> Option<u64> {
+        let mut hasher = KeyHasher { inner: self.hasher.build_hasher(), is_empty: true };
+        key.hash(&mut hasher);
+        (!hasher.is_empty).then(|| hasher.inner.finish())
+    }
+
+    /// Counts and tells a decision, and answers the caller with it.
+    pub(super) fn conclude(&self, decision: Decision, now: Instant) -> Result<Quota, Rejection> {
+        self.status.note(&decision, now);
+        match decision {
+            Decision::Admitted { remaining, reset } => {
+                self.counters.count(true);
+                Ok(Quota { remaining, reset })
+            }
+            Decision::Rejected { retry_after } => Err(self.reject("limit", retry_after)),
+        }
+    }
+
+    /// Counts a rejection at `bound`.
+    pub(super) fn reject(&self, bound: &'static str, retry_after: Option<Duration>) -> Rejection {
+        self.counters.count(false);
+        Rejection { by: Policy::RateLimiter, bound, retry_after }
+    }
+}
+
+/// Notices whether a key has anything to hash.
+struct KeyHasher<H> {
+    inner: H,
+    is_empty: bool,
+}
+
+impl<H: Hasher> Hasher for KeyHasher<H> {
+    fn finish(&self) -> u64 {
+        self.inner.finish()
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.is_empty = false;
+        self.inner.write(bytes);
     }
 }

@@ -1,9 +1,10 @@
+use std::sync::Mutex;
 use std::time::Duration;
 
 use intertie_core::clock::{Instant, nanos};
 use intertie_core::quantity::Rate;
 
-use super::{Decision, Limit};
+use super::limit::{Decision, Limit};
 
 /// The sliding window counter: two fixed windows, of which the older one counts by the part of it that the
 /// window ending now still covers.
@@ -12,14 +13,14 @@ use super::{Decision, Limit};
 /// 80 × 45/60 + 30 = 90 and is admitted. The estimate is exact when the older calls were spread evenly;
 /// calls bunched at its start are counted for too long, calls bunched at its end for too short.
 #[derive(Debug, Clone, Copy)]
-pub struct SlidingWindow {
+pub(super) struct SlidingWindow {
     window_nanos: u64,
     amount: u64,
 }
 
 /// The counts of one caller's two windows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct WindowState {
+pub(super) struct WindowState {
     /// The number of the current fixed window since the clock's origin.
     window: u64,
     current: u32,
@@ -28,7 +29,7 @@ pub struct WindowState {
 
 impl SlidingWindow {
     /// At most the amount of `limit` in any window of its period.
-    pub fn new(limit: Rate) -> Self {
+    pub(super) fn new(limit: Rate) -> Self {
         Self { window_nanos: nanos(limit.period()).max(1), amount: limit.amount() }
     }
 
@@ -66,6 +67,7 @@ impl SlidingWindow {
 
 impl Limit for SlidingWindow {
     type State = WindowState;
+    type Cell = Mutex<WindowState>;
 
     fn decide(&self, state: &mut WindowState, now: Instant, cost: u64) -> Decision {
         if cost > self.amount {
@@ -75,8 +77,10 @@ impl Limit for SlidingWindow {
         let elapsed = self.elapsed(seen, now);
         let used = self.weighted(seen.previous, elapsed) + u64::from(seen.current) + cost;
         if used <= self.amount {
-            seen.current += cost as u32;
-            *state = seen;
+            if cost > 0 {
+                seen.current += cost as u32;
+                *state = seen;
+            }
             let reset = 2 * self.window_nanos - elapsed;
             return Decision::Admitted { remaining: self.amount - used, reset: Duration::from_nanos(reset) };
         }
@@ -89,11 +93,17 @@ impl Limit for SlidingWindow {
         Decision::Rejected { retry_after: Some(Duration::from_nanos(wait)) }
     }
 
-    fn is_idle(&self, state: &WindowState, now: Instant) -> bool {
-        now.as_nanos() / self.window_nanos >= state.window + 2
+    fn release(&self, state: &mut WindowState, taken_at: Instant, cost: u64) {
+        let taken_in = taken_at.as_nanos() / self.window_nanos;
+        let count = match state.window.saturating_sub(taken_in) {
+            0 => &mut state.current,
+            1 => &mut state.previous,
+            _ => return,
+        };
+        *count = count.saturating_sub(cost as u32);
     }
 
-    fn memory(&self) -> Duration {
-        Duration::from_nanos(self.window_nanos.saturating_mul(2))
+    fn is_idle(&self, state: &WindowState, now: Instant) -> bool {
+        now.as_nanos() / self.window_nanos >= state.window + 2
     }
 }

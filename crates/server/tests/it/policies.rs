@@ -306,12 +306,21 @@ async fn rate_limits_count_for_all_for_an_address_and_for_a_header() {
         ("client_address", [200, 200, 200, 200, 429]),
         ("header:X-Tenant", [200, 200, 429, 200, 200]),
     ] {
-        for algorithm in ["token_bucket", "sliding_window"] {
+        for algorithm in ["token_bucket", "sliding_window", "sliding_window_log", "fixed_window"] {
             let policy =
                 format!("rate_limiter = {{ limit = \"2/h\", by = \"{by}\", algorithm = \"{algorithm}\" }}");
             let server = Server::start(&one(&origin, &policy));
             assert_eq!(codes(&server, &requests).await, expected, "{by} {algorithm}");
         }
+    }
+    for (by, caller, expected) in [
+        ("client_address", "127.0.0.2", [200, 200, 200, 429, 200]),
+        ("header:X-Tenant", "a", [200, 200, 200, 200, 429]),
+    ] {
+        let overrides = format!("{{ \"{caller}\" = {{ limit = \"3/h\" }} }}");
+        let policy = format!("rate_limiter = {{ limit = \"1/h\", by = \"{by}\", overrides = {overrides} }}");
+        let server = Server::start(&one(&origin, &policy));
+        assert_eq!(codes(&server, &requests).await, expected, "{by} {caller}");
     }
 }
 

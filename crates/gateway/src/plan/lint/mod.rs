@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 
 use intertie_core::config::Invalid;
 use intertie_discovery::outlier::may_eject;
-use intertie_resilience::BulkheadConfig;
 use intertie_resilience::rate_limiter::LimitBy;
+use intertie_resilience::{BulkheadConfig, RateLimiterConfig};
 
 use super::effective::effective;
 use crate::config::{PolicyConfig, Problem, TrafficConfig, nearest};
@@ -135,14 +135,14 @@ impl Linter<'_> {
                 check("circuit_breaker", breaker.validate());
             }
             if let Some(limiter) = policy.rate_limiter.as_ref().and_then(|setting| setting.as_ref()) {
-                check("rate_limiter", limiter.validate().and_then(|()| header_name(&limiter.by)));
+                check("rate_limiter", limiter_of_route(limiter));
             }
             if let Some(bulkhead) = policy.bulkhead.as_ref().and_then(|setting| setting.as_ref()) {
                 check("bulkhead", bulkhead.validate().and_then(|()| fixed(bulkhead)));
             }
         }
         for (name, limit) in &config.limits {
-            self.valid(&["limit"], name, limit.validate().and_then(|()| header_name(&limit.by)));
+            self.valid(&["limit"], name, limiter_of_route(limit));
         }
         for (name, service) in &config.services {
             let at = ["service", name.as_str()];
@@ -235,6 +235,16 @@ fn fixed(bulkhead: &BulkheadConfig) -> Result<(), Invalid> {
         Some(_) => Err(Invalid::new("adaptive", "the server's bulkheads have a fixed limit; drop it")),
         None => Ok(()),
     }
+}
+
+fn limiter_of_route(limiter: &RateLimiterConfig) -> Result<(), Invalid> {
+    limiter.validate()?;
+    header_name(&limiter.by)?;
+    if limiter.queue > 0 {
+        let problem = format!("{} may wait, but a route rejects at once; leave it out", limiter.queue);
+        return Err(Invalid::new("queue", problem));
+    }
+    Ok(())
 }
 
 fn header_name(by: &LimitBy) -> Result<(), Invalid> {

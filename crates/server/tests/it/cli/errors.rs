@@ -307,6 +307,16 @@ fn settings_that_can_not_work_together() {
             "`a b` is no header name",
         ),
         (
+            route("rate_limiter = { limit = \"1/s\", queue = 4 }"),
+            "6:33 queue",
+            "4 may wait, but a route rejects at once",
+        ),
+        (
+            route("rate_limiter = { limit = \"9/s\", by = \"client_address\", lease = 4 }"),
+            "6:56 lease",
+            "callers told apart by `client_address` do not meet",
+        ),
+        (
             route("bulkhead = { concurrent = 1, queue = 4 }"),
             "6:1 bulkhead",
             "a queue of 4 needs a wait above 0s",

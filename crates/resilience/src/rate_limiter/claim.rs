@@ -1,0 +1,68 @@
+use std::hash::Hash;
+use std::time::Duration;
+
+use intertie_core::clock::Instant;
+use intertie_core::rejection::Rejection;
+
+use super::layer::{Quota, RateLimiter};
+use super::limit::Decision;
+
+/// A limiter and the key that it is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim<'a> {
+    limiter: &'a RateLimiter,
+    key: Option<u64>,
+}
+
+impl RateLimiter {
+    /// A claim on the quota of `key`, for [`RateLimiter::try_acquire_all`].
+    pub fn claim(&self, key: impl Hash) -> Claim<'_> {
+        Claim { limiter: self, key: self.shared.hash(key) }
+    }
+
+    /// Takes `cost` permits from every claim's quota, or from none: the global limit and the caller's own
+    /// together. The answer is the tightest of the quotas.
+    ///
+    /// The claims are asked in order, and what the earlier ones gave returns to them when a later one
+    /// refuses. Another thread may be rejected by those permits in the moments between. They are lost
+    /// instead of returned when, in those moments, a caller began to wait behind them.
+    ///
+    /// Limiters that count a refused call: the one that refused. Put the one that refuses most often first.
+    ///
+    /// # Errors
+    /// The [`Rejection`] of the first limiter that refuses.
+    ///
+    /// # Example
+    /// ```
+    /// use intertie_resilience::{MonotonicClock, RateLimiter, RateLimiterConfig};
+    ///
+    /// let all = RateLimiter::new(RateLimiterConfig::new("3/s".parse()?))?;
+    /// let each = RateLimiter::new(RateLimiterConfig::new("2/s".parse()?))?;
+    /// let now = MonotonicClock::now();
+    /// let call = |user| RateLimiter::try_acquire_all(&[each.claim(user), all.claim(())], now, 1).is_ok();
+    /// assert_eq!(["alice", "alice", "alice"].map(call), [true, true, false]);
+    /// assert_eq!(["bob", "bob", "carol"].map(call), [true, false, false]);
+    /// assert!(each.try_acquire("carol", now, 2).is_ok(), "carol lost nothing");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn try_acquire_all(claims: &[Claim<'_>], now: Instant, cost: u64) -> Result<Quota, Rejection> {
+        let Some((first, others)) = claims.split_first() else {
+            return Ok(Quota { remaining: u64::MAX, reset: Duration::ZERO });
+        };
+        let shared = &first.limiter.shared;
+        let (decision, owner) = shared.engine.decide(first.key, now, cost);
+        if let Decision::Rejected { .. } = decision {
+            return shared.conclude(decision, now);
+        }
+        match Self::try_acquire_all(others, now, cost) {
+            Ok(tightest) => shared.conclude(decision, now).map(|quota| Quota {
+                remaining: quota.remaining.min(tightest.remaining),
+                reset: quota.reset.max(tightest.reset),
+            }),
+            Err(rejection) => {
+                shared.engine.release(first.key, owner, now, cost);
+                Err(rejection)
+            }
+        }
+    }
+}

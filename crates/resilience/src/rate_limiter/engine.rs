@@ -1,0 +1,98 @@
+use intertie_core::clock::Instant;
+
+use super::config::{Algorithm, QuotaOverride, RateLimiterConfig};
+use super::fixed_window::FixedWindow;
+use super::keyed::Owner;
+use super::leased::Leased;
+use super::limit::{Decision, Limit};
+use super::quotas::Quotas;
+use super::sliding_window::SlidingWindow;
+use super::sliding_window_log::SlidingWindowLog;
+use super::token_bucket::TokenBucket;
+
+/// The quotas of one limiter under the algorithm that its settings chose. The numbers are the callers in
+/// a unit of the table: one cache line for a bucket, three for the others.
+#[derive(Debug)]
+pub(super) enum Engine {
+    TokenBucket(Quotas<TokenBucket, 4>),
+    /// The bucket of all callers is leased to threads.
+    Leased(Box<Leased>, Quotas<TokenBucket, 4>),
+    SlidingWindow(Quotas<SlidingWindow, 8>),
+    SlidingWindowLog(Quotas<SlidingWindowLog, 4>),
+    FixedWindow(Quotas<FixedWindow, 8>),
+}
+
+/// Runs the same code for whichever quotas a limiter has.
+macro_rules! with_quotas {
+    ($engine:expr, $quotas:ident => $code:expr) => {
+        match $engine {
+            Engine::TokenBucket($quotas) | Engine::Leased(_, $quotas) => $code,
+            Engine::SlidingWindow($quotas) => $code,
+            Engine::SlidingWindowLog($quotas) => $code,
+            Engine::FixedWindow($quotas) => $code,
+        }
+    };
+}
+
+impl Engine {
+    /// Full quotas, as `config` asks for them; `key` gives the key of a caller that it names.
+    pub(super) fn new(config: &RateLimiterConfig, key: impl Fn(&str) -> u64) -> Self {
+        let bucket = |quota: &QuotaOverride| TokenBucket::new(quota.limit, quota.capacity());
+        match config.algorithm {
+            Algorithm::TokenBucket => {
+                let quotas = quotas(config, key, bucket);
+                match config.lease {
+                    None => Self::TokenBucket(quotas),
+                    Some(lease) => {
+                        let leased = Leased::new(bucket(&config.quota()), lease.get().into());
+                        Self::Leased(Box::new(leased), quotas)
+                    }
+                }
+            }
+            Algorithm::SlidingWindow => {
+                Self::SlidingWindow(quotas(config, key, |quota| SlidingWindow::new(quota.limit)))
+            }
+            Algorithm::SlidingWindowLog => {
+                Self::SlidingWindowLog(quotas(config, key, |quota| SlidingWindowLog::new(quota.limit)))
+            }
+            Algorithm::FixedWindow => {
+                Self::FixedWindow(quotas(config, key, |quota| FixedWindow::new(quota.limit)))
+            }
+        }
+    }
+
+    /// Decides about a call of `cost` permits by `key`, and says whose quota answered.
+    pub(super) fn decide(&self, key: Option<u64>, now: Instant, cost: u64) -> (Decision, Owner) {
+        match (self, key) {
+            (Self::Leased(leased, _), None) => (leased.decide(now, cost), Owner::Key),
+            _ => with_quotas!(self, quotas => {
+                quotas.update(key, now, |limit, state| limit.decide(state, now, cost))
+            }),
+        }
+    }
+
+    /// Undoes an admission.
+    pub(super) fn release(&self, key: Option<u64>, owner: Owner, taken_at: Instant, cost: u64) {
+        match (self, key) {
+            (Self::Leased(leased, _), None) => leased.release(taken_at, cost),
+            _ => with_quotas!(self, quotas => {
+                quotas.revise(key, owner, taken_at, |limit, state| limit.release(state, taken_at, cost));
+            }),
+        }
+    }
+
+    /// Callers remembered.
+    pub(super) fn keys(&self) -> usize {
+        let leased = matches!(self, Self::Leased(leased, _) if leased.is_used());
+        usize::from(leased) + with_quotas!(self, quotas => quotas.len())
+    }
+}
+
+fn quotas<L: Limit, const SLOTS: usize>(
+    config: &RateLimiterConfig,
+    key: impl Fn(&str) -> u64,
+    limit: impl Fn(&QuotaOverride) -> L,
+) -> Quotas<L, SLOTS> {
+    let named = config.overrides.iter().map(|(caller, quota)| (key(caller), limit(quota)));
+    Quotas::new(limit(&config.quota()), config.keys_max.get() as usize, named)
+}
