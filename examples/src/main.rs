@@ -7,11 +7,13 @@ mod circuit_breaker;
 mod coalesce;
 mod deadline;
 mod fallback;
+mod hedge;
 mod pipeline;
 mod pool;
 mod rate_limiter;
 mod registry;
 mod retry;
+mod timeout;
 
 use anyhow::{Result, bail};
 
@@ -23,11 +25,13 @@ const NAMES: &[&str] = &[
     "coalesce",
     "deadline",
     "fallback",
+    "hedge",
     "pipeline",
     "pool",
     "rate-limiter",
     "registry",
     "retry",
+    "timeout",
 ];
 
 #[tokio::main(flavor = "current_thread")]
@@ -45,11 +49,13 @@ async fn run(name: &str) -> Result<()> {
         "coalesce" => coalesce::example().await,
         "deadline" => deadline::example().await,
         "fallback" => fallback::example().await,
+        "hedge" => hedge::example().await,
         "pipeline" => pipeline::example().await,
         "pool" => pool::example().await,
         "rate-limiter" => rate_limiter::example().await,
         "registry" => registry::example().await,
         "retry" => retry::example().await,
+        "timeout" => timeout::example().await,
         _ => bail!("name an example: {}", NAMES.join(", ")),
     }
 }

@@ -14,6 +14,8 @@
 //! | [`pipeline`] | all of these around one call, in the order that works |
 //! | [`coalesce`] | does somebody already make this very call? |
 //! | [`batch`] | can calls that come together go as one? |
+//! | [`hedge`] | is a second attempt worth it while the first is still under way? |
+//! | [`timeout`] | how long may one operation outside of a pipeline take, and what becomes of it then? |
 //!
 //! Each pattern is a pure core that takes `now` and returns a decision, under a shell that adds a lock,
 //! a clock and, where a caller may have to wait, a future. The order in which they nest is fixed:
@@ -27,11 +29,13 @@ pub mod circuit_breaker;
 pub mod coalesce;
 pub mod deadline;
 pub mod fallback;
+pub mod hedge;
 pub mod pipeline;
 pub mod pool;
 pub mod rate_limiter;
 pub mod registry;
 pub mod retry;
+pub mod timeout;
 
 #[cfg(test)]
 mod by_hand;
@@ -47,8 +51,10 @@ pub use chaos::{Chaos, ChaosConfig};
 pub use circuit_breaker::{CircuitBreaker, CircuitBreakerConfig};
 pub use clock::MonotonicClock;
 pub use coalesce::{CoalesceConfig, Group};
+pub use hedge::{Hedge, HedgeConfig};
 pub use pipeline::{CallError, Pipeline, PipelineConfig};
 pub use pool::{Pool, PoolConfig};
 pub use rate_limiter::{RateLimiter, RateLimiterConfig};
 pub use registry::Registry;
 pub use retry::{RetryBudget, RetryConfig};
+pub use timeout::{Timeout, TimeoutConfig};
