@@ -1,6 +1,4 @@
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use crate::striped::{Padded, STRIPES, stripe};
+use crate::striped::StripedCounters;
 
 /// What a pipeline did since it was made. A call is counted once, when it ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,17 +37,15 @@ const COUNTERS: usize = 8;
 
 /// The counters, each thread's on a line of its own.
 #[derive(Debug, Default)]
-pub(super) struct Counters([Padded<[AtomicU64; COUNTERS]>; STRIPES]);
+pub(super) struct Counters(StripedCounters<COUNTERS>);
 
 impl Counters {
     pub(super) fn increment(&self, counter: Counter) {
-        self.0[stripe()].0[counter as usize].fetch_add(1, Ordering::Relaxed);
+        self.0.increment(counter as usize);
     }
 
     pub(super) fn read(&self) -> Stats {
-        let sum = |counter: Counter| {
-            self.0.iter().map(|stripe| stripe.0[counter as usize].load(Ordering::Relaxed)).sum()
-        };
+        let sum = |counter: Counter| self.0.sum(counter as usize);
         Stats {
             succeeded: sum(Counter::Succeeded),
             failed: sum(Counter::Failed),

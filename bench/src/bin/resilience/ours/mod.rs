@@ -1,0 +1,8 @@
+//! Ours, one adapter for each policy.
+
+pub mod bulkhead;
+pub mod circuit_breaker;
+pub mod pipeline;
+pub mod rate_limiter;
+pub mod retry;
+pub mod timeout;

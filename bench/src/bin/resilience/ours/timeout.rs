@@ -1,0 +1,50 @@
+//! Our timeouts, each as the only policy of a pipeline: there is no other way to have one.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use intertie_resilience::Pipeline;
+
+use super::circuit_breaker::outcome;
+use crate::subject::{Failure, Object, Outcome, Row, Share, Subject, block_on, passes, work};
+
+pub fn subjects() -> Vec<Subject> {
+    let row = Row::Timeout;
+    let attempt = Object::Shared(|row| calls(row, &of_an_attempt(LONG)));
+    let deadline = Object::Shared(|row| calls(row, &of_the_call(LONG)));
+    vec![
+        Subject {
+            row,
+            name: "ours, attempt timeout",
+            object: attempt,
+            check: || check(&of_an_attempt(SHORT)),
+        },
+        Subject { row, name: "ours, deadline", object: deadline, check: || check(&of_the_call(SHORT)) },
+    ]
+}
+
+const LONG: Duration = Duration::from_secs(30);
+const SHORT: Duration = Duration::from_millis(5);
+
+fn of_an_attempt(limit: Duration) -> Pipeline {
+    Pipeline::named("timeout").attempt_timeout(limit).build().expect("the settings work together")
+}
+
+fn of_the_call(limit: Duration) -> Pipeline {
+    Pipeline::named("deadline").deadline(limit).build().expect("the settings work together")
+}
+
+fn calls(row: Row, shared: &Pipeline) -> Share {
+    let shared = shared.clone();
+    Box::new(move || {
+        let pipeline = shared.clone();
+        work(row, async move |number| outcome(&pipeline.call(|_| passes(number)).await))
+    })
+}
+
+fn check(pipeline: &Pipeline) -> Result<()> {
+    let never = |_| std::future::pending::<Result<u64, Failure>>();
+    let ended = block_on(async { outcome(&pipeline.call(never).await) });
+    ensure!(ended == Outcome::Refused, "an operation that never ends was not given up");
+    Ok(())
+}

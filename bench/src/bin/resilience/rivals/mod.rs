@@ -1,0 +1,9 @@
+//! The peers, one adapter for each library.
+
+pub mod backon;
+pub mod failsafe;
+pub mod governor;
+pub mod recloser;
+pub mod tokio;
+pub mod tower;
+pub mod tower_resilience;
