@@ -33,9 +33,9 @@ pin_project! {
         last: Option<Fut::Output>,
         #[pin]
         stage: Stage<'p, Fut>,
-        // The limit of the attempt under way; armed when the attempt first has to wait.
-        #[pin]
-        timer: Option<Sleep>,
+        // The limit of the attempt under way; armed when the attempt first has to wait. In a box, as all that
+        // only a call needs that waits: what it holds from the start is moved with it.
+        timer: Option<Pin<Box<Sleep>>>,
     }
 }
 
@@ -46,7 +46,7 @@ pin_project! {
         Ready,
         Queued { waiting: Waiting<'p> },
         Attempting { #[pin] attempt: Fut },
-        Waiting { #[pin] backoff: Sleep },
+        Waiting { backoff: Pin<Box<Sleep>> },
     }
 }
 
@@ -182,7 +182,7 @@ where
                     }
                 }
                 StageProjection::Waiting { backoff } => {
-                    if backoff.poll(context).is_pending() {
+                    if backoff.as_mut().poll(context).is_pending() {
                         return Poll::Pending;
                     }
                     now = Some(MonotonicClock::now());
@@ -215,9 +215,9 @@ where
                         Poll::Pending => {
                             now = None;
                             if this.timer.is_none() {
-                                this.timer.set(progress.timer());
+                                *this.timer = progress.timer().map(Box::pin);
                             }
-                            match this.timer.as_mut().as_pin_mut().map(|timer| timer.poll(context)) {
+                            match this.timer.as_mut().map(|timer| timer.as_mut().poll(context)) {
                                 Some(Poll::Ready(())) => None,
                                 _ => {
                                     progress.permit = permit;
@@ -228,14 +228,14 @@ where
                     };
                     // The operation's future ends before anything else happens.
                     this.stage.set(Stage::Ready);
-                    this.timer.set(None);
+                    *this.timer = None;
                     let at = *now.get_or_insert_with(MonotonicClock::now);
                     let verdict = outcome.as_ref().map(|outcome| (this.classify)(outcome));
                     match progress.attempted(at, permit, verdict, *this.idempotent) {
                         None => return Poll::Ready(progress.settle(outcome)),
                         Some(wait) => {
                             *this.last = outcome;
-                            this.stage.set(Stage::Waiting { backoff: tokio::time::sleep(wait) });
+                            this.stage.set(Stage::Waiting { backoff: Box::pin(tokio::time::sleep(wait)) });
                         }
                     }
                 }

@@ -33,8 +33,8 @@ pub(super) struct Progress<'p> {
     class: Option<Class>,
     history: Vec<AttemptRecord>,
     place: Option<bulkhead::Permit<'p>>,
-    /// What the last attempt showed to a bulkhead whose limit follows the dependency.
-    sample: Option<(Instant, Class, Duration)>,
+    /// When the last attempt ended.
+    attempt_ended: Instant,
     pub(super) permit: Option<Permit<'p>>,
 }
 
@@ -78,7 +78,7 @@ impl<'p> Progress<'p> {
             class: None,
             history: Vec::new(),
             place: None,
-            sample: None,
+            attempt_ended: Instant::ORIGIN,
             permit: None,
         }
     }
@@ -212,7 +212,7 @@ impl<'p> Progress<'p> {
             permit.record(now, Outcome { evidence, retry_after });
         }
         self.class = verdict.map(|verdict| verdict.class);
-        self.sample = Some((now, class, now.saturating_since(self.attempt_started)));
+        self.attempt_ended = now;
         let retry = self.retry.as_mut().filter(|_| idempotent && class.is_retriable())?;
         self.history.push(AttemptRecord {
             began_after: self.attempt_started.saturating_since(self.started),
@@ -272,8 +272,12 @@ impl<'p> Progress<'p> {
 
     fn end(&mut self, counter: Counter) {
         self.phase = Phase::Ended;
-        if let (Some(place), Some((now, class, latency))) = (self.place.take(), self.sample) {
-            place.record(now, class, latency);
+        if let Some(place) = self.place.take().filter(|_| self.attempts > 0) {
+            // A limit that was missed counts as a failure if it judges the dependency at all.
+            let missed = if self.limit.judges { Class::Transient } else { Class::Unjudged };
+            let class = self.class.unwrap_or(missed);
+            let latency = self.attempt_ended.saturating_since(self.attempt_started);
+            place.record(self.attempt_ended, class, latency);
         }
         self.pipeline.counters.increment(counter);
     }
