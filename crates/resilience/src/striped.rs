@@ -77,12 +77,14 @@ const ALL_BITS: u32 = 24;
 const MARKED_BITS: u32 = 16;
 const ALL_MAX: u64 = (1 << ALL_BITS) - 1;
 const MARKED_MAX: u64 = (1 << MARKED_BITS) - 1;
+/// Threads that share a stripe may all find room before one of them adds; this is more than there can be.
+const MARGIN: u64 = 1 << 12;
 const COUNTS: u64 = (1 << (ALL_BITS + MARKED_BITS)) - 1;
 
 impl StripedWindow {
     /// The most marked calls that one bucket of one stripe surely tells apart: beyond it both of its counts
     /// are halved, which keeps their ratio.
-    pub(crate) const MARKED_TOLD_APART: u32 = (MARKED_MAX / 2) as u32;
+    pub(crate) const MARKED_TOLD_APART: u32 = ((MARKED_MAX - MARGIN) / 2) as u32;
 
     pub(crate) fn new(length: Duration) -> Self {
         Self { bucket_nanos: (nanos(length) / BUCKETS).max(1), stripes: Default::default() }
@@ -96,7 +98,7 @@ impl StripedWindow {
         let mut word = slot.load(Ordering::Relaxed);
         loop {
             let counts = word & COUNTS;
-            let has_room = counts & ALL_MAX < ALL_MAX && counts >> ALL_BITS < MARKED_MAX;
+            let has_room = counts & ALL_MAX < ALL_MAX - MARGIN && counts >> ALL_BITS < MARKED_MAX - MARGIN;
             if word & !COUNTS == tag && has_room {
                 // Another thread of this stripe may have turned the bucket meanwhile; then the call counts
                 // one bucket later.
@@ -144,11 +146,14 @@ fn tag(lap: u64, epoch: u32) -> u64 {
     lap << (ALL_BITS + MARKED_BITS + 8) | u64::from(epoch & 0xff) << (ALL_BITS + MARKED_BITS)
 }
 
-/// Whether `tag` is of a later lap of the same epoch than `than`.
+/// Whether `tag` is of a later epoch than `than`, or of a later lap of the same.
 fn is_later(tag: u64, than: u64) -> bool {
     let lap = |tag: u64| (tag >> (ALL_BITS + MARKED_BITS + 8)) as i16;
     let epoch = |tag: u64| tag >> (ALL_BITS + MARKED_BITS) & 0xff;
-    epoch(tag) == epoch(than) && lap(tag).wrapping_sub(lap(than)) > 0
+    match (epoch(tag) as i8).wrapping_sub(epoch(than) as i8) {
+        0 => lap(tag).wrapping_sub(lap(than)) > 0,
+        difference => difference > 0,
+    }
 }
 
 fn halved(counts: u64) -> u64 {

@@ -22,6 +22,8 @@ pub(super) struct Attempt {
     /// The endpoint's position among the service's.
     position: usize,
     started: Instant,
+    /// How long the head of the answer took: what comes after it is the client's pace.
+    head_after: Option<Duration>,
     permit: Option<OwnedPermit>,
     resolved: bool,
 }
@@ -59,17 +61,22 @@ impl Attempt {
         let asks_breaker = route.asks_breaker();
         let candidate = |position: usize| {
             let endpoint = &service.endpoints[position];
-            service.is_usable(endpoint, asks_breaker, now).then(|| Candidate {
+            let usable = service.is_usable(endpoint, asks_breaker, now);
+            usable.then(|| Candidate {
                 weight: service.config.endpoints[position].weight.get(),
                 in_flight: endpoint.in_flight(),
                 latency_nanos: endpoint.latency_nanos(now),
             })
         };
-        // A breaker that admitted when it was asked may have given its last probe to another thread; each
-        // turn of this loop then rules out one endpoint.
+        // A breaker that admitted when it was asked may have given its last probe to another thread, or ramp
+        // up: each turn of this loop then rules out one endpoint.
+        let mut refused = Tried::default();
+        let mut last = None;
         for _ in 0..=service.endpoints.len() {
             let picked = {
                 let mut balancer = service.balancer.lock().unwrap_or_else(PoisonError::into_inner);
+                let candidate =
+                    |position: usize| (!refused.contains(position)).then(|| candidate(position)).flatten();
                 let untried =
                     |position: usize| (!tried.contains(position)).then(|| candidate(position)).flatten();
                 let picked = balancer.pick(fastrand::u64(..), untried);
@@ -85,13 +92,24 @@ impl Attempt {
                 None => None,
                 Some(breaker) => match breaker.try_admit_owned(now) {
                     Ok(permit) => Some(permit),
-                    Err(_) => continue,
+                    Err(rejection) => {
+                        refused.insert(position);
+                        last = Some(rejection);
+                        continue;
+                    }
                 },
             };
             endpoint.enter();
-            return Ok(Self { route: route.clone(), position, started: now, permit, resolved: false });
+            return Ok(Self {
+                route: route.clone(),
+                position,
+                started: now,
+                head_after: None,
+                permit,
+                resolved: false,
+            });
         }
-        Err(refusal(service, asks_breaker, now))
+        Err(last.unwrap_or_else(|| refusal(service, asks_breaker, now)))
     }
 
     /// The service.
@@ -113,6 +131,7 @@ impl Attempt {
             permit.record(now, Evidence::Success);
         }
         let latency = now.saturating_since(self.started);
+        self.head_after = Some(latency);
         let endpoint = self.endpoint();
         endpoint.stats.duration.observe(latency);
         endpoint.record_latency(now, latency);
@@ -133,7 +152,7 @@ impl Attempt {
     ) {
         self.resolved = true;
         if let Some(permit) = self.permit.take() {
-            permit.record(now, Outcome { evidence: class.evidence(), retry_after });
+            permit.record(now, Outcome { evidence: class.evidence(), retry_after, took: self.head_after });
         }
         self.endpoint().stats.resolved(class);
         self.record_outlier(now, class.evidence(), events);

@@ -10,7 +10,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
+use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
@@ -21,7 +23,7 @@ use intertie_resilience::MonotonicClock;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::body::ResponseBody;
+use super::body::{BodyError, ResponseBody};
 use super::exchange::{panicked, serve};
 use super::headers;
 use super::io::{Io, Protocol};
@@ -49,13 +51,13 @@ pub(super) async fn run(worker: Rc<Worker>, stream: TcpStream, client: IpAddr, d
         () = async { drained(&mut leaving).await; tokio::time::sleep(DRAIN_GRACE).await } => return,
     };
     let Ok(Ok(Some((io, protocol)))) = accepted else { return };
-    let client = Rc::new(Client::new(client));
+    let client = Rc::new(Client::new(client, io.stalled()));
     let service = service_fn(|request: Request<Incoming>| {
         let worker = Rc::clone(&worker);
         let id = Id::random();
         // The exchange's future is large; in a box it is moved once instead of with its wrappers.
         let future = Box::pin(serve(Rc::clone(&worker), Rc::clone(&client), id, request));
-        let answer = Unwinding { worker, id, future };
+        let answer = Unwinding { worker, id, under_way: Some(client.begin()), future };
         async move { Ok::<_, Infallible>(answer.await) }
     });
     match protocol {
@@ -77,33 +79,76 @@ pub(super) struct Client {
     /// The address as services are told it.
     pub(super) forwarded_for: HeaderValue,
     under_way: Cell<usize>,
+    /// Whether its socket takes no more for now.
+    stalled: Rc<Cell<bool>>,
     idle_since: Cell<Instant>,
 }
 
 impl Client {
-    fn new(address: IpAddr) -> Self {
+    fn new(address: IpAddr, stalled: Rc<Cell<bool>>) -> Self {
         Self {
             address,
             forwarded_for: headers::address_value(address),
             under_way: Cell::new(0),
+            stalled,
             idle_since: Cell::new(MonotonicClock::now()),
         }
     }
 
-    /// An exchange began.
-    pub(super) fn began(&self) {
+    /// A request is answered until the guard is dropped.
+    fn begin(self: &Rc<Self>) -> UnderWay {
         self.under_way.set(self.under_way.get() + 1);
+        UnderWay(Rc::clone(self))
     }
 
-    /// An exchange ended at `now`.
-    pub(super) fn ended(&self, now: Instant) {
-        self.under_way.set(self.under_way.get() - 1);
-        self.idle_since.set(now);
-    }
-
-    /// How long no exchange has been under way.
+    /// How long nothing has been under way: no request, and no answer on its way to a client that is slow to
+    /// take it.
     fn idle_for(&self, now: Instant) -> Duration {
-        if self.under_way.get() > 0 { Duration::ZERO } else { now.saturating_since(self.idle_since.get()) }
+        if self.under_way.get() > 0 || self.stalled.get() {
+            self.idle_since.set(now);
+        }
+        now.saturating_since(self.idle_since.get())
+    }
+}
+
+/// A request from its head until its answer was handed over to the last byte.
+#[derive(Debug)]
+struct UnderWay(Rc<Client>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.set(self.0.under_way.get() - 1);
+        self.0.idle_since.set(MonotonicClock::now());
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// An answer's body. hyper drops it when it has taken the last byte, also when HTTP/2's flow control made
+    /// it wait for the client; the exchange itself ends with the service's last byte.
+    struct Answering {
+        #[pin]
+        body: ResponseBody,
+        under_way: Option<UnderWay>,
+    }
+}
+
+impl Body for Answering {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.project().body.poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -145,7 +190,8 @@ async fn drive<C: Future>(
                 let next = if left.is_zero() { GOODBYE_MAX } else { left };
                 timer.as_mut().reset(tokio::time::Instant::now() + next);
             }
-            armed = true;
+            // Without budget left the timer may have been polled in vain.
+            armed = tokio::task::coop::has_budget_remaining();
             if told || !tell {
                 return Poll::Pending;
             }
@@ -179,21 +225,24 @@ pin_project_lite::pin_project! {
     struct Unwinding<F> {
         worker: Rc<Worker>,
         id: Id,
+        under_way: Option<UnderWay>,
         #[pin]
         future: F,
     }
 }
 
 impl<F: Future<Output = Response<ResponseBody>>> Future for Unwinding<F> {
-    type Output = Response<ResponseBody>;
+    type Output = Response<Answering>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         // The future is not polled again after it panicked, so no broken invariant is seen.
-        match catch_unwind(AssertUnwindSafe(|| this.future.poll(context))) {
+        let polled = match catch_unwind(AssertUnwindSafe(|| this.future.poll(context))) {
             Ok(poll) => poll,
             Err(_) => Poll::Ready(panicked(this.worker, *this.id)),
-        }
+        };
+        let under_way = this.under_way;
+        polled.map(|response| response.map(|body| Answering { body, under_way: under_way.take() }))
     }
 }
 
@@ -221,15 +270,16 @@ mod tests {
         let serving = async {
             let (stream, _) = listener.accept().await.expect("accepts");
             let (io, protocol) = Io::accept(stream).await.expect("read").expect("some bytes");
-            let peer = Rc::new(Client::new([127, 0, 0, 1].into()));
+            let peer = Rc::new(Client::new([127, 0, 0, 1].into(), io.stalled()));
             let began = MonotonicClock::now();
-            let service = service_fn(|_: Request<Incoming>| {
-                let peer = Rc::clone(&peer);
-                peer.began();
+            let service = service_fn(|request: Request<Incoming>| {
+                let under_way = peer.begin();
                 async move {
                     tokio::time::sleep(each).await;
-                    peer.ended(MonotonicClock::now());
-                    Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"ok"))))
+                    drop(under_way);
+                    let large = request.uri().path() == "/large";
+                    let body = if large { Bytes::from(vec![b'x'; LARGE]) } else { Bytes::from_static(b"ok") };
+                    Ok::<_, Infallible>(Response::new(Full::new(body)))
                 }
             });
             match protocol {
@@ -251,6 +301,9 @@ mod tests {
         let (lived, result) = local.run_until(async { tokio::join!(serving, speaking) }).await;
         (result, lived)
     }
+
+    /// More than the sockets of both sides take.
+    const LARGE: usize = 32 << 20;
 
     fn never() -> (watch::Sender<bool>, watch::Receiver<bool>) {
         watch::channel(false)
@@ -289,6 +342,20 @@ mod tests {
         let (answer, lived) = served(IDLE, IDLE * 3, async |stream| say(stream, REQUEST).await, drain).await;
         assert!(answer.ends_with("ok"), "{answer}");
         assert!(lived >= IDLE * 4, "idle counts from the end of the exchange: {lived:?}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_its_client_is_slow_to_take_is_not_idle() {
+        let (_sender, drain) = never();
+        let slow = async |mut stream: TcpStream| {
+            stream.write_all(b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
+            tokio::time::sleep((IDLE + GOODBYE_MAX) * 2).await;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await.expect("an orderly end");
+            answer.len()
+        };
+        let (read, _) = served(IDLE, Duration::ZERO, slow, drain).await;
+        assert!(read > LARGE, "{read} bytes");
     }
 
     #[tokio::test]

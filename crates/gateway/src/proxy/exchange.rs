@@ -76,7 +76,6 @@ struct RequestLine {
 
 impl Exchange {
     fn begin(worker: Rc<Worker>, client: Rc<Client>, id: Id, parts: &Parts) -> Self {
-        client.began();
         let line = worker.access.as_ref().map(|_| {
             let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
             Box::new(RequestLine {
@@ -143,7 +142,6 @@ impl Drop for Exchange {
             self.cut = None;
         }
         let now = self.ended.unwrap_or_else(MonotonicClock::now);
-        self.client.ended(now);
         let duration = now.saturating_since(self.started);
         let stats = match &self.route {
             Some(route) => &route.stats,

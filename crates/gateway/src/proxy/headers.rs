@@ -46,6 +46,7 @@ pub(super) struct Present(u32);
 impl Present {
     const CONNECTION: Self = Self(1 << 0);
     const TE: Self = Self(1 << 1);
+    const TRANSFER_ENCODING: Self = Self(1 << 2);
     const HOP_BY_HOP: Self = Self((1 << HOP_BY_HOP.len()) - 1);
     const FORWARDED: Self = Self(1 << 8);
     const TRACE: Self = Self(1 << 9);
@@ -65,7 +66,7 @@ impl Present {
         match name {
             "connection" => Self::CONNECTION,
             "te" => Self::TE,
-            "transfer-encoding" => Self(1 << 2),
+            "transfer-encoding" => Self::TRANSFER_ENCODING,
             "upgrade" => Self(1 << 3),
             "proxy-authenticate" => Self(1 << 4),
             "proxy-authorization" => Self(1 << 5),
@@ -163,6 +164,10 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap, present: Present) -> bo
         for name in named {
             headers.remove(name);
         }
+    }
+    if present.any(Present::TRANSFER_ENCODING) {
+        // Of two framings that one counts (RFC 9112, section 6.3); the other would cut the body off.
+        headers.remove(CONTENT_LENGTH);
     }
     for (bit, name) in HOP_BY_HOP.iter().enumerate() {
         if present.any(Present(1 << bit)) {
@@ -355,6 +360,11 @@ mod tests {
         let mut left: Vec<_> = map.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["accept", "host"]);
+
+        let mut both = headers(&[("content-length", "5"), ("transfer-encoding", "chunked")]);
+        let present = Present::among(&both);
+        remove_hop_by_hop(&mut both, present);
+        assert!(both.is_empty(), "one framing is enough: {both:?}");
     }
 
     #[test]

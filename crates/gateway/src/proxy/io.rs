@@ -1,7 +1,9 @@
 //! A socket as hyper reads and writes it.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -22,6 +24,8 @@ pub(super) struct Io {
     stream: TokioIo<TcpStream>,
     prefix: [u8; PREFACE.len()],
     unread: std::ops::Range<u8>,
+    /// Whether the socket took no more when it was last written to.
+    stalled: Rc<Cell<bool>>,
 }
 
 /// The protocols of a connection without TLS.
@@ -33,7 +37,22 @@ pub(super) enum Protocol {
 
 impl Io {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream: TokioIo::new(stream), prefix: [0; PREFACE.len()], unread: 0..0 }
+        Self {
+            stream: TokioIo::new(stream),
+            prefix: [0; PREFACE.len()],
+            unread: 0..0,
+            stalled: Rc::default(),
+        }
+    }
+
+    /// Tells whether something is left to be written for which the socket has no room.
+    pub(super) fn stalled(&self) -> Rc<Cell<bool>> {
+        Rc::clone(&self.stalled)
+    }
+
+    fn note<T>(&self, written: Poll<T>) -> Poll<T> {
+        self.stalled.set(written.is_pending());
+        written
     }
 
     /// Waits for the client's first bytes and tells the protocol by them. `None` when the client left
@@ -74,7 +93,9 @@ impl Read for Io {
 
 impl Write for Io {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+        let io = self.get_mut();
+        let written = Pin::new(&mut io.stream).poll_write(context, bytes);
+        io.note(written)
     }
 
     fn poll_write_vectored(
@@ -82,15 +103,17 @@ impl Write for Io {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let stream = Pin::new(&mut self.get_mut().stream);
-        if let [one] = slices {
-            return stream.poll_write(context, one);
-        }
+        let io = self.get_mut();
+        let stream = Pin::new(&mut io.stream);
         let mut gathered = [0; GATHERED_MAX];
-        match gather(slices, &mut gathered) {
-            Some(length) => stream.poll_write(context, &gathered[..length]),
-            None => stream.poll_write_vectored(context, slices),
-        }
+        let written = match slices {
+            [one] => stream.poll_write(context, one),
+            _ => match gather(slices, &mut gathered) {
+                Some(length) => stream.poll_write(context, &gathered[..length]),
+                None => stream.poll_write_vectored(context, slices),
+            },
+        };
+        io.note(written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -51,7 +51,7 @@ pub struct CircuitBreakerConfig {
     pub retry_after_max: Duration,
     /// Successes in a row that close a half-open breaker. Also the number of probes at the same time.
     pub successes_to_close: NonZeroU32,
-    /// A probe without an outcome for this long no longer holds its place: new probes are let through.
+    /// When all probes are under way and the last of them began this long ago, new probes are let through.
     #[serde(with = "quantity::duration")]
     pub probe_age_max: Duration,
     /// After closing, the share of calls let through grows from a tenth to all of them over this time.
@@ -200,6 +200,14 @@ impl CircuitBreakerConfig {
             Window::Time(length) if length < Duration::from_millis(10) => {
                 Err(Invalid::new("window", "a window of time is at least 10ms"))
             }
+            Window::Time(_) if self.minimum_calls > StripedWindow::MARKED_TOLD_APART => Err(Invalid::new(
+                "minimum_calls",
+                format!(
+                    "{} calls are more than the {} that a window of time tells apart",
+                    self.minimum_calls,
+                    StripedWindow::MARKED_TOLD_APART
+                ),
+            )),
             Window::Calls(calls) if calls.get() > Window::CALLS_MAX => Err(Invalid::new(
                 "window",
                 format!("{calls} calls are more than the {} that a window can hold", Window::CALLS_MAX),

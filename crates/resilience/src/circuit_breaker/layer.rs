@@ -94,7 +94,8 @@ impl CircuitBreaker {
     }
 
     /// A closed breaker that tells `listener` of each transition. It is called after the breaker's lock is
-    /// released, on the thread whose call caused the transition.
+    /// released, on the thread whose call caused the transition; of two threads that cause one each at the same
+    /// time, the later may be told first.
     ///
     /// # Errors
     /// When the settings can not work together.
@@ -295,7 +296,8 @@ impl Shared {
                 if word.phase() != Phase::Closed || word.epoch() != admission.epoch {
                     return;
                 }
-                let slow = |limit| now.saturating_since(admission.started) >= limit;
+                let took = outcome.took.unwrap_or_else(|| now.saturating_since(admission.started));
+                let slow = |limit| took >= limit;
                 let is_slow = self.config.slow_call_duration.is_some_and(slow);
                 let (epoch, evidence) = (admission.epoch, outcome.evidence);
                 if let Some(cause) = self.outcomes.record(&self.config, now, epoch, evidence, is_slow) {
@@ -304,7 +306,7 @@ impl Shared {
                     });
                 }
             }
-            Kind::Probe => {
+            Kind::Probe { .. } => {
                 self.change(now, |state, random| state.record_probe(now, admission, outcome, random));
             }
         }
@@ -353,7 +355,7 @@ impl Permit<'_> {
     /// Whether this is a probe of a half-open breaker. Others wait for its outcome, so it should be told as
     /// soon as it is known, also when the call goes on.
     pub fn is_probe(&self) -> bool {
-        self.held.is_some_and(|(_, admission)| admission.kind == Kind::Probe)
+        self.held.is_some_and(|(_, admission)| matches!(admission.kind, Kind::Probe { .. }))
     }
 
     /// Tells the outcome of the call, which ended at `now`.
@@ -382,7 +384,7 @@ pub struct OwnedPermit {
 impl OwnedPermit {
     /// As [`Permit::is_probe`].
     pub fn is_probe(&self) -> bool {
-        self.held.as_ref().is_some_and(|(_, admission)| admission.kind == Kind::Probe)
+        self.held.as_ref().is_some_and(|(_, admission)| matches!(admission.kind, Kind::Probe { .. }))
     }
 
     /// As [`Permit::record`].

@@ -95,8 +95,8 @@ pub(super) struct Admission {
 pub(super) enum Kind {
     /// Its outcome counts.
     Call,
-    /// Its outcome decides a half-open breaker.
-    Probe,
+    /// Its outcome decides a half-open breaker. Probes of an earlier round hold no place any more.
+    Probe { round: u32 },
     /// Its outcome does not matter.
     Untracked,
 }
@@ -108,11 +108,13 @@ pub struct Outcome {
     pub evidence: Evidence,
     /// The wait that the dependency asked for.
     pub retry_after: Option<Duration>,
+    /// How long the dependency took, when that is not the time until the outcome is told.
+    pub took: Option<Duration>,
 }
 
 impl From<Evidence> for Outcome {
     fn from(evidence: Evidence) -> Self {
-        Self { evidence, retry_after: None }
+        Self { evidence, retry_after: None, took: None }
     }
 }
 
@@ -130,7 +132,7 @@ pub(super) struct State {
 enum Stage {
     Closed,
     Open { until: Instant },
-    HalfOpen { probes: u32, successes: u32, last_probe: Instant },
+    HalfOpen { round: u32, probes: u32, successes: u32, last_probe: Instant },
 }
 
 impl State {
@@ -187,7 +189,7 @@ impl State {
         let transition = match &mut self.stage {
             Stage::Closed => None,
             Stage::Open { .. } => {
-                let stage = Stage::HalfOpen { probes: 1, successes: 0, last_probe: now };
+                let stage = Stage::HalfOpen { round: 0, probes: 1, successes: 0, last_probe: now };
                 Some(self.turn(stage, Cause::OpenElapsed))
             }
             Stage::HalfOpen { probes, last_probe, .. } if *probes < places => {
@@ -195,14 +197,18 @@ impl State {
                 *last_probe = now;
                 None
             }
-            Stage::HalfOpen { .. } => {
-                // The probes are lost: start over, and let their outcomes count for nothing.
-                self.epoch = self.epoch.wrapping_add(1);
-                self.stage = Stage::HalfOpen { probes: 1, successes: 0, last_probe: now };
+            Stage::HalfOpen { round, probes, last_probe, .. } => {
+                // The probes are lost, or only slow: their places go to others, and what they show still counts.
+                *round = round.wrapping_add(1);
+                *probes = 1;
+                *last_probe = now;
                 None
             }
         };
-        let kind = if self.phase() == Phase::HalfOpen { Kind::Probe } else { Kind::Call };
+        let kind = match self.stage {
+            Stage::HalfOpen { round, .. } => Kind::Probe { round },
+            _ => Kind::Call,
+        };
         Ok((Admission { kind, epoch: self.epoch, started: now }, transition))
     }
 
@@ -231,22 +237,21 @@ impl State {
         if admission.epoch != self.epoch {
             return None;
         }
-        let Stage::HalfOpen { probes, successes, .. } = &mut self.stage else { return None };
+        let Stage::HalfOpen { round, probes, successes, .. } = &mut self.stage else { return None };
+        if admission.kind == (Kind::Probe { round: *round }) {
+            *probes = probes.saturating_sub(1);
+        }
         match outcome.evidence {
             Evidence::Failure => {
                 self.reopened = self.reopened.saturating_add(1);
                 Some(self.open(now, Cause::ProbeFailed, outcome.retry_after, random))
             }
             Evidence::Success => {
-                *probes = probes.saturating_sub(1);
                 *successes += 1;
                 let enough = *successes >= self.config.successes_to_close.get();
                 enough.then(|| self.close(Cause::ProbesSucceeded))
             }
-            Evidence::None => {
-                *probes = probes.saturating_sub(1);
-                None
-            }
+            Evidence::None => None,
         }
     }
 

@@ -28,7 +28,6 @@ pin_project! {
         key: Option<u64>,
         cost: u64,
         remaining: Option<Duration>,
-        progress: Progress<'p>,
         // The outcome of the attempt before, kept while another one may follow.
         last: Option<Fut::Output>,
         #[pin]
@@ -36,6 +35,8 @@ pin_project! {
         // The limit of the attempt under way; armed when the attempt first has to wait. In a box, as all that
         // only a call needs that waits: what it holds from the start is moved with it.
         timer: Option<Pin<Box<Sleep>>>,
+        // Last, so that a dropped call lets go of the operation before it gives its place to another.
+        progress: Progress<'p>,
     }
 }
 
@@ -173,11 +174,9 @@ where
             match this.stage.as_mut().project() {
                 StageProjection::Queued { waiting } => {
                     let Poll::Ready(granted) = waiting.as_mut().poll(context) else { return Poll::Pending };
-                    now = Some(MonotonicClock::now());
+                    let at = *now.insert(MonotonicClock::now());
                     this.stage.set(Stage::Ready);
-                    if let Err(refusal) =
-                        progress.place_granted(granted, *now.get_or_insert_with(MonotonicClock::now))
-                    {
+                    if let Err(refusal) = progress.place_granted(granted, at) {
                         return Poll::Ready(progress.refuse(refusal));
                     }
                 }

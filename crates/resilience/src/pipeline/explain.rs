@@ -16,7 +16,8 @@ pub struct Explanation {
     pub policies: Vec<(Policy, String)>,
     /// Attempts that one call can cause.
     pub attempts_max: u32,
-    /// The longest that one call can take; `None` when nothing bounds it.
+    /// The longest that one call can take, waits that the dependency asks for aside; `None` when nothing
+    /// bounds it.
     pub duration_max: Option<Duration>,
     /// What is allowed and should not be.
     pub warnings: Vec<&'static str>,
@@ -111,7 +112,7 @@ impl fmt::Display for Explanation {
             writeln!(f, "  {:<16} {text}", policy.name())?;
         }
         let duration = self.duration_max.map_or("without end".to_owned(), format_duration);
-        writeln!(f, "  at worst         {} attempts, {duration}", self.attempts_max)?;
+        writeln!(f, "  at worst         {} attempts, {duration}, hints aside", self.attempts_max)?;
         for warning in &self.warnings {
             writeln!(f, "  warning          {warning}")?;
         }

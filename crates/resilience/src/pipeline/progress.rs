@@ -167,11 +167,12 @@ impl<'p> Progress<'p> {
         if self.deadline.is_over(now) {
             return Err(Refusal::Deadline);
         }
-        self.ask_limiter(Count::Attempts, now, key, cost)?;
+        // The breaker first: an attempt that is not made must not use up a quota that is billed.
         let permit = match &pipeline.circuit_breaker {
             Some(breaker) => Some(breaker.try_admit(now)?),
             None => None,
         };
+        self.ask_limiter(Count::Attempts, now, key, cost)?;
         self.attempt_started = now;
         self.limit = self.deadline.attempt(now, pipeline.config.attempt_timeout);
         if self.attempts > 0 {
@@ -209,7 +210,7 @@ impl<'p> Progress<'p> {
             }
         };
         if let Some(permit) = permit {
-            permit.record(now, Outcome { evidence, retry_after });
+            permit.record(now, Outcome { evidence, retry_after, took: None });
         }
         self.class = verdict.map(|verdict| verdict.class);
         self.attempt_ended = now;

@@ -379,6 +379,28 @@ async fn a_call_that_is_dropped_at_any_await_gives_everything_back() {
     assert_eq!(pipeline.stats().cancelled, 7, "the one that was never polled is none");
 }
 
+/// Notes, when it is dropped, how many calls hold a place.
+struct Witness<'a>(&'a Pipeline, &'a Cell<u32>);
+
+impl Drop for Witness<'_> {
+    fn drop(&mut self) {
+        self.1.set(self.0.bulkhead().expect("in force").stats().running);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_call_lets_go_of_its_operation_before_its_place() {
+    let pipeline = Pipeline::named("narrow").bulkhead(one_at_a_time()).build().expect("valid");
+    let running = Cell::new(0);
+    let call = pipeline.call(async |_| {
+        let _witness = Witness(&pipeline, &running);
+        pending::<Result<(), ()>>().await
+    });
+    assert!(tokio::time::timeout(SECOND, call).await.is_err());
+    assert_eq!(running.get(), 1, "nobody else was let in before it ended");
+    assert_eq!(pipeline.bulkhead().expect("in force").stats().running, 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_panic_anywhere_in_the_operation_is_a_failure_and_frees_the_place() {
     let pipeline =
@@ -481,7 +503,7 @@ fn it_explains_its_order_and_its_worst_case() {
          \u{20} retry            3 attempts of calls marked idempotent, within 20% of the calls\n\
          \u{20} circuit_breaker  open for 30s when it opens\n\
          \u{20} attempt_timeout  5s for one attempt\n\
-         \u{20} at worst         3 attempts, 28s\n"
+         \u{20} at worst         3 attempts, 28s, hints aside\n"
     );
     let bare =
         Pipeline::named("bare").retry(retry()).circuit_breaker(touchy()).build().expect("valid").explain();

@@ -178,7 +178,7 @@ impl Source for Registry {
             snapshot.counter("pipeline_retries", retries, &labels, stats.retries);
             let timeouts = "Attempts that took too long.";
             snapshot.counter("pipeline_attempt_timeouts", timeouts, &labels, stats.attempt_timeouts);
-            let fallbacks = "Failed calls that were answered in another way.";
+            let fallbacks = "Failed calls that a fallback answered, or failed in another way.";
             snapshot.counter("pipeline_fallbacks", fallbacks, &labels, stats.fell_back);
         }
     }

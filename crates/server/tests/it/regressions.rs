@@ -249,6 +249,27 @@ async fn a_half_open_breaker_closes_although_answers_stream_for_long() {
     .await;
 }
 
+/// What comes after the head is the client's pace, or the length of a stream.
+#[tokio::test]
+async fn a_long_body_is_no_slow_call() {
+    let origin = Origin::start(|_| async {
+        let (sender, body) = channel();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            let _ = sender.send(Frame::data(Bytes::from_static(b"last")));
+        });
+        Reply::Answer(Response::new(body))
+    })
+    .await;
+    let policy =
+        r#"circuit_breaker = { slow_call_duration = "3s", slow_call_rate = "1%", minimum_calls = 1 }"#;
+    let server = Server::start(&with(origin.address, policy));
+    let client = Client::new(server.address);
+    let (one, other) = tokio::join!(client.get("/"), client.get("/"));
+    assert_eq!((one.text(), other.text()), ("last".to_owned(), "last".to_owned()));
+    assert_eq!(server.count("circuit_breaker_opened"), 0);
+}
+
 #[tokio::test]
 async fn a_queue_that_used_the_time_up_does_not_open_the_breaker() {
     let origin = Origin::start(|_| async {
