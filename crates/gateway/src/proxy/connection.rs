@@ -324,7 +324,7 @@ mod tests {
         let (answer, lived) =
             served(IDLE, Duration::ZERO, async |stream| say(stream, REQUEST).await, drain).await;
         assert!(answer.ends_with("ok"), "{answer}");
-        assert!((IDLE..IDLE + GOODBYE_MAX).contains(&lived), "{lived:?}");
+        assert!((IDLE..PATIENCE).contains(&lived), "{lived:?}");
     }
 
     #[tokio::test]
