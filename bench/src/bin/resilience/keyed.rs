@@ -68,7 +68,7 @@ pub fn measure(name: &str, effort: Effort) -> Result<Vec<f64>> {
                 let made = intertie_resilience::RateLimiter::new(config(limit)?);
                 made.map_err(|invalid| anyhow::anyhow!("{invalid:?}"))
             };
-            let (wide, narrow) = (limiter("1000000/s")?, limiter("2/h")?);
+            let (wide, narrow) = (limiter("60/h")?, limiter("2/h")?);
             measure_store(
                 effort,
                 |key| wide.try_acquire(key, MonotonicClock::now(), 1).is_ok(),
@@ -86,11 +86,12 @@ type Governor<S> = RateLimiter<u64, S, DefaultClock, NoOpMiddleware<<DefaultCloc
 fn measure_governor<S: KeyedStateStore<u64> + Default>(effort: Effort) -> Result<Vec<f64>> {
     let limiter = |quota| Governor::<S>::new(quota, S::default(), DefaultClock::default());
     let of = |amount| NonZeroU32::new(amount).context("an amount");
-    let (wide, narrow) = (limiter(Quota::per_second(of(1_000_000)?)), limiter(Quota::per_hour(of(2)?)));
+    let (wide, narrow) = (limiter(Quota::per_hour(of(60)?)), limiter(Quota::per_hour(of(2)?)));
     measure_store(effort, |key| wide.check_key(&key).is_ok(), |key| narrow.check_key(&key).is_ok())
 }
 
-/// `narrow` admits two calls of a key, `wide` all that come.
+/// `narrow` admits two calls of a key, `wide` all that come: some twelve of a key, where it would take sixty,
+/// one a minute. A quota that filled up again at once would be no key to remember.
 fn measure_store(
     effort: Effort,
     wide: impl Fn(u64) -> bool,
