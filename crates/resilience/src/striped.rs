@@ -1,7 +1,9 @@
-//! Counts over a time window that several threads raise without passing a cache line between them.
+//! What several threads write without passing a cache line between them: the stripe of a thread, counters,
+//! and counts over a time window.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use intertie_core::clock::{Instant, nanos};
@@ -19,16 +21,52 @@ pub(crate) struct Padded<T>(pub(crate) T);
 
 /// The stripe of the calling thread.
 pub(crate) fn stripe() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static OWN: Cell<usize> = const { Cell::new(usize::MAX) };
+    thread_number() % STRIPES
+}
+
+/// A number that is this thread's alone while it is below [`STRIPES`]; others may be given twice.
+pub(crate) fn thread_number() -> usize {
+    match NUMBER.get() {
+        NO_NUMBER => take_number(),
+        number => number,
     }
-    OWN.with(|own| {
-        if own.get() == usize::MAX {
-            own.set(NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES);
+}
+
+thread_local! {
+    static NUMBER: Cell<usize> = const { Cell::new(NO_NUMBER) };
+    static GIVE_BACK: GiveBack = const { GiveBack };
+}
+
+const NO_NUMBER: usize = usize::MAX;
+
+/// Which of the numbers below [`STRIPES`] a living thread holds.
+static HELD: Mutex<[bool; STRIPES]> = Mutex::new([false; STRIPES]);
+
+#[cold]
+fn take_number() -> usize {
+    static OTHERS: AtomicUsize = AtomicUsize::new(0);
+    // In a thread that is ending nobody would give the number back.
+    let returns = GIVE_BACK.try_with(|_| ()).is_ok();
+    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    let own = held.iter().position(|held| returns && !held);
+    if let Some(number) = own {
+        held[number] = true;
+    }
+    let number = own.unwrap_or_else(|| STRIPES + OTHERS.fetch_add(1, Ordering::Relaxed) % STRIPES);
+    NUMBER.set(number);
+    number
+}
+
+/// Frees the thread's number when the thread ends.
+struct GiveBack;
+
+impl Drop for GiveBack {
+    fn drop(&mut self) {
+        let number = NUMBER.replace(STRIPES);
+        if let Some(held) = HELD.lock().unwrap_or_else(PoisonError::into_inner).get_mut(number) {
+            *held = false;
         }
-        own.get()
-    })
+    }
 }
 
 /// Counters that several threads raise, each on a line of its own.
@@ -221,5 +259,12 @@ mod tests {
         assert!(counts.marked >= u64::from(StripedWindow::MARKED_TOLD_APART), "{counts:?}");
         let share = counts.marked as f64 / counts.all as f64;
         assert!((share - 0.5).abs() < 0.001, "{counts:?}");
+    }
+
+    #[test]
+    fn a_thread_that_ends_leaves_its_number_to_the_next() {
+        // Other tests hold numbers too, but not all of them all the time.
+        let numbers = (0..1_000).map(|_| std::thread::spawn(thread_number).join().expect("no panic"));
+        assert!(numbers.skip(10 * STRIPES).any(|number| number < STRIPES));
     }
 }

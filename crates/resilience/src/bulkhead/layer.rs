@@ -11,9 +11,10 @@ use super::caller::Caller;
 use super::config::BulkheadConfig;
 use super::gate::{Entry, Gate, Verdict};
 use super::permit::{OwnedPermit, Permit};
-use super::places::{Places, home};
+use super::places::Places;
 use super::state::Queue;
 use crate::clock::MonotonicClock;
+use crate::striped::stripe;
 use crate::sync::{Arc, Mutex};
 
 /// A shared bulkhead. Clones are handles on the same places.
@@ -116,7 +117,7 @@ impl Bulkhead {
     /// caller that will then wait.
     pub(crate) fn pass(&self) -> Option<Permit<'_>> {
         // Not `then_some`, which would make a permit, and give a place back, in any case.
-        self.shared.gate.try_pass(home()).then(|| Permit::new(&self.shared))
+        self.shared.gate.try_pass(stripe()).then(|| Permit::new(&self.shared))
     }
 
     /// Takes a place, waiting for it as long as `wait` and what the caller's deadline leaves both allow.
@@ -140,7 +141,7 @@ impl Bulkhead {
     /// # Errors
     /// Those of [`Bulkhead::acquire`].
     pub async fn acquire_owned(&self, caller: impl Into<Caller>) -> Result<OwnedPermit, Rejection> {
-        if !self.shared.gate.try_pass(home()) {
+        if !self.shared.gate.try_pass(stripe()) {
             self.shared.enter(caller.into()).await?;
         }
         Ok(OwnedPermit::new(Arc::clone(&self.shared)))
@@ -164,7 +165,7 @@ impl Bulkhead {
 
 impl Shared {
     fn try_enter(&self) -> Result<(), Rejection> {
-        match self.gate.enter(home(), None) {
+        match self.gate.enter(stripe(), None) {
             Entry::Running => Ok(()),
             Entry::Waiting(_) | Entry::Rejected => Err(self.rejection("concurrent")),
         }
@@ -172,7 +173,7 @@ impl Shared {
 
     /// The way in for calls that may have to wait. Those that need not are spared this future.
     async fn enter(&self, caller: Caller) -> Result<(), Rejection> {
-        let mut wait = match self.gate.enter(home(), Some(caller)) {
+        let mut wait = match self.gate.enter(stripe(), Some(caller)) {
             Entry::Running => return Ok(()),
             Entry::Rejected if self.config.queue == 0 => return Err(self.rejection("concurrent")),
             Entry::Rejected => return Err(self.rejection("queue")),

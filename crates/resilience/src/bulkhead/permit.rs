@@ -4,7 +4,7 @@ use intertie_core::clock::Instant;
 use intertie_core::failure::Class;
 
 use super::layer::Shared;
-use super::places::home;
+use crate::striped::stripe;
 use crate::sync::Arc;
 
 /// A place among the running calls, free again when dropped. Borrows its bulkhead, for a call that ends
@@ -54,12 +54,12 @@ impl OwnedPermit {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.shared.gate.leave(home());
+        self.shared.gate.leave(stripe());
     }
 }
 
 impl Drop for OwnedPermit {
     fn drop(&mut self) {
-        self.shared.gate.leave(home());
+        self.shared.gate.leave(stripe());
     }
 }

@@ -1,6 +1,4 @@
-use std::cell::Cell;
-use std::sync::atomic::AtomicUsize;
-
+use crate::striped::STRIPES;
 use crate::sync::{AtomicU64, Ordering};
 
 /// Free places, spread over stripes so that threads which come and go do not share a cache line.
@@ -36,12 +34,9 @@ const fn tokens(word: u64) -> u64 {
 }
 
 impl Places {
-    /// Enough for the threads of most machines; more would make looking through all of them slower.
-    pub(super) const STRIPES_MAX: usize = 8;
-
     /// As many stripes as `places` can fill.
     pub(super) fn stripes_for(places: u32) -> usize {
-        (places as usize).min(Self::STRIPES_MAX).next_power_of_two()
+        (places as usize).min(STRIPES).next_power_of_two()
     }
 
     /// `places` free ones in `stripes` stripes, which must be a power of two.
@@ -120,21 +115,6 @@ impl Stripe {
         }
         false
     }
-}
-
-/// The stripe of the present thread: threads take turns over the stripes in the order of their first call.
-pub(super) fn home() -> usize {
-    const UNASSIGNED: usize = usize::MAX;
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static HOME: Cell<usize> = const { Cell::new(UNASSIGNED) };
-    }
-    HOME.with(|home| {
-        if home.get() == UNASSIGNED {
-            home.set(NEXT.fetch_add(1, Ordering::Relaxed) % Places::STRIPES_MAX);
-        }
-        home.get()
-    })
 }
 
 #[cfg(all(test, not(intertie_loom)))]

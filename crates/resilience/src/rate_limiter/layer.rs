@@ -9,10 +9,10 @@ use intertie_core::rejection::{Policy, Rejection};
 use tokio::sync::watch;
 
 use super::config::RateLimiterConfig;
+use super::counters::Counters;
 use super::engine::Engine;
 use super::limit::Decision;
 use super::status::{Status, StatusBoard};
-use super::stripes::Counters;
 
 /// A shared rate limiter. Clones are handles on the same quotas.
 ///

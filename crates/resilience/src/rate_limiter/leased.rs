@@ -3,8 +3,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use intertie_core::clock::Instant;
 
 use super::limit::{Decision, Limit, StateCell};
-use super::stripes::{Padded, STRIPES, stripe};
 use super::token_bucket::{AtomicInstant, TokenBucket};
+use crate::striped::{Padded, STRIPES, stripe};
 
 /// A token bucket that threads seldom meet at: each takes `lease` permits at a time from the shared word
 /// to its stripe and spends them there.

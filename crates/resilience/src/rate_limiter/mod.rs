@@ -26,6 +26,7 @@
 
 mod claim;
 mod config;
+mod counters;
 mod engine;
 mod fixed_window;
 mod keyed;
@@ -38,7 +39,6 @@ mod quotas;
 mod sliding_window;
 mod sliding_window_log;
 mod status;
-mod stripes;
 mod table;
 #[cfg(test)]
 mod tests;

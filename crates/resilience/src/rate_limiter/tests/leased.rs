@@ -3,9 +3,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proptest::prelude::*;
 
 use super::super::leased::Leased;
-use super::super::stripes::STRIPES;
 use super::super::token_bucket::TokenBucket;
 use super::*;
+use crate::striped::STRIPES;
 
 fn is_admitted(leased: &Leased, now: Instant, cost: u64) -> bool {
     matches!(leased.decide(now, cost), Decision::Admitted { .. })
