@@ -17,6 +17,7 @@ mod gateway;
 mod headers;
 mod io;
 mod pool;
+mod telemetry;
 mod worker;
 
 pub use answer::ErrorCode;

@@ -1,0 +1,180 @@
+//! What the data plane's routes, limits, services and endpoints show of themselves.
+
+use intertie_core::telemetry::{Snapshot, Source};
+use intertie_resilience::{MonotonicClock, RateLimiter};
+
+use super::gateway::Gateway;
+use crate::plan::{Endpoint, Service};
+use crate::stats::RouteStats;
+
+impl Source for Gateway {
+    fn read(&self, snapshot: &mut Snapshot) {
+        snapshot.gauge("gateway_connections", "Open client connections.", &[], self.connections() as f64);
+        let plan = self.plan();
+        for route in &plan.routes {
+            read_route(snapshot, &route.name, &route.stats);
+        }
+        read_route(snapshot, "", &self.unrouted);
+        let now = MonotonicClock::now();
+        for route in &plan.routes {
+            for limiter in route.limiters.iter().filter(|limiter| limiter.shared.is_none()) {
+                read_limiter(snapshot, [("route", &route.name), ("limit", "")], &limiter.limiter);
+            }
+        }
+        for (name, limiter) in &plan.limits {
+            read_limiter(snapshot, [("route", ""), ("limit", name)], limiter);
+        }
+        for service in &plan.services {
+            let labels = [("service", &*service.name)];
+            if let Some(bulkhead) = &service.bulkhead {
+                let stats = bulkhead.stats();
+                snapshot.gauge("bulkhead_running", "Calls that hold a place.", &labels, stats.running.into());
+                snapshot.gauge(
+                    "bulkhead_waiting",
+                    "Calls that wait for a place.",
+                    &labels,
+                    stats.waiting as f64,
+                );
+                snapshot.counter("bulkhead_admitted", "Calls that got a place.", &labels, stats.admitted);
+                snapshot.counter(
+                    "bulkhead_rejected",
+                    "Calls that found the queue full.",
+                    &labels,
+                    stats.rejected,
+                );
+                snapshot.counter(
+                    "bulkhead_timed_out",
+                    "Calls that waited in vain.",
+                    &labels,
+                    stats.timed_out,
+                );
+                snapshot.counter(
+                    "bulkhead_deadline_exceeded",
+                    "Calls whose deadline ended their wait.",
+                    &labels,
+                    stats.deadline_exceeded,
+                );
+                snapshot.counter(
+                    "bulkhead_turned_out",
+                    "Calls that lost their seat in the queue to one that ranks higher.",
+                    &labels,
+                    stats.turned_out,
+                );
+            }
+            if let Some(budget) = &service.budget {
+                let stats = budget.stats(now);
+                snapshot.gauge(
+                    "retry_budget_remaining",
+                    "Retries that the budget allows now.",
+                    &labels,
+                    stats.remaining as f64,
+                );
+                snapshot.counter(
+                    "retry_budget_withdrawn",
+                    "Retries that the budget paid for.",
+                    &labels,
+                    stats.withdrawn,
+                );
+                snapshot.counter(
+                    "retry_budget_refused",
+                    "Retries that the budget could not pay for.",
+                    &labels,
+                    stats.refused,
+                );
+            }
+            for endpoint in &service.endpoints {
+                read_endpoint(snapshot, service, endpoint, now);
+            }
+        }
+    }
+}
+
+fn read_route(snapshot: &mut Snapshot, name: &str, stats: &RouteStats) {
+    for (class, count) in stats.statuses() {
+        let labels = [("route", name), ("status", class)];
+        snapshot.counter("requests", "Finished requests by status class.", &labels, count);
+    }
+    for (policy, count) in stats.rejections() {
+        let labels = [("route", name), ("policy", policy.name())];
+        snapshot.counter("rejections", "Requests that a policy rejected.", &labels, count);
+    }
+    let labels = [("route", name)];
+    snapshot.counter(
+        "requests_cancelled",
+        "Clients that left before the answer was complete.",
+        &labels,
+        stats.cancelled.get(),
+    );
+    let help = "From the request's head to the answer's last byte.";
+    snapshot.add("request_duration_seconds", help, &labels, stats.duration.value());
+}
+
+fn read_limiter(snapshot: &mut Snapshot, labels: [(&'static str, &str); 2], limiter: &RateLimiter) {
+    let stats = limiter.stats();
+    snapshot.counter(
+        "rate_limiter_admitted",
+        "Calls that the rate limiter let through.",
+        &labels,
+        stats.admitted,
+    );
+    snapshot.counter(
+        "rate_limiter_rejected",
+        "Calls that the rate limiter rejected.",
+        &labels,
+        stats.rejected,
+    );
+    snapshot.gauge(
+        "rate_limiter_keys",
+        "Callers that the rate limiter remembers.",
+        &labels,
+        stats.keys as f64,
+    );
+}
+
+fn read_endpoint(
+    snapshot: &mut Snapshot,
+    service: &Service,
+    endpoint: &Endpoint,
+    now: intertie_core::clock::Instant,
+) {
+    let labels = [("service", &*service.name), ("endpoint", endpoint.address.as_str())];
+    let stats = &endpoint.stats;
+    for (outcome, count) in stats.outcomes() {
+        let labels = [labels[0], labels[1], ("outcome", outcome)];
+        snapshot.counter("attempts", "Attempts by outcome.", &labels, count);
+    }
+    snapshot.counter("retry_attempts", "Attempts after the first of a call.", &labels, stats.retries.get());
+    snapshot.counter(
+        "attempt_timeout_exceeded",
+        "Attempts that took too long.",
+        &labels,
+        stats.attempt_timeouts.get(),
+    );
+    let help = "Requests sent again because a kept connection ended under them.";
+    snapshot.counter("endpoint_resends", help, &labels, stats.resends.get());
+    snapshot.counter("endpoint_connections", "Connections opened.", &labels, stats.connections.get());
+    snapshot.counter("endpoint_ejections", "Times the endpoint was ejected.", &labels, stats.ejections.get());
+    let help = "From an attempt's start to its answer's head.";
+    snapshot.add("attempt_duration_seconds", help, &labels, stats.duration.value());
+    let in_flight = endpoint.in_flight();
+    snapshot.gauge("endpoint_in_flight", "Exchanges under way.", &labels, in_flight.into());
+    let healthy = endpoint.is_healthy();
+    snapshot.gauge("endpoint_healthy", "1 while health checks pass.", &labels, f64::from(u8::from(healthy)));
+    let ejected = service.is_ejected(endpoint, now);
+    snapshot.gauge(
+        "endpoint_ejected",
+        "1 while the endpoint is ejected.",
+        &labels,
+        f64::from(u8::from(ejected)),
+    );
+    if let Some(breaker) = &endpoint.circuit_breaker {
+        let stats = breaker.stats(now);
+        for phase in ["closed", "open", "half_open"] {
+            let labels = [labels[0], labels[1], ("state", phase)];
+            let here = f64::from(u8::from(stats.phase.name() == phase));
+            snapshot.gauge("circuit_breaker_state", "1 for the state that the breaker is in.", &labels, here);
+        }
+        snapshot.counter("circuit_breaker_rejected", "Calls rejected.", &labels, stats.rejected);
+        snapshot.counter("circuit_breaker_opened", "Times the breaker opened.", &labels, stats.opened);
+    }
+}
