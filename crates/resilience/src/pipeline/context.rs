@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use intertie_core::clock::Instant;
+use intertie_core::failure::Class;
 
 use crate::MonotonicClock;
 
@@ -39,13 +40,16 @@ impl Cx {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
     /// To retry and breaker.
-    pub class: intertie_core::failure::Class,
+    pub class: Class,
     /// The wait that the dependency asked for; no repetition comes earlier.
     pub retry_after: Option<Duration>,
+    /// A tier further down has used up its own attempts: repeating the call here would multiply them, so
+    /// none is made. To a circuit breaker the outcome stays what its class says.
+    pub exhausted: bool,
 }
 
-impl From<intertie_core::failure::Class> for Verdict {
-    fn from(class: intertie_core::failure::Class) -> Self {
-        Self { class, retry_after: None }
+impl From<Class> for Verdict {
+    fn from(class: Class) -> Self {
+        Self { class, retry_after: None, exhausted: false }
     }
 }

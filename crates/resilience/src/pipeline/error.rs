@@ -60,6 +60,13 @@ impl<E> CallError<E> {
         }
     }
 
+    /// Whether attempts were used up here. A service that answers its own caller says so, by
+    /// `Intertie-Retry: exhausted` on the wire, and the caller's [`Verdict`](super::Verdict) says it again:
+    /// one tier repeats, and budgets do not multiply.
+    pub fn is_exhausted(&self) -> bool {
+        matches!(self, Self::Exhausted(_))
+    }
+
     /// The operation's own error, if it is what failed last.
     pub fn operation(&self) -> Option<&E> {
         match self {

@@ -196,7 +196,7 @@ impl<'p> Progress<'p> {
         idempotent: bool,
     ) -> Option<Duration> {
         let (class, retry_after, evidence) = match verdict {
-            Some(Verdict { class, retry_after }) => (class, retry_after, class.evidence()),
+            Some(Verdict { class, retry_after, .. }) => (class, retry_after, class.evidence()),
             None => {
                 let evidence = if self.limit.judges { Evidence::Failure } else { Evidence::None };
                 let class = match self.limit.by {
@@ -214,7 +214,9 @@ impl<'p> Progress<'p> {
         }
         self.class = verdict.map(|verdict| verdict.class);
         self.attempt_ended = now;
-        let retry = self.retry.as_mut().filter(|_| idempotent && class.is_retriable())?;
+        let exhausted = verdict.is_some_and(|verdict| verdict.exhausted);
+        let may_be_repeated = idempotent && class.is_retriable() && !exhausted;
+        let retry = self.retry.as_mut().filter(|_| may_be_repeated)?;
         self.history.push(AttemptRecord {
             began_after: self.attempt_started.saturating_since(self.started),
             took: now.saturating_since(self.attempt_started),

@@ -216,6 +216,18 @@ async fn keys_have_quotas_of_their_own_and_costs_are_taken_together() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_whose_sender_used_up_its_attempts_is_not_repeated_and_still_judges() {
+    let pipeline = Pipeline::named("upper").retry(retry()).circuit_breaker(touchy()).build().expect("valid");
+    let operation = Operation::default();
+    let marked = |_: &Result<_, _>| Verdict { exhausted: true, ..Class::Transient.into() };
+    let error = pipeline.call(|_| operation.attempt(Does::Fail)).idempotent().classify(marked).await;
+    assert!(matches!(error, Err(CallError::Operation("failed"))), "{error:?}");
+    assert_eq!(operation.attempts(), 1);
+    let breaker = pipeline.circuit_breaker().expect("it has one");
+    assert_eq!(breaker.stats(MonotonicClock::now()).phase, Phase::Open);
+}
+
+#[tokio::test(start_paused = true)]
 async fn retries_stop_when_the_budget_is_spent() {
     let stingy = RetryConfig { budget: Ratio::ZERO, budget_minimum: 3, ..retry() };
     let pipeline = Pipeline::named("poor").retry(stingy).build().expect("valid");
@@ -240,7 +252,7 @@ async fn results_are_classified_too_and_hints_are_never_fired_early() {
             async move { Ok::<_, &str>(if cx.attempt() < 3 { 503 } else { 200 }) }
         })
         .classify(|outcome: &Result<u16, _>| match outcome {
-            Ok(503) => Verdict { class: Class::Unavailable, retry_after: Some(7 * SECOND) },
+            Ok(503) => Verdict { retry_after: Some(7 * SECOND), ..Class::Unavailable.into() },
             _ => Class::Success.into(),
         })
         .idempotent()
