@@ -138,6 +138,7 @@ impl CircuitBreaker {
     ///
     /// # Errors
     /// A [`Rejection`] with the time until probes are let through.
+    #[inline]
     pub fn try_admit(&self, now: Instant) -> Result<Permit<'_>, Rejection> {
         let admission = self.shared.admit(now)?;
         Ok(Permit { held: Some((&self.shared, admission)) })
@@ -212,6 +213,7 @@ const FORCED_OPEN: Rejection =
     Rejection { by: Policy::CircuitBreaker, bound: "forced_open", retry_after: None };
 
 impl Shared {
+    #[inline]
     fn word(&self) -> Word {
         // Pairs with `publish`: who sees the word sees the instant that goes with it.
         Word::from_bits(self.word.0.load(Ordering::Acquire))
@@ -236,6 +238,7 @@ impl Shared {
         self.rejected[stripe()].0.fetch_add(1, Ordering::Relaxed);
     }
 
+    #[inline]
     fn admit(&self, now: Instant) -> Result<Admission, Rejection> {
         let word = self.word();
         if word.passes() {
@@ -244,6 +247,7 @@ impl Shared {
         self.ask(now, word)
     }
 
+    #[cold]
     fn ask(&self, now: Instant, word: Word) -> Result<Admission, Rejection> {
         let untracked = Admission { kind: Kind::Untracked, epoch: word.epoch(), started: now };
         let verdict = match word.mode() {
@@ -288,6 +292,7 @@ impl Shared {
         if admitted { Ok(()) } else { Err(rejection) }
     }
 
+    #[inline]
     fn record(&self, now: Instant, admission: Admission, outcome: Outcome) {
         match admission.kind {
             Kind::Untracked => {}
@@ -312,6 +317,7 @@ impl Shared {
         }
     }
 
+    #[cold]
     fn change(&self, now: Instant, how: impl FnOnce(&mut State, Ratio) -> Option<Transition>) {
         let random = Ratio::from_millionths(fastrand::u32(0..=1_000_000));
         let mut inner = self.lock();
@@ -331,6 +337,7 @@ impl Shared {
     }
 
     /// A permit was dropped untold: it is given back, unless a panic unwinds through it.
+    #[cold]
     fn forget(&self, admission: Admission) {
         let evidence = if std::thread::panicking() { Evidence::Failure } else { Evidence::None };
         self.record(MonotonicClock::now(), admission, evidence.into());
@@ -359,6 +366,7 @@ impl Permit<'_> {
     }
 
     /// Tells the outcome of the call, which ended at `now`.
+    #[inline]
     pub fn record(mut self, now: Instant, outcome: impl Into<Outcome>) {
         if let Some((breaker, admission)) = self.held.take() {
             breaker.record(now, admission, outcome.into());
@@ -388,6 +396,7 @@ impl OwnedPermit {
     }
 
     /// As [`Permit::record`].
+    #[inline]
     pub fn record(mut self, now: Instant, outcome: impl Into<Outcome>) {
         if let Some((breaker, admission)) = self.held.take() {
             breaker.record(now, admission, outcome.into());
