@@ -18,6 +18,6 @@ mod state;
 mod tests;
 mod word;
 
-pub use config::{CircuitBreakerConfig, CircuitBreakerPreset, CircuitBreakerTable, Mode, Window};
+pub use config::{CircuitBreakerConfig, CircuitBreakerPreset, Mode, Window};
 pub use layer::{CircuitBreaker, OwnedPermit, Permit, Stats};
 pub use state::{Cause, Outcome, Phase, Transition};

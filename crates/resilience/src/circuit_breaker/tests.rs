@@ -367,8 +367,10 @@ fn threads_that_share_it_open_it_at_the_exact_count() {
 fn presets_and_tables_read_as_documented() {
     let read = |json| serde_json::from_str::<CircuitBreakerConfig>(json);
     assert_eq!(read("\"tolerant\"").expect("a preset"), CircuitBreakerConfig::tolerant());
-    let own = read(r#"{ "preset": "sensitive", "open": "5s" }"#).expect("a table");
-    assert_eq!(own, CircuitBreakerConfig { open: 5 * SECOND, ..CircuitBreakerConfig::sensitive() });
+    for own in [r#"{ "preset": "sensitive", "open": "5s" }"#, r#"{ "open": "5s", "preset": "sensitive" }"#] {
+        let own = read(own).expect("a table");
+        assert_eq!(own, CircuitBreakerConfig { open: 5 * SECOND, ..CircuitBreakerConfig::sensitive() });
+    }
     let rate = read(r#"{ "failure_rate": "50%" }"#).expect("a table");
     assert_eq!(rate.failures, None, "an own condition replaces the preset's");
     assert!(read(r#"{ "opens": "5s" }"#).is_err());

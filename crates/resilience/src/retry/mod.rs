@@ -16,5 +16,5 @@ mod state;
 mod tests;
 
 pub use budget::{BudgetStats, RetryBudget};
-pub use config::{Backoff, RetryConfig, RetryPreset, RetryTable};
+pub use config::{Backoff, RetryConfig, RetryPreset};
 pub use state::{Retry, Stop};
