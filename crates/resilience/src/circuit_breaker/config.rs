@@ -1,13 +1,12 @@
-use std::fmt;
 use std::num::NonZeroU32;
-use std::str::FromStr;
 use std::time::Duration;
 
 use intertie_core::config::{Invalid, Presets, deserialize_preset, preset_schema};
 use intertie_core::quantity::{self, DurationText, Ratio};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::window::Window;
 use crate::striped::StripedWindow;
 
 /// When a circuit breaker opens, how long it stays open, and what closes it.
@@ -98,15 +97,6 @@ pub enum CircuitBreakerPreset {
     Sensitive,
     /// 5 failures in 300 s, whatever the volume; open 60 s; 3 successes in a row close (S1).
     Tolerant,
-}
-
-/// What a window holds: the last time, or the last calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Window {
-    /// The calls that ended within this time, forgotten in tenths of it.
-    Time(Duration),
-    /// The last so many calls.
-    Calls(NonZeroU32),
 }
 
 impl CircuitBreakerConfig {
@@ -268,59 +258,5 @@ impl<'de> Deserialize<'de> for CircuitBreakerConfig {
 impl Serialize for CircuitBreakerConfig {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         Self::serialize(self, serializer)
-    }
-}
-
-impl Window {
-    /// The most calls that a count window holds: one byte each.
-    pub const CALLS_MAX: u32 = 65_536;
-}
-
-impl FromStr for Window {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.strip_suffix("calls") {
-            Some(count) => count.trim().parse().map(Self::Calls).map_err(|_| {
-                format!("`{text}` is no window; write a count above zero, such as \"100 calls\"")
-            }),
-            None => quantity::parse_duration(text).map(Self::Time).map_err(|error| error.to_string()),
-        }
-    }
-}
-
-impl fmt::Display for Window {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Time(length) => f.write_str(&quantity::format_duration(*length)),
-            Self::Calls(calls) => write!(f, "{calls} calls"),
-        }
-    }
-}
-
-impl Serialize for Window {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Window {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(de::Error::custom)
-    }
-}
-
-impl JsonSchema for Window {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Window".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "examples": ["60s", "100 calls"] })
     }
 }

@@ -16,8 +16,10 @@ mod outcomes;
 mod state;
 #[cfg(test)]
 mod tests;
+mod window;
 mod word;
 
-pub use config::{CircuitBreakerConfig, CircuitBreakerPreset, Mode, Window};
+pub use config::{CircuitBreakerConfig, CircuitBreakerPreset, Mode};
 pub use layer::{CircuitBreaker, OwnedPermit, Permit, Stats};
 pub use state::{Cause, Outcome, Phase, Transition};
+pub use window::{ParseWindowError, Window};
