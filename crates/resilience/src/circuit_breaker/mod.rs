@@ -13,6 +13,8 @@
 mod config;
 mod layer;
 mod outcomes;
+mod permit;
+mod shared;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -20,6 +22,7 @@ mod window;
 mod word;
 
 pub use config::{CircuitBreakerConfig, CircuitBreakerPreset, Mode};
-pub use layer::{CircuitBreaker, OwnedPermit, Permit, Stats};
+pub use layer::{CircuitBreaker, Stats};
+pub use permit::{OwnedPermit, Permit, PermitOn};
 pub use state::{Cause, Outcome, Phase, Transition};
 pub use window::{ParseWindowError, Window};
