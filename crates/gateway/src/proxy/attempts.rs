@@ -102,10 +102,13 @@ impl Call {
                 let next = retry.next(now, self.deadline, ended.class, ended.retry_after, random).ok();
                 let possible = next.filter(|wait| Attempt::is_possible(&route, now + *wait));
                 exhausted |= possible.is_some();
-                affordable =
-                    possible.filter(|_| route.budget.as_ref().is_none_or(|budget| budget.withdraw(now)));
+                affordable = possible.and_then(|wait| match &route.budget {
+                    Some(budget) => Some((wait, Some(budget.withdraw(now)?))),
+                    None => Some((wait, None)),
+                });
             }
-            let Some(wait) = affordable else { return self.settle(ended, exhausted) };
+            // In flight until the attempt ended.
+            let Some((wait, _repetition)) = affordable else { return self.settle(ended, exhausted) };
             tokio::time::sleep(wait).await;
             // Meanwhile the attempt before may have read on in the client's body.
             if !self.may_repeat(&ended) {

@@ -15,7 +15,7 @@ use super::stats::Counter;
 use crate::circuit_breaker::{Outcome, Permit};
 use crate::deadline::{AttemptLimit, Deadline, LimitedBy};
 use crate::rate_limiter::Count;
-use crate::retry::Retry;
+use crate::retry::{Repetition, Retry};
 use crate::{MonotonicClock, bulkhead};
 
 /// What a call did and holds: the steps between its awaits.
@@ -27,6 +27,8 @@ pub(super) struct Progress<'p> {
     deadline: Deadline,
     retry: Option<Retry<'p>>,
     pub(super) attempts: u32,
+    /// What the budget paid for, until it ended.
+    repetition: Option<Repetition<'p>>,
     attempt_started: Instant,
     pub(super) limit: AttemptLimit,
     /// The class of the last attempt's outcome; `None` when it ran into its limit.
@@ -73,6 +75,7 @@ impl<'p> Progress<'p> {
             deadline,
             retry: pipeline.config.retry.as_ref().map(Retry::new),
             attempts: 0,
+            repetition: None,
             attempt_started: Instant::ORIGIN,
             limit: deadline.attempt(Instant::ORIGIN, None),
             class: None,
@@ -212,6 +215,7 @@ impl<'p> Progress<'p> {
         if let Some(permit) = permit {
             permit.record(now, Outcome { evidence, retry_after, took: None });
         }
+        self.repetition = None;
         self.class = verdict.map(|verdict| verdict.class);
         self.attempt_ended = now;
         let exhausted = verdict.is_some_and(|verdict| verdict.exhausted);
@@ -228,8 +232,10 @@ impl<'p> Progress<'p> {
         if breaker.is_some_and(|breaker| !breaker.would_admit(now + wait)) {
             return None;
         }
-        let paid = self.pipeline.budget.as_ref().is_none_or(|budget| budget.withdraw(now));
-        paid.then_some(wait)
+        if let Some(budget) = &self.pipeline.budget {
+            self.repetition = Some(budget.withdraw(now)?);
+        }
+        Some(wait)
     }
 
     /// The call ends without an attempt.

@@ -6,6 +6,8 @@ use intertie_core::quantity::{self, DurationText, Ratio};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::budget::BudgetLimits;
+
 /// How often, how fast and at whose expense failed attempts are repeated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(remote = "Self", deny_unknown_fields)]
@@ -41,6 +43,9 @@ pub struct RetryConfig {
     /// Repetitions that are allowed in ten seconds however few the calls, so that a quiet service can
     /// retry at all.
     pub budget_minimum: u32,
+    /// Repetitions at the same time, those that wait for their turn included; one that finds no place is not
+    /// made. Unset, the default: as many as `budget` and `budget_minimum` pay for.
+    pub budget_in_flight: Option<NonZeroU32>,
     /// A dependency that asks for a longer wait than this is not waited for: its answer is passed on.
     /// Default 60 s.
     #[serde(with = "quantity::duration")]
@@ -93,6 +98,7 @@ impl RetryConfig {
             jitter: Ratio::from_percent(30),
             budget: Ratio::from_percent(20),
             budget_minimum: 10,
+            budget_in_flight: None,
             retry_after_max: Duration::from_secs(60),
         }
     }
@@ -120,6 +126,11 @@ impl RetryConfig {
     /// [`RetryPreset::Short`].
     pub fn short() -> Self {
         Self { preset: RetryPreset::Short, cap: Duration::from_secs(10), ..Self::standard() }
+    }
+
+    /// What the budget of these settings allows.
+    pub fn budget_limits(&self) -> BudgetLimits {
+        BudgetLimits { ratio: self.budget, minimum: self.budget_minimum, in_flight: self.budget_in_flight }
     }
 
     /// The wait before the `repetition`-th repetition, counted from 1, without jitter. Decorrelated waits

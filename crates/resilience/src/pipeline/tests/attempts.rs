@@ -114,3 +114,17 @@ async fn a_permanent_failure_is_not_repeated() {
     assert!(matches!(call.idempotent().await, Err(CallError::Operation("failed"))));
     assert_eq!(operation.attempts(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_repetition_keeps_its_place_in_the_budget_until_it_ended_or_its_caller_left() {
+    let retry = RetryConfig { budget_in_flight: Some(NonZeroU32::MIN), ..retry() };
+    let pipeline = Pipeline::named("narrow").retry(retry).build().expect("valid");
+    let failing = async || pipeline.call(|_| Does::Fail.it()).idempotent().await;
+    let (first, second) = tokio::join!(failing(), failing());
+    assert!(matches!(first, Err(CallError::Exhausted(exhausted)) if exhausted.attempts == 3));
+    assert!(matches!(second, Err(CallError::Operation("failed"))), "the first one's wait holds the place");
+    let left = tokio::time::timeout(SECOND / 2, failing()).await;
+    assert!(left.is_err(), "it waited for its repetition");
+    let alone = failing().await;
+    assert!(matches!(alone, Err(CallError::Exhausted(exhausted)) if exhausted.attempts == 3));
+}
