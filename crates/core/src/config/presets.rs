@@ -23,6 +23,10 @@ pub trait Presets: Serialize + Sized {
     /// The options of a preset.
     fn preset(name: Self::Name) -> Self;
 
+    /// Where a table starts that names no preset. Without such a start it must give every option itself that has
+    /// no default.
+    fn unnamed() -> Option<Self>;
+
     /// Reads options of which none is left out, except those that a preset leaves unset.
     ///
     /// # Errors
@@ -30,14 +34,14 @@ pub trait Presets: Serialize + Sized {
     fn deserialize_whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error>;
 }
 
-/// Reads `"standard"` or `{ preset = "standard", … }`; a table that names no preset starts from the default.
+/// Reads `"standard"` or `{ preset = "standard", … }`.
 ///
 /// # Errors
 /// When the name is no preset's, or the table has an unknown key or a value of the wrong type. The error is
 /// made by the given deserializer, so that it knows the place of what is wrong.
 pub fn deserialize_preset<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
-    T: Presets + Default,
+    T: Presets,
     D: Deserializer<'de>,
 {
     deserializer.deserialize_any(PresetOrTable(PhantomData))
@@ -45,7 +49,7 @@ where
 
 struct PresetOrTable<T>(PhantomData<T>);
 
-impl<'de, T: Presets + Default> de::Visitor<'de> for PresetOrTable<T> {
+impl<'de, T: Presets> de::Visitor<'de> for PresetOrTable<T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -58,7 +62,7 @@ impl<'de, T: Presets + Default> de::Visitor<'de> for PresetOrTable<T> {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
         let over_preset =
-            OverPreset { map, given: Vec::new(), preset: T::default(), rest: None, value: None };
+            OverPreset { map, given: Vec::new(), preset: T::unnamed(), rest: None, value: None };
         T::deserialize_whole(MapAccessDeserializer::new(over_preset))
     }
 }
@@ -68,7 +72,7 @@ struct OverPreset<A, T> {
     map: A,
     /// The table's own keys, as far as they were read.
     given: Vec<String>,
-    preset: T,
+    preset: Option<T>,
     /// The preset's entries, once the table's own are read.
     rest: Option<serde_json::map::IntoIter>,
     /// The value of the entry of `rest` whose key was read last.
@@ -77,8 +81,10 @@ struct OverPreset<A, T> {
 
 impl<A, T: Presets> OverPreset<A, T> {
     fn left_out(&self) -> Result<Map<String, Value>, serde_json::Error> {
-        let Value::Object(mut entries) = serde_json::to_value(&self.preset)? else {
-            return Err(serde_json::Error::custom("a preset is a struct of options"));
+        let mut entries = match serde_json::to_value(&self.preset)? {
+            Value::Null => Map::new(),
+            Value::Object(entries) => entries,
+            _ => return Err(serde_json::Error::custom("a preset is a struct of options")),
         };
         let is_given = |key: &str| self.given.iter().any(|given| given == key);
         let replaced = T::ALTERNATIVES.iter().any(|key| is_given(key));
@@ -120,7 +126,8 @@ impl<'de, A: MapAccess<'de>, T: Presets> MapAccess<'de> for OverPreset<A, T> {
         let mut name = String::new();
         let value =
             self.map.next_value_seed(NotedText { note: |text| name = text, seed: &mut Some(seed) })?;
-        self.preset = T::Name::deserialize(StrDeserializer::new(&name)).map(T::preset)?;
+        let name = T::Name::deserialize(StrDeserializer::new(&name))?;
+        self.preset = Some(T::preset(name));
         Ok(value)
     }
 }

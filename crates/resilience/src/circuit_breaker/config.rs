@@ -244,6 +244,10 @@ impl Presets for CircuitBreakerConfig {
         }
     }
 
+    fn unnamed() -> Option<Self> {
+        Some(Self::standard())
+    }
+
     fn deserialize_whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::deserialize(deserializer)
     }

@@ -239,6 +239,10 @@ impl Presets for RetryConfig {
         }
     }
 
+    fn unnamed() -> Option<Self> {
+        Some(Self::standard())
+    }
+
     fn deserialize_whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::deserialize(deserializer)
     }
