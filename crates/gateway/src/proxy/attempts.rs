@@ -142,7 +142,7 @@ impl Call {
     /// One attempt within its limit.
     ///
     /// # Errors
-    /// When nobody admits it: the deadline, a limiter, every breaker.
+    /// When nobody admits it: the deadline, every breaker, a limiter.
     async fn attempt(
         &mut self,
         exchange: &mut Exchange,
@@ -152,9 +152,13 @@ impl Call {
         if self.deadline.is_over(now) {
             return Err(Failure::deadline_exceeded());
         }
-        acquire(exchange, &self.route, Count::Attempts, &self.headers, now)?;
         let attempt = Attempt::begin(&self.route, now, tried)
             .map_err(|rejection| unavailable(&self.route, rejection))?;
+        // After the breaker: an attempt that is not made must not use up a quota that is billed.
+        if let Err(failure) = acquire(exchange, &self.route, Count::Attempts, &self.headers, now) {
+            attempt.call_off();
+            return Err(failure);
+        }
         exchange.attempt_begins(attempt.endpoint());
         let limit = self.deadline.attempt(now, self.route.effective.attempt_timeout.value);
         let remaining = limit.at.map(|at| at.saturating_since(now));

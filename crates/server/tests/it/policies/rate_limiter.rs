@@ -93,3 +93,37 @@ async fn one_process_has_one_state_whatever_the_number_of_threads() {
         assert_eq!(admitted, 20, "{threads} threads");
     }
 }
+
+#[tokio::test]
+async fn an_attempt_that_a_breaker_rejects_takes_nothing_from_a_quota_that_is_billed() {
+    let origin = Origin::statuses(&[500]).await;
+    let policy = "circuit_breaker = { failures = 1, minimum_calls = 0, open = \"1h\" }\n\
+                  rate_limiter = { limit = \"2/h\", count = \"attempts\" }";
+    let server = Server::start(&one(&origin, policy));
+    let client = Client::new(server.address);
+    assert_eq!(client.get("/").await.status, 500);
+    for _ in 0..5 {
+        assert_eq!(client.get("/").await.code(), "CIRCUIT_OPEN", "and never RATE_LIMITED");
+    }
+    let admitted = "intertie_rate_limiter_admitted_total{route=\"/**\",limit=\"\"}";
+    assert_eq!(server.metric(admitted).await, 1.0);
+}
+
+/// A half-open breaker's only probe is called off by the limiter.
+#[tokio::test]
+async fn an_attempt_that_the_limiter_refuses_gives_its_place_at_the_breaker_back_and_is_not_counted() {
+    let origin = Origin::statuses(&[500, 200]).await;
+    let policy = "circuit_breaker = { failures = 1, minimum_calls = 0, open = \"10ms\", successes_to_close = 1 }\n\
+                  rate_limiter = { limit = \"1/h\", by = \"header:X-Key\", count = \"attempts\" }";
+    let server = Server::start(&one(&origin, policy));
+    let get = async |key| Client::new(server.address).get_with("/", &[("x-key", key)]).await;
+    assert_eq!(get("a").await.status, 500);
+    until(async || get("a").await.code() == "RATE_LIMITED", "the breaker lets a probe through").await;
+    assert_eq!(get("b").await.status, 200, "the place for a probe is free");
+    let unjudged = format!(
+        "intertie_attempts_total{{service=\"origin\",endpoint=\"{}\",outcome=\"unjudged\"}}",
+        origin.address
+    );
+    assert_eq!(server.metric(&unjudged).await, 0.0);
+    server.wait_for("circuit_breaker_closed");
+}
