@@ -67,6 +67,32 @@ async fn shared_limits_are_shared_and_routes_have_their_own() {
 }
 
 #[tokio::test]
+async fn a_limit_that_grants_a_call_gets_it_back_when_another_refuses() {
+    let origin = Origin::statuses(&[200]).await;
+    let own = "rate_limiter = { limit = \"3/h\", by = \"header:X-Key\" }";
+    let traffic = format!(
+        "[limit.first]\nlimit = \"2/h\"\n\n[limit.second]\nlimit = \"1/h\"\n\n\
+         [service.origin]\nendpoints = [{{ at = \"{}\" }}]\n\n\
+         [route.\"/both\"]\nto = \"origin\"\n{own}\nlimits = [\"first\", \"second\"]\n\n\
+         [route.\"/one\"]\nto = \"origin\"\nlimits = [\"first\"]\n",
+        origin.address
+    );
+    let server = Server::start(&traffic);
+    let client = Client::new(server.address);
+    assert_eq!(client.get("/both").await.status, 200);
+    for _ in 0..5 {
+        let refused = client.get("/both").await;
+        assert_eq!(refused.status, 429);
+        assert!(refused.text().contains("[limit.second]"), "the one that refused: {}", refused.text());
+    }
+    assert_eq!(client.get("/one").await.status, 200, "the first lost nothing by those refused");
+    let refused = client.get("/one").await;
+    assert!(refused.text().contains("[limit.first]"), "{}", refused.text());
+    let admitted = "intertie_rate_limiter_admitted_total{route=\"/both\",limit=\"\"}";
+    assert_eq!(server.metric(admitted).await, 1.0, "nor did the route's own");
+}
+
+#[tokio::test]
 async fn a_limiter_that_counts_attempts_counts_retries() {
     let origin = Origin::statuses(&[500]).await;
     let policy =
