@@ -127,7 +127,7 @@ impl Admin {
             });
             let budget = service.budget.as_ref().map(|budget| {
                 let stats = budget.stats(now);
-                json!({ "remaining": stats.remaining, "withdrawn": stats.withdrawn, "refused": stats.refused })
+                json!({ "remaining": stats.remaining, "in_flight": stats.in_flight, "withdrawn": stats.withdrawn, "refused": stats.refused })
             });
             let status = if usable { "usable" } else { "unusable" };
             services.insert(

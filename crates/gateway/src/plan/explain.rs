@@ -101,8 +101,10 @@ impl Effective {
                     (1..retry.attempts.get().min(6)).map(|n| format_duration(retry.wait(n))).collect();
                 let waits =
                     if waits.is_empty() { String::new() } else { format!(", waiting {}", waits.join(", ")) };
+                let at_once =
+                    retry.budget_in_flight.map_or(String::new(), |most| format!(", at most {most} at once"));
                 format!(
-                    "{} attempts{waits} + up to {} of jitter, budget {} of calls and {} in 10s",
+                    "{} attempts{waits} + up to {} of jitter, budget {} of calls and {} in 10s{at_once}",
                     retry.attempts, retry.jitter, retry.budget, retry.budget_minimum
                 )
             }),

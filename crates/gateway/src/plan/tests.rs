@@ -88,7 +88,7 @@ fn a_reload_keeps_the_state_of_what_did_not_change() {
     for limiter in &route.limiters {
         limiter.limiter.try_acquire((), now, 4).expect("quota");
     }
-    route.service.budget.as_ref().expect("a budget").withdraw(now);
+    drop(route.service.budget.as_ref().expect("a budget").withdraw(now).expect("paid for"));
 
     let more = "[service.new]\nendpoints = [{ at = \"127.0.0.1:3\" }]\n[route.\"/new\"]\nto = \"new\"\n";
     let second = plan(&file(all, more), Some(&first));

@@ -15,7 +15,7 @@ use super::worker::RouteRef;
 use crate::plan::{Endpoint, Service};
 
 /// A place at an endpoint. It resolves the breaker's permit, the outlier record and the counters exactly
-/// once: by [`Attempt::resolve`], or as unjudged when it is dropped.
+/// once: by [`Attempt::resolve`], or as unjudged when it is dropped; or not at all, by [`Attempt::call_off`].
 #[derive(Debug)]
 pub(super) struct Attempt {
     route: RouteRef,
@@ -156,6 +156,11 @@ impl Attempt {
         }
         self.endpoint().stats.resolved(class);
         self.record_outlier(now, class.evidence(), events);
+    }
+
+    /// It is not made after all: its places are given back, and nothing counts it.
+    pub(super) fn call_off(mut self) {
+        self.resolved = true;
     }
 
     fn record_outlier(&self, now: Instant, evidence: Evidence, events: &Events) {

@@ -102,10 +102,13 @@ impl Call {
                 let next = retry.next(now, self.deadline, ended.class, ended.retry_after, random).ok();
                 let possible = next.filter(|wait| Attempt::is_possible(&route, now + *wait));
                 exhausted |= possible.is_some();
-                affordable =
-                    possible.filter(|_| route.budget.as_ref().is_none_or(|budget| budget.withdraw(now)));
+                affordable = possible.and_then(|wait| match &route.budget {
+                    Some(budget) => Some((wait, Some(budget.withdraw(now)?))),
+                    None => Some((wait, None)),
+                });
             }
-            let Some(wait) = affordable else { return self.settle(ended, exhausted) };
+            // In flight until the attempt ended.
+            let Some((wait, _repetition)) = affordable else { return self.settle(ended, exhausted) };
             tokio::time::sleep(wait).await;
             // Meanwhile the attempt before may have read on in the client's body.
             if !self.may_repeat(&ended) {
@@ -139,7 +142,7 @@ impl Call {
     /// One attempt within its limit.
     ///
     /// # Errors
-    /// When nobody admits it: the deadline, a limiter, every breaker.
+    /// When nobody admits it: the deadline, every breaker, a limiter.
     async fn attempt(
         &mut self,
         exchange: &mut Exchange,
@@ -149,9 +152,13 @@ impl Call {
         if self.deadline.is_over(now) {
             return Err(Failure::deadline_exceeded());
         }
-        acquire(exchange, &self.route, Count::Attempts, &self.headers, now)?;
         let attempt = Attempt::begin(&self.route, now, tried)
             .map_err(|rejection| unavailable(&self.route, rejection))?;
+        // After the breaker: an attempt that is not made must not use up a quota that is billed.
+        if let Err(failure) = acquire(exchange, &self.route, Count::Attempts, &self.headers, now) {
+            attempt.call_off();
+            return Err(failure);
+        }
         exchange.attempt_begins(attempt.endpoint());
         let limit = self.deadline.attempt(now, self.route.effective.attempt_timeout.value);
         let remaining = limit.at.map(|at| at.saturating_since(now));

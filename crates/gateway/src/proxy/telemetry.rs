@@ -69,6 +69,12 @@ impl Source for Gateway {
                     &labels,
                     stats.remaining as f64,
                 );
+                snapshot.gauge(
+                    "retry_budget_in_flight",
+                    "Retries under way, or waiting for their turn.",
+                    &labels,
+                    f64::from(stats.in_flight),
+                );
                 snapshot.counter(
                     "retry_budget_withdrawn",
                     "Retries that the budget paid for.",

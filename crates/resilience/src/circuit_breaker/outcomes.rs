@@ -8,8 +8,9 @@ use std::sync::{Mutex, PoisonError};
 use intertie_core::clock::Instant;
 use intertie_core::failure::Evidence;
 
-use super::config::{CircuitBreakerConfig, Window};
+use super::config::CircuitBreakerConfig;
 use super::state::Cause;
+use super::window::Window;
 use crate::striped::{Padded, StripedWindow};
 use crate::window::Counts;
 

@@ -128,7 +128,7 @@ impl Pipeline {
         let bulkhead = before.map(|before| (&before.config.bulkhead, &before.bulkhead));
         let breaker = before.map(|before| (&before.config.circuit_breaker, &before.circuit_breaker));
         let budget = before.map(|before| (&before.config.retry, &before.budget));
-        let pay = |retry: RetryConfig| Ok(RetryBudget::new(retry.budget, retry.budget_minimum));
+        let pay = |retry: RetryConfig| Ok(RetryBudget::new(retry.budget_limits()));
         let shared = Shared {
             rate_limiter: carry(rate_limiter, &config.rate_limiter, RateLimiter::new)
                 .map_err(at(Policy::RateLimiter))?,

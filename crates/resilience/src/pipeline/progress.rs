@@ -15,7 +15,7 @@ use super::stats::Counter;
 use crate::circuit_breaker::{Outcome, Permit};
 use crate::deadline::{AttemptLimit, Deadline, LimitedBy};
 use crate::rate_limiter::Count;
-use crate::retry::Retry;
+use crate::retry::{Repetition, Retry};
 use crate::{RateLimiter, bulkhead};
 
 /// What the caller said about a call.
@@ -38,7 +38,7 @@ pub(super) struct Progress<'p> {
     deadline: Deadline,
     attempt_started: Instant,
     /// Made when an attempt first may be repeated.
-    repetition: Option<Box<Repetition<'p>>>,
+    repetitions: Option<Box<Repetitions<'p>>>,
     place: Option<bulkhead::Permit<'p>>,
     /// What the last attempt shows an adaptive bulkhead.
     sample: Option<Sample>,
@@ -53,9 +53,11 @@ struct Sample {
 }
 
 #[derive(Debug)]
-struct Repetition<'p> {
+struct Repetitions<'p> {
     retry: Retry<'p>,
     history: Vec<AttemptRecord>,
+    /// What the budget paid for, until it ended.
+    under_way: Option<Repetition<'p>>,
 }
 
 /// The wait for a place in the bulkhead, in a box since it is rare and large.
@@ -89,7 +91,7 @@ impl<'p> Progress<'p> {
             started: now,
             deadline,
             attempt_started: now,
-            repetition: None,
+            repetitions: None,
             place: None,
             sample: None,
             permit: None,
@@ -202,6 +204,9 @@ impl<'p> Progress<'p> {
         if let Some(permit) = permit {
             permit.record(now, Outcome { evidence, retry_after, took: None });
         }
+        if let Some(repetitions) = &mut self.repetitions {
+            repetitions.under_way = None;
+        }
         self.has_succeeded = class == Class::Success;
         if self.pipeline.adapts && self.place.is_some() {
             // A limit that was missed counts as a failure if it judges the dependency at all.
@@ -240,9 +245,9 @@ impl<'p> Progress<'p> {
         retry_after: Option<Duration>,
     ) -> Option<Duration> {
         let config = self.pipeline.config.retry.as_ref()?;
-        let Repetition { retry, history } = &mut **self
-            .repetition
-            .get_or_insert_with(|| Box::new(Repetition { retry: Retry::new(config), history: Vec::new() }));
+        let Repetitions { retry, history, under_way } = &mut **self.repetitions.get_or_insert_with(|| {
+            Box::new(Repetitions { retry: Retry::new(config), history: Vec::new(), under_way: None })
+        });
         history.push(AttemptRecord {
             began_after: attempt_started.saturating_since(self.started),
             took: now.saturating_since(attempt_started),
@@ -254,8 +259,10 @@ impl<'p> Progress<'p> {
         if breaker.is_some_and(|breaker| !breaker.would_admit(now + wait)) {
             return None;
         }
-        let paid = self.pipeline.budget.as_ref().is_none_or(|budget| budget.withdraw(now));
-        paid.then_some(wait)
+        if let Some(budget) = &self.pipeline.budget {
+            *under_way = Some(budget.withdraw(now)?);
+        }
+        Some(wait)
     }
 
     /// The call ends without an attempt.
@@ -295,7 +302,8 @@ impl<'p> Progress<'p> {
             AttemptError::Operation(error) if self.attempts == 1 => CallError::Operation(error),
             AttemptError::Timeout if self.attempts == 1 => CallError::AttemptTimeout,
             last => {
-                let history = self.repetition.take().map(|repetition| repetition.history).unwrap_or_default();
+                let history =
+                    self.repetitions.take().map(|repetitions| repetitions.history).unwrap_or_default();
                 CallError::Exhausted(Box::new(Exhausted { last, attempts: self.attempts, history }))
             }
         }
