@@ -106,6 +106,7 @@ impl RateLimiter {
     /// # Errors
     /// A [`Rejection`] with the time after which the same call can succeed; without one when `cost` is
     /// above what can ever be admitted at once.
+    #[inline]
     pub fn try_acquire(&self, key: impl Hash, now: Instant, cost: u64) -> Result<Quota, Rejection> {
         let key = self.shared.hash(key);
         let (decision, _) = self.shared.engine.decide(key, now, cost);
@@ -137,6 +138,7 @@ impl RateLimiter {
 
 impl Shared {
     /// The key's hash under this limiter's secret; none when the key holds no bytes.
+    #[inline]
     pub(super) fn hash(&self, key: impl Hash) -> Option<u64> {
         let mut hasher = KeyHasher { inner: self.hasher.build_hasher(), is_empty: true };
         key.hash(&mut hasher);
@@ -144,6 +146,7 @@ impl Shared {
     }
 
     /// Counts and tells a decision, and answers the caller with it.
+    #[inline]
     pub(super) fn conclude(&self, decision: Decision, now: Instant) -> Result<Quota, Rejection> {
         self.status.note(&decision, now);
         match decision {
@@ -156,6 +159,7 @@ impl Shared {
     }
 
     /// Counts a rejection at `bound`.
+    #[cold]
     pub(super) fn reject(&self, bound: &'static str, retry_after: Option<Duration>) -> Rejection {
         self.counters.count(false);
         Rejection { by: Policy::RateLimiter, bound, retry_after }

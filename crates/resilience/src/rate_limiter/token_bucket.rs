@@ -40,6 +40,7 @@ impl TokenBucket {
     }
 
     /// Refill time that the bucket lacks after a call of `cost`; `None` when `cost` never fits.
+    #[inline]
     fn missing(&self, full_at: Instant, now: Instant, cost: u64) -> Option<u64> {
         if cost > self.burst {
             return None;
@@ -122,13 +123,17 @@ impl Limit for TokenBucket {
 
     #[inline]
     fn decide(&self, full_at: &mut Instant, now: Instant, cost: u64) -> Decision {
-        match self.reserve(full_at, now, cost, Duration::ZERO) {
-            Ok(_) => {
-                let (remaining, reset) = self.left(*full_at, now);
-                Decision::Admitted { remaining, reset }
-            }
-            Err(retry_after) => Decision::Rejected { retry_after },
+        let Some(missing) = self.missing(*full_at, now, cost) else {
+            return Decision::Rejected { retry_after: None };
+        };
+        let Some(left) = self.capacity_nanos.checked_sub(missing) else {
+            let wait = Duration::from_nanos(missing - self.capacity_nanos);
+            return Decision::Rejected { retry_after: Some(wait) };
+        };
+        if cost > 0 {
+            *full_at = now + Duration::from_nanos(missing);
         }
+        Decision::Admitted { remaining: self.interval.divide(left), reset: Duration::from_nanos(missing) }
     }
 
     fn release(&self, full_at: &mut Instant, taken_at: Instant, cost: u64) {
