@@ -148,13 +148,19 @@ impl Shared {
     /// Counts and tells a decision, and answers the caller with it.
     #[inline]
     pub(super) fn conclude(&self, decision: Decision, now: Instant) -> Result<Quota, Rejection> {
-        self.status.note(&decision, now);
         match decision {
             Decision::Admitted { remaining, reset } => {
+                self.status.admitted(now);
                 self.counters.count(true);
                 Ok(Quota { remaining, reset })
             }
-            Decision::Rejected { retry_after } => Err(self.reject("limit", retry_after)),
+            Decision::Rejected { retry_after } => {
+                // A call that can never fit says nothing about the load.
+                if let Some(wait) = retry_after {
+                    self.status.rejected(now, wait);
+                }
+                Err(self.reject("limit", retry_after))
+            }
         }
     }
 
