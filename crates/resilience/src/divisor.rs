@@ -21,7 +21,7 @@ impl Divisor {
     /// `number` divided, rounded down.
     #[inline]
     pub(crate) fn divide(self, number: u64) -> u64 {
-        let estimate = (u128::from(number) * u128::from(self.reciprocal) >> 64) as u64;
+        let estimate = ((u128::from(number) * u128::from(self.reciprocal)) >> 64) as u64;
         // The divisor times its reciprocal is at least 2⁶⁴ - divisor: the estimate falls short by at most one.
         let rest = number - estimate * self.divisor;
         estimate + u64::from(rest >= self.divisor)
