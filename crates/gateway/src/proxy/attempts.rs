@@ -183,6 +183,7 @@ impl Call {
             Ok(Err(failure)) => self.not_sent(failure),
             Err(_) => self.timed_out(&attempt, limit),
         };
+        exchange.attempt_ended(now, missed.evidence, attempt.elapsed(now));
         attempt.resolve(missed.evidence, now, &exchange.worker.events);
         Ok(Ended { class: missed.class, retry_after: None, unsent, last: Last::Failed(missed.failure) })
     }
@@ -322,6 +323,7 @@ fn answered(
 ) -> Ended {
     let mut class = Class::of_http_status(response.status().as_u16());
     attempt.answered(now, class);
+    exchange.attempt_ended(now, class, attempt.elapsed(now));
     let mut unresolved = Some(attempt);
     let mut retry_after = None;
     if class.is_retriable() {
