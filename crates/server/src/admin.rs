@@ -123,7 +123,7 @@ impl Admin {
             all_usable &= usable;
             let bulkhead = service.bulkhead.as_ref().map(|bulkhead| {
                 let stats = bulkhead.stats();
-                json!({ "running": stats.running, "waiting": stats.waiting, "rejected": stats.rejected, "timed_out": stats.timed_out })
+                json!({ "limit": stats.limit, "running": stats.running, "waiting": stats.waiting, "rejected": stats.rejected, "timed_out": stats.timed_out })
             });
             let budget = service.budget.as_ref().map(|budget| {
                 let stats = budget.stats(now);

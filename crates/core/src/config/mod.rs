@@ -5,7 +5,7 @@ use std::fmt;
 mod presets;
 mod setting;
 
-pub use presets::{Presets, deserialize_preset, preset_schema};
+pub use presets::{DeserializeWhole, Presets, deserialize_preset, preset_schema};
 pub use setting::Setting;
 
 /// A setting that can not work, found when options are turned into a policy.

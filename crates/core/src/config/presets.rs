@@ -10,11 +10,9 @@ use serde_json::{Map, Value};
 /// Options with named starting points, one of which is their own field `preset`.
 ///
 /// Files write a preset's name, or a table in which any option may be left out: what it leaves out, the
-/// preset says. The options are documented and parsed in one place, the struct itself: it derives `Serialize`
-/// and `Deserialize` with `#[serde(remote = "Self", deny_unknown_fields)]`, which makes both inherent
-/// functions, [`Presets::deserialize_whole`] calls the derived one, and the trait's is
-/// [`deserialize_preset`].
-pub trait Presets: Serialize + Sized {
+/// preset says. The options are documented and parsed in one place, the struct itself, which derives its form
+/// in files and has it read over a preset by [`over_presets!`](crate::over_presets).
+pub trait Presets: DeserializeWhole + Serialize {
     /// An enum of the presets' names.
     type Name: de::DeserializeOwned;
     /// Options of which a table that sets one replaces them all: none of them is then the preset's.
@@ -26,12 +24,49 @@ pub trait Presets: Serialize + Sized {
     /// Where a table starts that names no preset. Without such a start it must give every option itself that has
     /// no default.
     fn unnamed() -> Option<Self>;
+}
 
-    /// Reads options of which none is left out, except those that a preset leaves unset.
+/// Options as their struct's own `Deserialize` would read them if it knew no presets.
+pub trait DeserializeWhole: Sized {
+    /// Reads options of which none is left out, except those that have a default.
     ///
     /// # Errors
-    /// When a key is unknown, or a value is of the wrong type.
+    /// When a key is unknown, or a value is missing or of the wrong type.
     fn deserialize_whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error>;
+}
+
+/// Implements `Deserialize` by [`deserialize_preset`](crate::config::deserialize_preset), and `Serialize`, for a
+/// struct with [`Presets`](crate::config::Presets) that derives both with
+/// `#[serde(remote = "Self", deny_unknown_fields)]`: so derived, they are functions of the struct itself, and
+/// the traits are left to this.
+#[macro_export]
+macro_rules! over_presets {
+    ($options:ty) => {
+        impl $crate::config::DeserializeWhole for $options {
+            fn deserialize_whole<'de, D: ::serde::Deserializer<'de>>(
+                deserializer: D,
+            ) -> ::std::result::Result<Self, D::Error> {
+                Self::deserialize(deserializer)
+            }
+        }
+
+        impl<'de> ::serde::Deserialize<'de> for $options {
+            fn deserialize<D: ::serde::Deserializer<'de>>(
+                deserializer: D,
+            ) -> ::std::result::Result<Self, D::Error> {
+                $crate::config::deserialize_preset(deserializer)
+            }
+        }
+
+        impl ::serde::Serialize for $options {
+            fn serialize<S: ::serde::Serializer>(
+                &self,
+                serializer: S,
+            ) -> ::std::result::Result<S::Ok, S::Error> {
+                Self::serialize(self, serializer)
+            }
+        }
+    };
 }
 
 /// Reads `"standard"` or `{ preset = "standard", … }`.
@@ -158,4 +193,115 @@ pub fn preset_schema(schema: &mut Schema) {
     let name = schema.pointer("/properties/preset").cloned();
     let table = std::mem::take(schema).to_value();
     schema.insert("anyOf".to_owned(), name.into_iter().chain([table]).collect());
+}
+
+#[cfg(test)]
+mod tests {
+    use schemars::JsonSchema;
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[serde(rename_all = "snake_case")]
+    enum Name {
+        Small,
+        Large,
+    }
+
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    #[serde(remote = "Self", deny_unknown_fields)]
+    #[schemars(transform = preset_schema)]
+    struct Options {
+        /// Where it starts.
+        preset: Name,
+        /// How large.
+        size: u32,
+        red: Option<u32>,
+        blue: Option<u32>,
+    }
+
+    impl Presets for Options {
+        type Name = Name;
+        const ALTERNATIVES: &'static [&'static str] = &["red", "blue"];
+
+        fn preset(name: Name) -> Self {
+            match name {
+                Name::Small => Self { preset: name, size: 1, red: Some(2), blue: None },
+                Name::Large => Self { preset: name, size: 10, red: None, blue: Some(20) },
+            }
+        }
+
+        fn unnamed() -> Option<Self> {
+            Some(Self::preset(Name::Small))
+        }
+    }
+
+    over_presets!(Options);
+
+    fn read(text: &str) -> Result<Options, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
+    /// All sequences of distinct elements.
+    fn sequences<'a>(of: &[&'a str]) -> Vec<Vec<&'a str>> {
+        let mut all = vec![Vec::new()];
+        for (position, first) in of.iter().enumerate() {
+            let others = [&of[..position], &of[position + 1..]].concat();
+            all.extend(sequences(&others).into_iter().map(|rest| [&[*first], &rest[..]].concat()));
+        }
+        all
+    }
+
+    #[test]
+    fn a_table_takes_from_its_preset_what_it_leaves_out_whatever_the_order() {
+        for entries in sequences(&[r#""preset": "large""#, r#""size": 5"#, r#""red": 6"#, r#""blue": 7"#]) {
+            let has = |key: &str| entries.iter().any(|entry| entry.starts_with(&format!("\"{key}\"")));
+            let start = Options::preset(if has("preset") { Name::Large } else { Name::Small });
+            let own_colour = has("red") || has("blue");
+            let expected = Options {
+                preset: start.preset,
+                size: if has("size") { 5 } else { start.size },
+                red: if own_colour { has("red").then_some(6) } else { start.red },
+                blue: if own_colour { has("blue").then_some(7) } else { start.blue },
+            };
+            let text = format!("{{ {} }}", entries.join(", "));
+            assert_eq!(read(&text).expect(&text), expected, "{text}");
+        }
+        assert_eq!(read("\"large\"").expect("a preset"), Options::preset(Name::Large));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_place() {
+        for (text, message) in [
+            ("\"medium\"", "unknown variant `medium`, expected `small` or `large` at line 1 column 8"),
+            (
+                "{\n\"sise\": 1 }",
+                "unknown field `sise`, expected one of `preset`, `size`, `red`, `blue` at line 2 column 6",
+            ),
+            (
+                "{\n\"preset\": \"medium\",\n\"size\": 1 }",
+                "unknown variant `medium`, expected `small` or `large` at line 2 column 18",
+            ),
+            ("{\n\"size\": \"1\" }", "invalid type: string \"1\", expected u32 at line 2 column 11"),
+            ("{ \"size\": 1, \"size\": 2 }", "duplicate field `size` at line 1 column 19"),
+            (
+                "7",
+                "invalid type: integer `7`, expected the name of a preset, or a table of options at line 1 column 1",
+            ),
+        ] {
+            assert_eq!(read(text).expect_err(text).to_string(), message, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_schema_allows_a_name_or_a_table_that_requires_nothing() {
+        let schema = schemars::schema_for!(Options).to_value();
+        let [name, table] = schema["anyOf"].as_array().expect("two forms").as_slice() else {
+            panic!("{schema}");
+        };
+        assert_eq!(name["$ref"], "#/$defs/Name");
+        assert_eq!(table["properties"]["size"]["description"], "How large.");
+        assert_eq!((table.get("required"), &table["additionalProperties"]), (None, &false.into()));
+    }
 }

@@ -94,7 +94,10 @@ impl Effective {
                         format!("{queue} waiting for at most {wait}{order}")
                     }
                 };
-                format!("{} at once, {queue}", bulkhead.concurrent)
+                let adapted = bulkhead.adaptive.as_ref().map_or(String::new(), |adaptive| {
+                    format!(", from {} to {} by {}", adaptive.min, adaptive.max, adaptive.algorithm.name())
+                });
+                format!("{} at once{adapted}, {queue}", bulkhead.concurrent)
             }),
             show(PolicyKey::Retry, &self.retry, |retry| {
                 let waits: Vec<_> =

@@ -195,11 +195,3 @@ fn inner_limits_that_can_never_fire_are_refused() {
     }
     assert_eq!(problems(&file("deadline = \"1s\"\nattempt_timeout = \"999ms\""), Severity::Error), []);
 }
-
-#[test]
-fn an_adaptive_bulkhead_is_refused_because_nothing_would_move_it() {
-    let adaptive = "{ algorithm = \"gradient\", max = 9 }";
-    let keys = format!("bulkhead = {{ concurrent = 3, adaptive = {adaptive} }}");
-    let found = problems(&format!("[route.\"/x\"]\nto = \"s\"\n{keys}\n{SERVICE}"), Severity::Error);
-    assert!(found[0].message.contains("fixed limit"), "{found:?}");
-}

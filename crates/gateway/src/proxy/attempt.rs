@@ -122,6 +122,11 @@ impl Attempt {
         &self.route.service.endpoints[self.position]
     }
 
+    /// How long it has taken until `now`.
+    pub(super) fn elapsed(&self, now: Instant) -> Duration {
+        now.saturating_since(self.started)
+    }
+
     /// Notes that the head of the answer is there, and what it means.
     pub(super) fn answered(&mut self, now: Instant, class: Class) {
         // A probe's verdict must not wait for a body that may last for hours.
@@ -130,7 +135,7 @@ impl Attempt {
         {
             permit.record(now, Evidence::Success);
         }
-        let latency = now.saturating_since(self.started);
+        let latency = self.elapsed(now);
         self.head_after = Some(latency);
         let endpoint = self.endpoint();
         endpoint.stats.duration.observe(latency);

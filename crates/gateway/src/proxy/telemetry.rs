@@ -28,6 +28,12 @@ impl Source for Gateway {
             let labels = [("service", &*service.name)];
             if let Some(bulkhead) = &service.bulkhead {
                 let stats = bulkhead.stats();
+                snapshot.gauge(
+                    "bulkhead_limit",
+                    "The most calls that may hold a place now.",
+                    &labels,
+                    stats.limit.into(),
+                );
                 snapshot.gauge("bulkhead_running", "Calls that hold a place.", &labels, stats.running.into());
                 snapshot.gauge(
                     "bulkhead_waiting",

@@ -1,10 +1,11 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use intertie_core::config::{Invalid, Presets, deserialize_preset, preset_schema};
+use intertie_core::config::{Invalid, Presets, preset_schema};
+use intertie_core::over_presets;
 use intertie_core::quantity::{self, DurationText, Ratio};
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::window::Window;
 use crate::striped::StripedWindow;
@@ -247,20 +248,6 @@ impl Presets for CircuitBreakerConfig {
     fn unnamed() -> Option<Self> {
         Some(Self::standard())
     }
-
-    fn deserialize_whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::deserialize(deserializer)
-    }
 }
 
-impl<'de> Deserialize<'de> for CircuitBreakerConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserialize_preset(deserializer)
-    }
-}
-
-impl Serialize for CircuitBreakerConfig {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Self::serialize(self, serializer)
-    }
-}
+over_presets!(CircuitBreakerConfig);

@@ -1,10 +1,11 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use intertie_core::config::{Invalid, Presets, deserialize_preset, preset_schema};
+use intertie_core::config::{Invalid, Presets, preset_schema};
+use intertie_core::over_presets;
 use intertie_core::quantity::{self, DurationText};
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// How long an operation may take, and what becomes of it then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -140,20 +141,6 @@ impl Presets for TimeoutConfig {
     fn unnamed() -> Option<Self> {
         None
     }
-
-    fn deserialize_whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::deserialize(deserializer)
-    }
 }
 
-impl<'de> Deserialize<'de> for TimeoutConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserialize_preset(deserializer)
-    }
-}
-
-impl Serialize for TimeoutConfig {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Self::serialize(self, serializer)
-    }
-}
+over_presets!(TimeoutConfig);

@@ -46,6 +46,11 @@ fn settings_that_can_not_work_together() {
             "nobody can wait in a queue of 0",
         ),
         (
+            route("bulkhead = { concurrent = 9, adaptive = { algorithm = \"gradient\", max = 3 } }"),
+            "6:14 concurrent",
+            "9 is outside of the adaptive limit's 1 to 3",
+        ),
+        (
             service("health_check = { every = \"1s\", timeout = \"2s\" }"),
             "3:32 timeout",
             "2s is longer than `every`, 1s",
