@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-/// The policies that can refuse a call, by the name they have on every surface.
+/// The policies of a call, by the name they have on every surface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Policy {
     /// The limit of the whole call.
@@ -26,6 +26,10 @@ pub enum Policy {
     Batch,
     /// Pooled resources.
     Pool,
+    /// Further attempts beside slow ones.
+    Hedge,
+    /// Injected faults.
+    Chaos,
 }
 
 impl Policy {
@@ -42,6 +46,8 @@ impl Policy {
             Self::Coalesce => "coalesce",
             Self::Batch => "batch",
             Self::Pool => "pool",
+            Self::Hedge => "hedge",
+            Self::Chaos => "chaos",
         }
     }
 }

@@ -99,8 +99,13 @@ impl ErrorCode {
     const fn of_rejection(policy: Policy) -> Self {
         match policy {
             Policy::RateLimiter => Self::RateLimited,
-            // All of them bound who may wait; no route has the last three.
-            Policy::Bulkhead | Policy::Coalesce | Policy::Batch | Policy::Pool => Self::BulkheadFull,
+            // All of them bound who may wait; of these, a route has a bulkhead only.
+            Policy::Bulkhead
+            | Policy::Coalesce
+            | Policy::Batch
+            | Policy::Pool
+            | Policy::Hedge
+            | Policy::Chaos => Self::BulkheadFull,
             Policy::CircuitBreaker => Self::CircuitOpen,
             Policy::Balance => Self::NoEndpoint,
             Policy::AttemptTimeout => Self::AttemptTimeout,

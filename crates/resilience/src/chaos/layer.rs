@@ -1,6 +1,7 @@
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use fastrand::Rng;
 use intertie_core::config::Invalid;
@@ -38,6 +39,15 @@ struct Shared {
     random: Mutex<Rng>,
     faults: AtomicU64,
     delays: AtomicU64,
+}
+
+/// What happens to one call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Injection {
+    /// It is held up for so long first.
+    pub(crate) latency: Option<Duration>,
+    /// It fails without reaching the operation.
+    pub(crate) is_fault: bool,
 }
 
 /// What was injected so far.
@@ -79,19 +89,26 @@ impl Chaos {
     /// Runs `operation`, or what `fault` makes instead: an error, or a value that the operation would not
     /// have given. Cancellation is that of the operation.
     pub async fn run<T>(&self, operation: impl Future<Output = T>, fault: impl FnOnce() -> T) -> T {
-        if !self.shared.enabled.load(Ordering::Relaxed) {
-            return operation.await;
+        let Some(injection) = self.draw() else { return operation.await };
+        if let Some(latency) = injection.latency {
+            tokio::time::sleep(latency).await;
         }
-        let (is_fault, is_delay) = self.shared.draw();
-        if is_delay {
-            self.shared.delays.fetch_add(1, Ordering::Relaxed);
-            tokio::time::sleep(self.shared.config.latency).await;
-        }
-        if is_fault {
-            self.shared.faults.fetch_add(1, Ordering::Relaxed);
+        if injection.is_fault {
             return fault();
         }
         operation.await
+    }
+
+    /// What happens to the next call, if anything does.
+    pub(crate) fn draw(&self) -> Option<Injection> {
+        if !self.shared.enabled.load(Ordering::Relaxed) {
+            return None;
+        }
+        let (is_fault, is_delay) = self.shared.draw();
+        self.shared.faults.fetch_add(is_fault.into(), Ordering::Relaxed);
+        self.shared.delays.fetch_add(is_delay.into(), Ordering::Relaxed);
+        let latency = is_delay.then_some(self.shared.config.latency);
+        (is_fault || is_delay).then_some(Injection { latency, is_fault })
     }
 
     /// What was injected so far.

@@ -10,4 +10,5 @@ mod layer;
 mod tests;
 
 pub use config::ChaosConfig;
+pub(crate) use layer::Injection;
 pub use layer::{Chaos, Stats};

@@ -119,6 +119,31 @@ impl Hedge {
         Call::new(&self.shared, operation)
     }
 
+    /// A call begins.
+    pub(crate) fn begin(&self, now: Instant) {
+        self.shared.begin(now);
+    }
+
+    /// Whether the budget pays for a further attempt.
+    pub(crate) fn pay(&self, now: Instant) -> bool {
+        self.shared.pay(now)
+    }
+
+    /// The first attempt succeeded after `latency`, or was overtaken then.
+    pub(crate) fn record(&self, now: Instant, latency: Duration) {
+        self.shared.record(now, latency);
+    }
+
+    /// A further attempt succeeded.
+    pub(crate) fn count_won(&self) {
+        self.shared.count(Counter::WonByHedge);
+    }
+
+    /// All attempts failed.
+    pub(crate) fn count_failed(&self) {
+        self.shared.count(Counter::Failed);
+    }
+
     /// After what time a further attempt would begin now; `None` while too few latencies were measured.
     pub fn delay(&self) -> Option<Duration> {
         self.shared.delay()

@@ -13,6 +13,8 @@ pub(super) enum End<T> {
     Outcome(T),
     /// It ran into this limit.
     TimedOut(LimitedBy),
+    /// Chaos made it fail.
+    Injected,
 }
 
 /// Fires at the limit of an attempt; armed when the attempt first has to wait, and in a box since not all do.

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use intertie_core::clock::Instant;
 use intertie_core::failure::Class;
 use pin_project_lite::pin_project;
-use tokio::time::Sleep;
 
 use super::Shared;
 use super::attempt::{End, Timer};
 use super::context::{Cx, Verdict};
 use super::error::CallError;
-use super::progress::{Progress, Terms, Waiting};
+use super::hedging::Hedges;
+use super::progress::{Progress, Terms};
+use super::steps::{Stage, Steps};
 use crate::MonotonicClock;
 
 pin_project! {
@@ -31,6 +31,7 @@ pin_project! {
         last: Option<End<Fut::Output>>,
         #[pin]
         stage: Stage<'p, Fut>,
+        hedges: Hedges<'p, Fut>,
         timer: Timer,
         pipeline: &'p Shared,
         // Set when the call has ended.
@@ -38,17 +39,6 @@ pin_project! {
         // None until the call first has to wait: what never waits is never stored. Last, so that a dropped
         // call lets go of the operation before it gives its place to another.
         progress: Option<Progress<'p>>,
-    }
-}
-
-pin_project! {
-    #[project = StageProjection]
-    enum Stage<'p, Fut> {
-        // Nothing is under way; the next step follows in the same poll.
-        Ready,
-        Queued { waiting: Waiting<'p> },
-        Attempting { #[pin] operation: Fut },
-        Waiting { backoff: Pin<Box<Sleep>> },
     }
 }
 
@@ -62,6 +52,7 @@ impl<'p, F, Fut: Future, C> Call<'p, F, Fut, C> {
             idempotency_key: None,
             last: None,
             stage: Stage::Ready,
+            hedges: Hedges::default(),
             timer: Timer::default(),
             pipeline,
             succeeded: None,
@@ -126,6 +117,7 @@ impl<'p, F, Fut: Future, C> Call<'p, F, Fut, C> {
             idempotency_key: self.idempotency_key,
             last: self.last,
             stage: self.stage,
+            hedges: self.hedges,
             timer: self.timer,
             pipeline: self.pipeline,
             succeeded: self.succeeded,
@@ -161,6 +153,7 @@ where
             idempotency_key: this.idempotency_key,
             last: this.last,
             stage: this.stage,
+            hedges: this.hedges,
             timer: this.timer,
         };
         if let Some(progress) = this.progress {
@@ -176,128 +169,6 @@ where
             Poll::Ready(_) => *this.succeeded = Some(progress.has_succeeded()),
         }
         poll
-    }
-}
-
-/// The parts of a call, for the way through its stages.
-struct Steps<'a, 'p, F, Fut: Future, C> {
-    operation: &'a F,
-    classify: &'a C,
-    terms: &'a Terms,
-    idempotency_key: &'a Option<Arc<str>>,
-    last: &'a mut Option<End<Fut::Output>>,
-    stage: Pin<&'a mut Stage<'p, Fut>>,
-    timer: &'a mut Timer,
-}
-
-// Inlined, so that the progress of a call that never waits need not be put together in memory.
-impl<'p, F, Fut, C, T, E> Steps<'_, 'p, F, Fut, C>
-where
-    F: Fn(Cx) -> Fut,
-    Fut: Future<Output = Result<T, E>>,
-    C: Fn(&Result<T, E>) -> Verdict,
-{
-    #[inline(always)]
-    fn begin(
-        mut self,
-        progress: &mut Progress<'p>,
-        now: Instant,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<T, CallError<E>>> {
-        match progress.begin(now, self.terms) {
-            Ok(None) => self.run(progress, Some(now), context),
-            Ok(Some(waiting)) => {
-                self.stage.set(Stage::Queued { waiting });
-                self.go_on(progress, context)
-            }
-            Err(refusal) => Poll::Ready(progress.refuse(refusal)),
-        }
-    }
-
-    #[inline(never)]
-    fn go_on(self, progress: &mut Progress<'p>, context: &mut Context<'_>) -> Poll<Result<T, CallError<E>>> {
-        self.run(progress, None, context)
-    }
-
-    /// The clock is read when the call begins, and after each wait; a step that did not have to wait ends
-    /// when it began: `now`.
-    #[inline(always)]
-    fn run(
-        mut self,
-        progress: &mut Progress<'p>,
-        mut now: Option<Instant>,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<T, CallError<E>>> {
-        loop {
-            // Held here while the operation runs, the permit sees a panic unwind through it.
-            let permit = match self.stage.as_mut().project() {
-                StageProjection::Queued { waiting } => {
-                    let Poll::Ready(granted) = waiting.as_mut().poll(context) else { return Poll::Pending };
-                    let at = *now.insert(MonotonicClock::now());
-                    self.stage.set(Stage::Ready);
-                    if let Err(refusal) = progress.place_granted(granted, at) {
-                        return Poll::Ready(progress.refuse(refusal));
-                    }
-                    continue;
-                }
-                StageProjection::Waiting { backoff } => {
-                    if backoff.as_mut().poll(context).is_pending() {
-                        return Poll::Pending;
-                    }
-                    now = Some(MonotonicClock::now());
-                    self.stage.set(Stage::Ready);
-                    continue;
-                }
-                StageProjection::Attempting { .. } => progress.permit.take(),
-                StageProjection::Ready => {
-                    let at = *now.get_or_insert_with(MonotonicClock::now);
-                    let permit = match progress.admit_attempt(at, self.terms) {
-                        Ok(permit) => permit,
-                        // A repetition that nobody admits leaves the call with what it had.
-                        Err(refusal) => {
-                            return Poll::Ready(match self.last.take() {
-                                Some(end) => progress.settle(end),
-                                None => progress.refuse(refusal),
-                            });
-                        }
-                    };
-                    let operation = (self.operation)(Cx {
-                        attempt: progress.attempts,
-                        until: progress.until(),
-                        idempotency_key: self.idempotency_key.clone(),
-                    });
-                    self.stage.set(Stage::Attempting { operation });
-                    permit
-                }
-            };
-            let StageProjection::Attempting { operation } = self.stage.as_mut().project() else { continue };
-            let end = match operation.poll(context) {
-                Poll::Ready(outcome) => End::Outcome(outcome),
-                Poll::Pending => {
-                    now = None;
-                    if self.timer.poll(progress.until(), context).is_pending() {
-                        progress.permit = permit;
-                        return Poll::Pending;
-                    }
-                    End::TimedOut(progress.limit().by)
-                }
-            };
-            // The operation's future ends before anything else happens.
-            self.stage.set(Stage::Ready);
-            *self.timer = Timer::default();
-            let at = *now.get_or_insert_with(MonotonicClock::now);
-            let verdict = match &end {
-                End::Outcome(outcome) => Some((self.classify)(outcome)),
-                End::TimedOut(_) => None,
-            };
-            match progress.attempted(at, permit, verdict, self.terms.idempotent) {
-                None => return Poll::Ready(progress.settle(end)),
-                Some(wait) => {
-                    *self.last = Some(end);
-                    self.stage.set(Stage::Waiting { backoff: Box::pin(tokio::time::sleep(wait)) });
-                }
-            }
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use intertie_core::rejection::Policy;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{BulkheadConfig, CircuitBreakerConfig, RateLimiterConfig, RetryConfig};
+use crate::{BulkheadConfig, ChaosConfig, CircuitBreakerConfig, HedgeConfig, RateLimiterConfig, RetryConfig};
 
 /// The policies of a pipeline. What is left out is not in force.
 ///
@@ -26,12 +26,16 @@ pub struct PipelineConfig {
     pub bulkhead: Option<BulkheadConfig>,
     /// Further attempts after a failed one, for calls that are marked idempotent.
     pub retry: Option<RetryConfig>,
+    /// Further attempts beside slow ones, for calls that are marked idempotent.
+    pub hedge: Option<HedgeConfig>,
     /// When to stop calling a dependency that fails.
     pub circuit_breaker: Option<CircuitBreakerConfig>,
     /// The longest that one attempt may take; shorter than `deadline`.
     #[serde(with = "quantity::duration::option")]
     #[schemars(with = "DurationText")]
     pub attempt_timeout: Option<Duration>,
+    /// Faults and latency that are injected into attempts.
+    pub chaos: Option<ChaosConfig>,
 }
 
 /// A pipeline that can not work.
@@ -65,8 +69,10 @@ impl PipelineConfig {
             rate_limiter: self.rate_limiter.or_else(|| defaults.rate_limiter.clone()),
             bulkhead: self.bulkhead.or_else(|| defaults.bulkhead.clone()),
             retry: self.retry.or_else(|| defaults.retry.clone()),
+            hedge: self.hedge.or_else(|| defaults.hedge.clone()),
             circuit_breaker: self.circuit_breaker.or_else(|| defaults.circuit_breaker.clone()),
             attempt_timeout: self.attempt_timeout.or(defaults.attempt_timeout),
+            chaos: self.chaos.or_else(|| defaults.chaos.clone()),
         }
     }
 
@@ -88,6 +94,12 @@ impl PipelineConfig {
         if let Some(breaker) = &self.circuit_breaker {
             breaker.validate().map_err(at(Policy::CircuitBreaker))?;
         }
+        if let Some(hedge) = &self.hedge {
+            hedge.validate().map_err(at(Policy::Hedge))?;
+        }
+        if let Some(chaos) = &self.chaos {
+            chaos.validate().map_err(at(Policy::Chaos))?;
+        }
         for (policy, field, limit) in [
             (Policy::Deadline, "deadline", self.deadline),
             (Policy::AttemptTimeout, "attempt_timeout", self.attempt_timeout),
@@ -97,20 +109,21 @@ impl PipelineConfig {
                 return Err((policy, Invalid::new(field, problem)));
             }
         }
-        match self.deadline {
-            Some(deadline) => self.fits_in(deadline),
-            None => Ok(()),
-        }
+        self.fits_in_deadline()?;
+        self.hedges_fit_in_attempts()
     }
 
     /// An inner limit that is not below its outer one can never be met.
-    fn fits_in(&self, deadline: Duration) -> Result<(), (Policy, Invalid)> {
+    fn fits_in_deadline(&self) -> Result<(), (Policy, Invalid)> {
+        let Some(deadline) = self.deadline else { return Ok(()) };
         let wait = self.bulkhead.as_ref().map(|bulkhead| bulkhead.wait);
         let backoff = self.retry.as_ref().filter(|retry| retry.attempts.get() > 1).map(|retry| retry.wait(1));
+        let after = self.hedge.as_ref().and_then(|hedge| hedge.after);
         for (policy, field, inner) in [
             (Policy::AttemptTimeout, "attempt_timeout", self.attempt_timeout),
             (Policy::Bulkhead, "wait", wait),
             (Policy::Retry, "base", backoff),
+            (Policy::Hedge, "after", after),
         ] {
             if let Some(inner) = inner.filter(|inner| *inner >= deadline) {
                 let (inner, deadline) = (format_duration(inner), format_duration(deadline));
@@ -119,5 +132,17 @@ impl PipelineConfig {
             }
         }
         Ok(())
+    }
+
+    fn hedges_fit_in_attempts(&self) -> Result<(), (Policy, Invalid)> {
+        let after = self.hedge.as_ref().and_then(|hedge| hedge.after);
+        match (after, self.attempt_timeout) {
+            (Some(after), Some(timeout)) if after >= timeout => {
+                let (after, timeout) = (format_duration(after), format_duration(timeout));
+                let problem = format!("{after} can never be over before the attempt_timeout, {timeout}");
+                Err((Policy::Hedge, Invalid::new("after", problem)))
+            }
+            _ => Ok(()),
+        }
     }
 }

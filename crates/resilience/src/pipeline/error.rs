@@ -12,6 +12,8 @@ pub enum CallError<E> {
     Operation(E),
     /// The only attempt took longer than `attempt_timeout`.
     AttemptTimeout,
+    /// The only attempt was made to fail by the pipeline's chaos, without reaching the operation.
+    Injected,
     /// The call took longer than its deadline, or than its caller had left.
     DeadlineExceeded,
     /// A policy refused the call.
@@ -38,6 +40,8 @@ pub enum AttemptError<E> {
     Operation(E),
     /// It took longer than `attempt_timeout`.
     Timeout,
+    /// It was made to fail by chaos.
+    Injected,
 }
 
 /// One attempt of a call.
@@ -73,7 +77,7 @@ impl<E> CallError<E> {
             Self::Operation(error) => Some(error),
             Self::Exhausted(exhausted) => match &exhausted.last {
                 AttemptError::Operation(error) => Some(error),
-                AttemptError::Timeout => None,
+                AttemptError::Timeout | AttemptError::Injected => None,
             },
             _ => None,
         }
@@ -85,6 +89,7 @@ impl<E> fmt::Display for CallError<E> {
         match self {
             Self::Operation(_) => f.write_str("the operation failed"),
             Self::AttemptTimeout => f.write_str("the attempt took longer than its attempt_timeout"),
+            Self::Injected => f.write_str("chaos made the attempt fail"),
             Self::DeadlineExceeded => f.write_str("the deadline of the call is over"),
             Self::Rejected(rejection) => rejection.fmt(f),
             Self::Exhausted(exhausted) => {
@@ -93,6 +98,9 @@ impl<E> fmt::Display for CallError<E> {
                     AttemptError::Operation(_) => write!(f, "all {attempts} attempts failed"),
                     AttemptError::Timeout => {
                         write!(f, "all {attempts} attempts failed, the last one by its attempt_timeout")
+                    }
+                    AttemptError::Injected => {
+                        write!(f, "all {attempts} attempts failed, the last one by chaos")
                     }
                 }
             }

@@ -48,24 +48,51 @@ impl Explanation {
             .circuit_breaker
             .as_ref()
             .map(|breaker| format!("open for {} when it opens", format_duration(breaker.open)));
+        let hedge = config.hedge.as_ref().map(|hedge| {
+            let when = match (hedge.after, hedge.quantile) {
+                (Some(after), None) => format_duration(after),
+                (None, Some(quantile)) => quantile.to_string(),
+                (Some(after), Some(quantile)) => {
+                    format!("{quantile}, or {} at first", format_duration(after))
+                }
+                (None, None) => "never".to_owned(),
+            };
+            let most = hedge.attempts.get() - 1;
+            format!(
+                "up to {most} more beside one that is slower than {when}, within {} of the calls",
+                hedge.budget
+            )
+        });
+        let chaos = config.chaos.as_ref().map(|chaos| {
+            let state = if chaos.enabled { "on" } else { "off" };
+            format!("{state}: {} of the attempts fail, {} are held up", chaos.fault_rate, chaos.latency_rate)
+        });
         let policies = [
             time(config.deadline).map(|limit| (Policy::Deadline, format!("{limit} for the whole call"))),
             limiter_at(Count::Calls),
             bulkhead.map(|text| (Policy::Bulkhead, text)),
             retry.map(|text| (Policy::Retry, text)),
+            hedge.map(|text| (Policy::Hedge, text)),
             limiter_at(Count::Attempts),
             breaker.map(|text| (Policy::CircuitBreaker, text)),
             time(config.attempt_timeout)
                 .map(|limit| (Policy::AttemptTimeout, format!("{limit} for one attempt"))),
+            chaos.map(|text| (Policy::Chaos, text)),
         ];
         Self {
             name: name.to_owned(),
             policies: policies.into_iter().flatten().collect(),
-            attempts_max: config.retry.as_ref().map_or(1, |retry| retry.attempts.get()),
+            attempts_max: attempts_max(config),
             duration_max: longest(config),
             warnings: warnings(config),
         }
     }
+}
+
+fn attempts_max(config: &PipelineConfig) -> u32 {
+    let repeated = config.retry.as_ref().map_or(1, |retry| retry.attempts.get());
+    let together = config.hedge.as_ref().map_or(1, |hedge| hedge.attempts.get());
+    repeated.saturating_mul(together)
 }
 
 /// The longest call: every wait and every attempt at its limit, but never past the deadline.
@@ -93,6 +120,10 @@ fn warnings(config: &PipelineConfig) -> Vec<&'static str> {
         (
             config.circuit_breaker.is_some() && config.deadline.is_none() && config.attempt_timeout.is_none(),
             "circuit_breaker without a limit of time: a dependency that hangs never counts as failing",
+        ),
+        (
+            config.chaos.as_ref().is_some_and(|chaos| chaos.enabled),
+            "chaos is enabled: calls fail or wait that would not",
         ),
     ];
     all.into_iter().filter(|(applies, _)| *applies).map(|(_, warning)| warning).collect()

@@ -9,8 +9,10 @@
 //! | rate limiter | once, or before each attempt (`count = "attempts"`) |
 //! | bulkhead | once; its place is held until the call is over, waits between attempts included |
 //! | retry | after each failed attempt, within its budget, for calls marked idempotent |
+//! | hedge | while an attempt is slow, within its budget, for calls marked idempotent |
 //! | circuit breaker | before each attempt; it never causes a repetition, and none is made when it is open |
-//! | attempt timeout | for each attempt |
+//! | attempt timeout | for each attempt, with those that a hedge begins beside it |
+//! | chaos | before the operation, off unless enabled |
 //!
 //! The reasons, and what goes wrong in other orders, are on the page of each pattern.
 //!
@@ -22,8 +24,10 @@ mod config;
 mod context;
 mod error;
 mod explain;
+mod hedging;
 mod progress;
 mod stats;
+mod steps;
 mod substitute;
 #[cfg(test)]
 mod tests;
@@ -44,8 +48,8 @@ pub use stats::Stats;
 
 use crate::rate_limiter::Count;
 use crate::{
-    Bulkhead, BulkheadConfig, CircuitBreaker, CircuitBreakerConfig, RateLimiter, RateLimiterConfig,
-    RetryBudget, RetryConfig,
+    Bulkhead, BulkheadConfig, Chaos, ChaosConfig, CircuitBreaker, CircuitBreakerConfig, Hedge, HedgeConfig,
+    RateLimiter, RateLimiterConfig, RetryBudget, RetryConfig,
 };
 use stats::Counters;
 
@@ -89,6 +93,8 @@ struct Shared {
     bulkhead: Option<Bulkhead>,
     budget: Option<RetryBudget>,
     circuit_breaker: Option<CircuitBreaker>,
+    hedge: Option<Hedge>,
+    chaos: Option<Chaos>,
     /// What the rate limiter counts.
     counts: Count,
     /// Whether the bulkhead learns from its calls.
@@ -128,6 +134,8 @@ impl Pipeline {
         let bulkhead = before.map(|before| (&before.config.bulkhead, &before.bulkhead));
         let breaker = before.map(|before| (&before.config.circuit_breaker, &before.circuit_breaker));
         let budget = before.map(|before| (&before.config.retry, &before.budget));
+        let hedge = before.map(|before| (&before.config.hedge, &before.hedge));
+        let chaos = before.map(|before| (&before.config.chaos, &before.chaos));
         let pay = |retry: RetryConfig| Ok(RetryBudget::new(retry.budget_limits()));
         let shared = Shared {
             rate_limiter: carry(rate_limiter, &config.rate_limiter, RateLimiter::new)
@@ -135,6 +143,8 @@ impl Pipeline {
             bulkhead: carry(bulkhead, &config.bulkhead, Bulkhead::new).map_err(at(Policy::Bulkhead))?,
             circuit_breaker: carry(breaker, &config.circuit_breaker, CircuitBreaker::new)
                 .map_err(at(Policy::CircuitBreaker))?,
+            hedge: carry(hedge, &config.hedge, Hedge::new).map_err(at(Policy::Hedge))?,
+            chaos: carry(chaos, &config.chaos, Chaos::new).map_err(at(Policy::Chaos))?,
             budget: carry(budget, &config.retry, pay).map_err(at(Policy::Retry))?,
             counts: config.rate_limiter.as_ref().map_or(Count::Calls, |limiter| limiter.count),
             adapts: config.bulkhead.as_ref().is_some_and(|bulkhead| bulkhead.adaptive.is_some()),
@@ -169,6 +179,16 @@ impl Pipeline {
     /// The rate limiter, to be read.
     pub fn rate_limiter(&self) -> Option<&RateLimiter> {
         self.shared.rate_limiter.as_ref()
+    }
+
+    /// The hedge, to be read.
+    pub fn hedge(&self) -> Option<&Hedge> {
+        self.shared.hedge.as_ref()
+    }
+
+    /// The injection of faults, to be switched on and off.
+    pub fn chaos(&self) -> Option<&Chaos> {
+        self.shared.chaos.as_ref()
     }
 
     /// What the pipeline did so far.
@@ -248,6 +268,12 @@ impl PipelineBuilder {
         self
     }
 
+    /// Begins further attempts beside slow ones, of calls marked idempotent.
+    pub fn hedge(mut self, config: HedgeConfig) -> Self {
+        self.config.hedge = Some(config);
+        self
+    }
+
     /// Stops calling while the operation keeps failing.
     pub fn circuit_breaker(mut self, config: CircuitBreakerConfig) -> Self {
         self.config.circuit_breaker = Some(config);
@@ -257,6 +283,12 @@ impl PipelineBuilder {
     /// Limits each attempt.
     pub fn attempt_timeout(mut self, limit: Duration) -> Self {
         self.config.attempt_timeout = Some(limit);
+        self
+    }
+
+    /// Injects faults and latency into attempts, to see what becomes of the calls.
+    pub fn chaos(mut self, config: ChaosConfig) -> Self {
+        self.config.chaos = Some(config);
         self
     }
 

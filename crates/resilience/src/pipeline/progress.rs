@@ -12,11 +12,12 @@ use super::attempt::End;
 use super::context::Verdict;
 use super::error::{AttemptError, AttemptRecord, CallError, Exhausted};
 use super::stats::Counter;
+use crate::chaos::Injection;
 use crate::circuit_breaker::{Outcome, Permit};
 use crate::deadline::{AttemptLimit, Deadline, LimitedBy};
 use crate::rate_limiter::Count;
 use crate::retry::{Repetition, Retry};
-use crate::{RateLimiter, bulkhead};
+use crate::{Hedge, RateLimiter, bulkhead};
 
 /// What the caller said about a call.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +44,8 @@ pub(super) struct Progress<'p> {
     /// What the last attempt shows an adaptive bulkhead.
     sample: Option<Sample>,
     pub(super) permit: Option<Permit<'p>>,
+    /// When the first of the attempts that are under way together began, while its latency is of use to a hedge.
+    measured_from: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +57,7 @@ struct Sample {
 
 #[derive(Debug)]
 struct Repetitions<'p> {
-    retry: Retry<'p>,
+    retry: Option<Retry<'p>>,
     history: Vec<AttemptRecord>,
     /// What the budget paid for, until it ended.
     under_way: Option<Repetition<'p>>,
@@ -95,6 +98,7 @@ impl<'p> Progress<'p> {
             place: None,
             sample: None,
             permit: None,
+            measured_from: None,
         }
     }
 
@@ -135,6 +139,23 @@ impl<'p> Progress<'p> {
         Ok(())
     }
 
+    /// When the first attempt under way began.
+    pub(super) fn attempt_started(&self) -> Instant {
+        self.attempt_started
+    }
+
+    /// What happens to the attempt that was just admitted, if chaos has a hand in it.
+    #[inline]
+    pub(super) fn injection(&self) -> Option<Injection> {
+        self.pipeline.chaos.as_ref()?.draw()
+    }
+
+    /// The hedge, for calls that may be made twice.
+    #[inline]
+    pub(super) fn hedge(&self, terms: &Terms) -> Option<&'p Hedge> {
+        self.pipeline.hedge.as_ref().filter(|_| terms.idempotent)
+    }
+
     /// The limit of the attempt under way.
     pub(super) fn limit(&self) -> AttemptLimit {
         self.deadline.attempt(self.attempt_started, self.pipeline.config.attempt_timeout)
@@ -168,22 +189,66 @@ impl<'p> Progress<'p> {
         now: Instant,
         terms: &Terms,
     ) -> Result<Option<Permit<'p>>, Refusal> {
-        let pipeline = self.pipeline;
         if self.deadline.is_over(now) {
             return Err(Refusal::Deadline);
         }
+        let permit = self.ask_for_attempt(now, terms)?;
+        if self.attempts > 0 {
+            self.pipeline.counters.increment(Counter::Retries);
+        }
+        self.attempts += 1;
+        self.attempt_started = now;
+        if let Some(hedge) = self.hedge(terms) {
+            hedge.begin(now);
+            self.measured_from = Some(now);
+        }
+        Ok(permit)
+    }
+
+    /// The same for one that begins beside another. It is no repetition.
+    pub(super) fn admit_hedge(
+        &mut self,
+        now: Instant,
+        terms: &Terms,
+    ) -> Result<Option<Permit<'p>>, Rejection> {
+        let permit = self.ask_for_attempt(now, terms)?;
+        self.attempts += 1;
+        Ok(permit)
+    }
+
+    #[inline(always)]
+    fn ask_for_attempt(&self, now: Instant, terms: &Terms) -> Result<Option<Permit<'p>>, Rejection> {
         // The breaker first: an attempt that is not made must not use up a quota that is billed.
-        let permit = match &pipeline.circuit_breaker {
+        let permit = match &self.pipeline.circuit_breaker {
             Some(breaker) => Some(breaker.try_admit(now)?),
             None => None,
         };
         self.ask_limiter(Count::Attempts, now, terms)?;
-        if self.attempts > 0 {
-            pipeline.counters.increment(Counter::Retries);
-        }
-        self.attempts += 1;
-        self.attempt_started = now;
         Ok(permit)
+    }
+
+    /// One of several attempts that are under way together failed.
+    pub(super) fn lost(
+        &mut self,
+        now: Instant,
+        started: Instant,
+        permit: Option<Permit<'p>>,
+        verdict: Verdict,
+    ) {
+        let Verdict { class, retry_after, .. } = verdict;
+        if let Some(permit) = permit {
+            permit.record(now, Outcome { evidence: class.evidence(), retry_after, took: None });
+        }
+        self.note(now, started, class);
+    }
+
+    /// An attempt that began at `started` ended the call instead of the first, which was still under way or had
+    /// failed before.
+    pub(super) fn overtaken(&mut self, started: Instant, first_is_under_way: bool) {
+        if !first_is_under_way {
+            self.measured_from = None;
+        }
+        self.attempt_started = started;
     }
 
     /// An attempt ended at `now`, without a verdict when it ran into its limit. The wait before the next
@@ -208,6 +273,9 @@ impl<'p> Progress<'p> {
             repetitions.under_way = None;
         }
         self.has_succeeded = class == Class::Success;
+        if self.pipeline.hedge.is_some() && idempotent {
+            self.tell_hedge(now, class);
+        }
         if self.pipeline.adapts && self.place.is_some() {
             // A limit that was missed counts as a failure if it judges the dependency at all.
             let missed = || if self.limit().judges { Class::Transient } else { Class::Unjudged };
@@ -219,6 +287,18 @@ impl<'p> Progress<'p> {
             return self.repeat(now, at, class, retry_after);
         }
         None
+    }
+
+    /// How all attempts together ended.
+    #[cold]
+    fn tell_hedge(&self, now: Instant, class: Class) {
+        let Some(hedge) = &self.pipeline.hedge else { return };
+        match (class, self.measured_from) {
+            // A first attempt that was overtaken takes at least as long.
+            (Class::Success, Some(began)) => hedge.record(now, now.saturating_since(began)),
+            _ if class.is_retriable() => hedge.count_failed(),
+            _ => {}
+        }
     }
 
     #[cold]
@@ -244,15 +324,9 @@ impl<'p> Progress<'p> {
         class: Class,
         retry_after: Option<Duration>,
     ) -> Option<Duration> {
-        let config = self.pipeline.config.retry.as_ref()?;
-        let Repetitions { retry, history, under_way } = &mut **self.repetitions.get_or_insert_with(|| {
-            Box::new(Repetitions { retry: Retry::new(config), history: Vec::new(), under_way: None })
-        });
-        history.push(AttemptRecord {
-            began_after: attempt_started.saturating_since(self.started),
-            took: now.saturating_since(attempt_started),
-            class,
-        });
+        self.note(now, attempt_started, class);
+        let Repetitions { retry, under_way, .. } = &mut **self.repetitions.as_mut()?;
+        let retry = retry.as_mut()?;
         let random = Ratio::from_millionths(fastrand::u32(0..=1_000_000));
         let wait = retry.next(now, self.deadline, class, retry_after, random).ok()?;
         let breaker = self.pipeline.circuit_breaker.as_ref();
@@ -263,6 +337,19 @@ impl<'p> Progress<'p> {
             *under_way = Some(budget.withdraw(now)?);
         }
         Some(wait)
+    }
+
+    /// Keeps in mind that an attempt failed that could be repeated.
+    fn note(&mut self, now: Instant, attempt_started: Instant, class: Class) {
+        let retry = self.pipeline.config.retry.as_ref().map(Retry::new);
+        let repetitions = self
+            .repetitions
+            .get_or_insert_with(|| Box::new(Repetitions { retry, history: Vec::new(), under_way: None }));
+        repetitions.history.push(AttemptRecord {
+            began_after: attempt_started.saturating_since(self.started),
+            took: now.saturating_since(attempt_started),
+            class,
+        });
     }
 
     /// The call ends without an attempt.
@@ -292,6 +379,7 @@ impl<'p> Progress<'p> {
             End::Outcome(Err(error)) => Err(self.fail(AttemptError::Operation(error))),
             End::TimedOut(LimitedBy::Deadline) => self.refuse(Refusal::Deadline),
             End::TimedOut(LimitedBy::AttemptTimeout) => Err(self.fail(AttemptError::Timeout)),
+            End::Injected => Err(self.fail(AttemptError::Injected)),
         }
     }
 
@@ -301,6 +389,7 @@ impl<'p> Progress<'p> {
         match last {
             AttemptError::Operation(error) if self.attempts == 1 => CallError::Operation(error),
             AttemptError::Timeout if self.attempts == 1 => CallError::AttemptTimeout,
+            AttemptError::Injected if self.attempts == 1 => CallError::Injected,
             last => {
                 let history =
                     self.repetitions.take().map(|repetitions| repetitions.history).unwrap_or_default();
