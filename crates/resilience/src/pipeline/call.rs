@@ -10,12 +10,12 @@ use intertie_core::failure::Class;
 use pin_project_lite::pin_project;
 
 use super::Shared;
-use super::attempt::{End, Timer};
+use super::attempt::End;
 use super::context::{Cx, Verdict};
 use super::error::CallError;
-use super::hedging::Hedges;
 use super::progress::{Progress, Terms};
 use super::steps::{Stage, Steps};
+use super::waits::Waits;
 use crate::MonotonicClock;
 
 pin_project! {
@@ -31,8 +31,7 @@ pin_project! {
         last: Option<End<Fut::Output>>,
         #[pin]
         stage: Stage<'p, Fut>,
-        hedges: Hedges<'p, Fut>,
-        timer: Timer,
+        waits: Waits<'p, Fut>,
         pipeline: &'p Shared,
         // Set when the call has ended.
         succeeded: Option<bool>,
@@ -52,8 +51,7 @@ impl<'p, F, Fut: Future, C> Call<'p, F, Fut, C> {
             idempotency_key: None,
             last: None,
             stage: Stage::Ready,
-            hedges: Hedges::default(),
-            timer: Timer::default(),
+            waits: Waits::default(),
             pipeline,
             succeeded: None,
             progress: None,
@@ -117,8 +115,7 @@ impl<'p, F, Fut: Future, C> Call<'p, F, Fut, C> {
             idempotency_key: self.idempotency_key,
             last: self.last,
             stage: self.stage,
-            hedges: self.hedges,
-            timer: self.timer,
+            waits: self.waits,
             pipeline: self.pipeline,
             succeeded: self.succeeded,
             progress: self.progress,
@@ -146,15 +143,14 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         assert!(this.succeeded.is_none(), "a call was polled again after it had ended");
-        let steps = Steps {
+        let mut steps = Steps {
             operation: this.operation,
             classify: this.classify,
             terms: this.terms,
             idempotency_key: this.idempotency_key,
             last: this.last,
             stage: this.stage,
-            hedges: this.hedges,
-            timer: this.timer,
+            waits: this.waits,
         };
         if let Some(progress) = this.progress {
             let poll = steps.go_on(progress, context);

@@ -31,6 +31,7 @@ mod steps;
 mod substitute;
 #[cfg(test)]
 mod tests;
+mod waits;
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Arc;

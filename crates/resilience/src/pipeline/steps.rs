@@ -8,11 +8,11 @@ use intertie_core::failure::Class;
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
-use super::attempt::{End, Timer};
+use super::attempt::End;
 use super::context::{Cx, Verdict};
 use super::error::CallError;
-use super::hedging::Hedges;
 use super::progress::{Progress, Terms, Waiting};
+use super::waits::Waits;
 use crate::MonotonicClock;
 use crate::chaos::Injection;
 use crate::circuit_breaker::Permit;
@@ -42,11 +42,10 @@ pub(super) struct Steps<'a, 'p, F, Fut: Future, C> {
     /// How the attempt before ended, while another one may follow.
     pub(super) last: &'a mut Option<End<Fut::Output>>,
     pub(super) stage: Pin<&'a mut Stage<'p, Fut>>,
-    pub(super) hedges: &'a mut Hedges<'p, Fut>,
-    pub(super) timer: &'a mut Timer,
+    pub(super) waits: &'a mut Waits<'p, Fut>,
 }
 
-/// An attempt that ended, and what it holds of the circuit breaker.
+/// An attempt that ended, and what it holds of the circuit breaker unless it was the first.
 pub(super) struct Ended<'p, T> {
     pub(super) end: End<T>,
     pub(super) verdict: Option<Verdict>,
@@ -63,7 +62,7 @@ where
 {
     #[inline(always)]
     pub(super) fn begin(
-        mut self,
+        &mut self,
         progress: &mut Progress<'p>,
         now: Instant,
         context: &mut Context<'_>,
@@ -80,7 +79,7 @@ where
 
     #[inline(never)]
     pub(super) fn go_on(
-        self,
+        &mut self,
         progress: &mut Progress<'p>,
         context: &mut Context<'_>,
     ) -> Poll<Result<T, CallError<E>>> {
@@ -91,7 +90,7 @@ where
     /// when it began: `now`.
     #[inline(always)]
     fn run(
-        mut self,
+        &mut self,
         progress: &mut Progress<'p>,
         mut now: Option<Instant>,
         context: &mut Context<'_>,
@@ -139,42 +138,62 @@ where
                 }
                 _ => progress.permit.take(),
             };
-            let polled = match self.stage.as_mut().project() {
-                StageProjection::Attempting { operation } => operation.poll(context),
-                _ => Poll::Pending,
+            let StageProjection::Attempting { operation } = self.stage.as_mut().project() else {
+                match self.wait(progress, permit, context) {
+                    Poll::Ready(Some(result)) => return Poll::Ready(result),
+                    Poll::Ready(None) => continue,
+                    Poll::Pending => return Poll::Pending,
+                }
             };
-            let ended = match polled {
-                Poll::Ready(outcome) => {
+            match operation.poll(context) {
+                Poll::Ready(outcome) if !self.waits.have_hedges() => {
+                    let at = *now.get_or_insert_with(MonotonicClock::now);
                     let verdict = (self.classify)(&outcome);
-                    Ended { end: End::Outcome(outcome), verdict: Some(verdict), permit }
+                    let end = End::Outcome(outcome);
+                    if let Some(result) = self.conclude(progress, end, Some(verdict), permit, at) {
+                        return Poll::Ready(result);
+                    }
+                }
+                Poll::Ready(outcome) => {
+                    let at = *now.insert(MonotonicClock::now());
+                    let verdict = (self.classify)(&outcome);
+                    if let Some(result) =
+                        self.conclude_unless_others_go_on(progress, outcome, verdict, permit, at)
+                    {
+                        return Poll::Ready(result);
+                    }
                 }
                 Poll::Pending => {
                     now = None;
                     match self.wait(progress, permit, context) {
-                        Poll::Ready(Some(ended)) => ended,
-                        Poll::Ready(None) => continue,
+                        Poll::Ready(Some(result)) => return Poll::Ready(result),
+                        Poll::Ready(None) => {}
                         Poll::Pending => return Poll::Pending,
                     }
                 }
-            };
-            let at = *now.get_or_insert_with(MonotonicClock::now);
-            let ended = match self.hedges.are_begun() {
-                false => ended,
-                true => match self.unless_others_go_on(progress, ended, at) {
-                    Some(ended) => ended,
-                    None => continue,
-                },
-            };
-            // The operations' futures end before anything else happens.
-            self.stage.set(Stage::Ready);
-            *self.timer = Timer::default();
-            let Ended { end, verdict, permit } = ended;
-            match progress.attempted(at, permit, verdict, self.terms.idempotent) {
-                None => return Poll::Ready(progress.settle(end)),
-                Some(wait) => {
-                    *self.last = Some(end);
-                    self.stage.set(Stage::Waiting { backoff: Box::pin(tokio::time::sleep(wait)) });
-                }
+            }
+        }
+    }
+
+    /// The result of a call that ends with this attempt. Nothing when another one follows.
+    #[inline(always)]
+    pub(super) fn conclude(
+        &mut self,
+        progress: &mut Progress<'p>,
+        end: End<Fut::Output>,
+        verdict: Option<Verdict>,
+        permit: Option<Permit<'p>>,
+        now: Instant,
+    ) -> Option<Result<T, CallError<E>>> {
+        // The operations' futures end before anything else happens.
+        self.stage.set(Stage::Ready);
+        *self.waits = Waits::default();
+        match progress.attempted(now, permit, verdict, self.terms.idempotent) {
+            None => Some(progress.settle(end)),
+            Some(wait) => {
+                *self.last = Some(end);
+                self.stage.set(Stage::Waiting { backoff: Box::pin(tokio::time::sleep(wait)) });
+                None
             }
         }
     }
@@ -195,12 +214,35 @@ where
         self.stage.set(Stage::HeldUp { pause, is_fault });
     }
 
-    /// The attempt has to wait, or is not to begin yet: what else can end it. Nothing when it now begins.
+    /// The attempt has to wait, or is not to begin yet. Ready with the result when something else ends the call,
+    /// and with nothing when there is a next step.
     #[inline(never)]
     fn wait(
         &mut self,
         progress: &mut Progress<'p>,
         permit: Option<Permit<'p>>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<T, CallError<E>>>> {
+        let Ended { end, verdict, permit } = match self.what_ends_it(progress, context) {
+            // Nobody knows what an overtaken attempt would have shown: its permit goes back untold.
+            Poll::Ready(Some(ended)) if ended.permit.is_some() => ended,
+            Poll::Ready(Some(ended)) => Ended { permit, ..ended },
+            Poll::Ready(None) => {
+                progress.permit = permit;
+                return Poll::Ready(None);
+            }
+            Poll::Pending => {
+                progress.permit = permit;
+                return Poll::Pending;
+            }
+        };
+        Poll::Ready(self.conclude(progress, end, verdict, permit, MonotonicClock::now()))
+    }
+
+    /// Something other than the operation ended the attempt, or the operation was held up and now begins.
+    fn what_ends_it(
+        &mut self,
+        progress: &mut Progress<'p>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Ended<'p, Fut::Output>>> {
         if let StageProjection::HeldUp { pause, is_fault } = self.stage.as_mut().project() {
@@ -208,22 +250,18 @@ where
             if pause.as_mut().poll(context).is_ready() {
                 if is_fault {
                     let verdict = Some(Class::Transient.into());
-                    return Poll::Ready(Some(Ended { end: End::Injected, verdict, permit }));
+                    return Poll::Ready(Some(Ended { end: End::Injected, verdict, permit: None }));
                 }
                 let operation = self.attempt(progress);
                 self.stage.set(Stage::Attempting { operation });
-                progress.permit = permit;
                 return Poll::Ready(None);
             }
         } else if let Poll::Ready(ended) = self.poll_hedges(progress, context) {
-            // Nobody knows what the overtaken attempt would have shown: its permit goes back untold.
             return Poll::Ready(Some(ended));
         }
-        if self.timer.poll(progress.until(), context).is_ready() {
+        self.waits.poll_limit(progress.until(), context).map(|()| {
             let end = End::TimedOut(progress.limit().by);
-            return Poll::Ready(Some(Ended { end, verdict: None, permit }));
-        }
-        progress.permit = permit;
-        Poll::Pending
+            Some(Ended { end, verdict: None, permit: None })
+        })
     }
 }

@@ -1,0 +1,65 @@
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use intertie_core::clock::Instant;
+use tokio::time::Sleep;
+
+use crate::MonotonicClock;
+use crate::circuit_breaker::Permit;
+
+/// What only an attempt needs that has to wait: its limit, and the attempts that are begun beside it. In a box,
+/// since most attempts of fast operations never do.
+pub(super) struct Waits<'p, Fut>(Option<Box<Inner<'p, Fut>>>);
+
+struct Inner<'p, Fut> {
+    limit: Option<Pin<Box<Sleep>>>,
+    hedges: Option<Hedges<'p, Fut>>,
+}
+
+pub(super) struct Hedges<'p, Fut> {
+    /// When the next one is due; none when there will be no more.
+    pub(super) next: Option<Pin<Box<Sleep>>>,
+    pub(super) under_way: Vec<UnderWay<'p, Fut>>,
+    /// Attempts so far, the first included.
+    pub(super) begun: u32,
+}
+
+pub(super) struct UnderWay<'p, Fut> {
+    pub(super) operation: Pin<Box<Fut>>,
+    pub(super) permit: Option<Permit<'p>>,
+    pub(super) started: Instant,
+}
+
+impl<Fut> Default for Waits<'_, Fut> {
+    #[inline]
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<'p, Fut> Waits<'p, Fut> {
+    /// Ready when `until` is over.
+    pub(super) fn poll_limit(&mut self, until: Option<Instant>, context: &mut Context<'_>) -> Poll<()> {
+        let Some(at) = until else { return Poll::Pending };
+        let arm = || Box::pin(tokio::time::sleep_until(MonotonicClock::to_tokio(at)));
+        self.inner().limit.get_or_insert_with(arm).as_mut().poll(context)
+    }
+
+    /// Whether others go on beside the first attempt.
+    #[inline]
+    pub(super) fn have_hedges(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|inner| inner.hedges.as_ref().is_some_and(|hedges| !hedges.under_way.is_empty()))
+    }
+
+    /// The attempts beside the first. `due` says when the second begins.
+    pub(super) fn hedges(&mut self, due: impl FnOnce() -> Option<Pin<Box<Sleep>>>) -> &mut Hedges<'p, Fut> {
+        let none = || Hedges { next: due(), under_way: Vec::new(), begun: 1 };
+        self.inner().hedges.get_or_insert_with(none)
+    }
+
+    fn inner(&mut self) -> &mut Inner<'p, Fut> {
+        self.0.get_or_insert_with(|| Box::new(Inner { limit: None, hedges: None }))
+    }
+}
