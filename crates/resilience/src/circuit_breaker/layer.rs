@@ -1,6 +1,5 @@
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use intertie_core::clock::{Instant, nanos};
 use intertie_core::config::Invalid;
@@ -14,6 +13,7 @@ use super::state::{Admission, Kind, Outcome, Phase, State, Transition, still_ope
 use super::word::Word;
 use crate::clock::MonotonicClock;
 use crate::striped::{Padded, STRIPES, stripe};
+use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering};
 
 /// A shared circuit breaker. Clones are handles on the same state.
 ///
@@ -266,6 +266,10 @@ impl Shared {
             self.ramp(now, instant)?;
         }
         let mut inner = self.lock();
+        // It may have closed since the word was read.
+        if let Some(since) = inner.ramping_since.filter(|_| inner.state.epoch() != word.epoch()) {
+            self.ramp(now, since)?;
+        }
         let (admission, transition) = inner.state.admit(now)?;
         if inner.ramping_since.is_some_and(|since| now.saturating_since(since) >= self.config.ramp) {
             inner.ramping_since = None;

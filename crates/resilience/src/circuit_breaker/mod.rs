@@ -12,6 +12,8 @@
 
 mod config;
 mod layer;
+#[cfg(all(test, intertie_loom))]
+mod loom;
 mod outcomes;
 mod state;
 #[cfg(test)]

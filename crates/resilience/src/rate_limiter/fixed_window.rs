@@ -1,10 +1,10 @@
-use std::sync::Mutex;
 use std::time::Duration;
 
 use intertie_core::clock::{Instant, nanos};
 use intertie_core::quantity::Rate;
 
 use super::limit::{Decision, Limit};
+use crate::sync::Mutex;
 
 /// The fixed window: one counter that starts again at each multiple of the period since the process began.
 ///

@@ -1,11 +1,11 @@
 use std::hash::Hasher;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{OnceLock, PoisonError};
 
 use intertie_core::clock::Instant;
 
 use super::limit::{Limit, StateCell};
 use super::table::{Found, SHARD_BITS, Table};
+use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
 
 /// One quota for each key, in bounded memory, under a lock for each shard.
 ///

@@ -1,10 +1,10 @@
-use std::sync::Mutex;
 use std::time::Duration;
 
 use intertie_core::clock::{Instant, nanos};
 use intertie_core::quantity::Rate;
 
 use super::limit::{Decision, Limit};
+use crate::sync::Mutex;
 
 /// The sliding window counter: two fixed windows, of which the older one counts by the part of it that the
 /// window ending now still covers.

@@ -1,10 +1,10 @@
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use intertie_core::clock::{Instant, nanos};
 use intertie_core::quantity::{DURATION_MAX, Rate};
 
 use super::limit::{Decision, Limit, StateCell};
+use crate::sync::{AtomicU64, Ordering};
 
 /// The token bucket, written as the generic cell rate algorithm (ITU-T I.371, Annex A): instead of tokens
 /// it remembers one instant, the *theoretical arrival time* at which the bucket will be full again.
