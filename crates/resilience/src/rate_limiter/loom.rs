@@ -138,9 +138,9 @@ fn leases_make_no_permit_in_two_stripes_that_steal() {
     );
 }
 
-type OneKey = Keyed<TokenBucket, 4>;
+type FewKeys = Keyed<TokenBucket, 4>;
 
-fn asks_as(keyed: &OneKey, key: u64) -> (u64, Owner) {
+fn asks_as(keyed: &FewKeys, key: u64) -> (u64, Owner) {
     let limit = bucket(1);
     let (decision, owner) = keyed.update(&limit, key, NOW, |full_at| limit.decide(full_at, NOW, 1));
     (u64::from(matches!(decision, Decision::Admitted { .. })), owner)
@@ -148,25 +148,23 @@ fn asks_as(keyed: &OneKey, key: u64) -> (u64, Owner) {
 
 #[test]
 fn never_more_keys_are_remembered_than_there_is_room_for() {
-    check(
-        || OneKey::new(1),
-        [|keyed| asks_as(keyed, 1), |keyed| asks_as(keyed, 2)],
-        |keyed, answers| {
-            let own = answers.iter().filter(|(_, owner)| *owner == Owner::Key).count();
-            assert_eq!((own, keyed.len()), (1, 1), "{answers:?}");
-            assert_eq!(
-                answers.map(|(admitted, _)| admitted),
-                [1, 1],
-                "each has a quota, its own or the strangers'"
-            );
-        },
-    );
+    let one_of_two_is_taken = || {
+        let keyed = FewKeys::new(2);
+        asks_as(&keyed, 0);
+        keyed
+    };
+    // Two shards: an even and an odd key.
+    check(one_of_two_is_taken, [|keyed| asks_as(keyed, 2), |keyed| asks_as(keyed, 3)], |keyed, answers| {
+        let own = answers.iter().filter(|(_, owner)| *owner == Owner::Key).count();
+        assert_eq!((own, keyed.len()), (1, 2), "{answers:?}");
+        assert_eq!(answers.map(|(admitted, _)| admitted), [1, 1], "a quota each, its own or the strangers'");
+    });
 }
 
 #[test]
 fn one_key_has_one_quota() {
     check(
-        || OneKey::new(2),
+        || FewKeys::new(2),
         [|keyed| asks_as(keyed, 1), |keyed| asks_as(keyed, 1)],
         |keyed, answers| {
             assert_eq!(answers.iter().map(|(admitted, _)| admitted).sum::<u64>(), 1, "{answers:?}");
