@@ -162,6 +162,23 @@ fn who_is_rejected_learns_when_probes_are_let_through() {
 }
 
 #[test]
+fn calls_are_judged_by_the_phase_of_the_last_transition() {
+    let fails_twice: Acts = |watched| FAILS(watched) && FAILS(watched);
+    let resets: Acts = |watched| {
+        watched.breaker.reset();
+        true
+    };
+    check(
+        || Watched::new(config()),
+        [(0, fails_twice), (1, resets)],
+        |watched, _| {
+            let passes = watched.breaker.try_admit(NOW).is_ok();
+            assert_eq!(passes, watched.phase() == Phase::Closed);
+        },
+    );
+}
+
+#[test]
 fn an_outcome_of_an_old_epoch_never_opens_the_new_one() {
     for config in [config, consecutive] {
         for other in [0, 1] {
