@@ -38,7 +38,7 @@ impl FixedWindow {
     }
 
     fn until_end(&self, count: WindowCount, now: Instant) -> Duration {
-        let end = (count.window + 1).saturating_mul(self.window_nanos);
+        let end = count.window.saturating_add(1).saturating_mul(self.window_nanos);
         Duration::from_nanos(end.saturating_sub(now.as_nanos()))
     }
 }

@@ -44,7 +44,8 @@ impl TokenBucket {
         if cost > self.burst {
             return None;
         }
-        Some(full_at.as_nanos().saturating_sub(now.as_nanos()) + self.interval_nanos * cost)
+        let missing = full_at.as_nanos().saturating_sub(now.as_nanos());
+        Some(missing.saturating_add(self.interval_nanos * cost))
     }
 
     /// Takes `cost` permits that may be used after a wait of at most `wait_max`, or takes none and says
