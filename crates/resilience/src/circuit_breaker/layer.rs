@@ -1,4 +1,5 @@
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::PoisonError;
 
 use intertie_core::clock::{Instant, nanos};
@@ -95,7 +96,7 @@ impl CircuitBreaker {
 
     /// A closed breaker that tells `listener` of each transition. It is called after the breaker's lock is
     /// released, on the thread whose call caused the transition; of two threads that cause one each at the same
-    /// time, the later may be told first.
+    /// time, the later may be told first. A panic in it reaches that call, whose outcome is counted by then.
     ///
     /// # Errors
     /// When the settings can not work together.
@@ -329,7 +330,12 @@ impl Shared {
     }
 
     fn tell(&self, transition: Transition) {
-        if let Some(listener) = &self.listener {
+        let Some(listener) = &self.listener else { return };
+        if std::thread::panicking() {
+            // Told while a panic unwinds through a permit, a panic of its own would end the process. What it
+            // said went to the panic hook.
+            catch_unwind(AssertUnwindSafe(|| listener(transition))).ok();
+        } else {
             listener(transition);
         }
     }
