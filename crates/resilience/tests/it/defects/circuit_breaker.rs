@@ -134,6 +134,20 @@ fn a_call_from_before_it_opened_decides_no_probe() {
     }
 }
 
+/// Defect 4, second half: so does a probe of an earlier half-open phase.
+#[test]
+fn a_probe_from_before_it_opened_again_decides_nothing() {
+    for evidence in [Evidence::Success, Evidence::Failure] {
+        let breaker = opened(CircuitBreakerConfig::sensitive());
+        let early: Vec<_> = (0..2).map(|_| breaker.try_admit(probing(&breaker)).expect("a place")).collect();
+        call(&breaker, probing(&breaker), Evidence::Failure);
+        let again = probing(&breaker) + breaker.config().open;
+        call(&breaker, again, Evidence::Success);
+        early.into_iter().for_each(|probe| probe.record(again, evidence));
+        assert_eq!(phase(&breaker, again), Phase::HalfOpen, "{evidence:?}");
+    }
+}
+
 /// Defect 21: all traffic comes back at once when the breaker closes (resilience4j #985).
 #[test]
 fn calls_return_along_a_ramp() {
