@@ -4,14 +4,19 @@
 mod counters;
 #[cfg(all(test, intertie_loom))]
 mod loom;
-#[cfg_attr(intertie_loom, path = "thread_of_loom.rs")]
+#[cfg(not(intertie_loom))]
 mod thread;
+#[cfg(intertie_loom)]
+mod thread_of_loom;
 mod window;
 
 pub(crate) use counters::StripedCounters;
-#[cfg(all(test, intertie_loom))]
-pub(crate) use thread::be_thread;
+#[cfg(not(intertie_loom))]
 pub(crate) use thread::thread_number;
+#[cfg(all(test, intertie_loom))]
+pub(crate) use thread_of_loom::be_thread;
+#[cfg(intertie_loom)]
+pub(crate) use thread_of_loom::thread_number;
 pub(crate) use window::StripedWindow;
 
 /// Stripes of a striped structure; threads beyond the eighth share. Under loom two stand for eight: all that
