@@ -239,8 +239,8 @@ impl Desk {
     /// Gives free places to those who wait, and returns whom to wake once the lock is released.
     fn serve(&mut self, places: &Places, clock: fn() -> Instant) -> Vec<Waker> {
         let mut woken = Vec::new();
-        while self.excess > 0 && places.take_guarded() {
-            self.excess -= 1;
+        if self.excess > 0 {
+            self.excess -= places.take_guarded_up_to(self.excess);
         }
         if self.queue.is_empty() {
             return woken;

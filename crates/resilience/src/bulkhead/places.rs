@@ -73,12 +73,18 @@ impl Places {
     /// Takes a place behind the guard, uncounted. False means that every place was taken when the guard
     /// was up.
     pub(super) fn take_guarded(&self) -> bool {
-        self.stripes.iter().any(|stripe| {
-            let taken = tokens(stripe.word.load(Ordering::Acquire)) > 0;
-            if taken {
-                stripe.word.fetch_sub(TOKEN, Ordering::AcqRel);
+        self.take_guarded_up_to(1) == 1
+    }
+
+    /// Takes as many places behind the guard as there are free ones, and `most` at most.
+    pub(super) fn take_guarded_up_to(&self, most: u32) -> u32 {
+        self.stripes.iter().fold(0, |taken, stripe| {
+            let free = tokens(stripe.word.load(Ordering::Acquire));
+            let takes = u32::try_from(free).unwrap_or(u32::MAX).min(most - taken);
+            if takes > 0 {
+                stripe.word.fetch_sub(u64::from(takes) * TOKEN, Ordering::AcqRel);
             }
-            taken
+            taken + takes
         })
     }
 

@@ -200,7 +200,8 @@ impl CircuitBreakerConfig {
         }
         match self.window {
             Window::Time(length) if length < Duration::from_millis(10) => {
-                Err(Invalid::new("window", "a window of time is at least 10ms"))
+                let length = quantity::format_duration(length);
+                Err(Invalid::new("window", format!("{length} is short; a window of time is at least 10ms")))
             }
             Window::Time(_) if self.minimum_calls > StripedWindow::MARKED_TOLD_APART => Err(Invalid::new(
                 "minimum_calls",
@@ -218,10 +219,14 @@ impl CircuitBreakerConfig {
                 "minimum_calls",
                 format!("{} can never be reached in a window of {calls} calls", self.minimum_calls),
             )),
-            Window::Calls(calls) if self.failures.is_some_and(|failures| failures > calls) => Err(
-                Invalid::new("failures", format!("more failures than the window's {calls} calls can hold")),
-            ),
-            _ => Ok(()),
+            Window::Calls(calls) => match self.failures.filter(|failures| *failures > calls) {
+                Some(failures) => {
+                    let problem = format!("{failures} are more than the window's {calls} calls can hold");
+                    Err(Invalid::new("failures", problem))
+                }
+                None => Ok(()),
+            },
+            Window::Time(_) => Ok(()),
         }
     }
 }

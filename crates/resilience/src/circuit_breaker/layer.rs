@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use intertie_core::clock::Instant;
 use intertie_core::config::Invalid;
 use intertie_core::rejection::Rejection;
@@ -8,6 +6,7 @@ use super::config::{CircuitBreakerConfig, Mode};
 use super::permit::{OwnedPermit, Permit, PermitOn};
 use super::shared::{FORCED_OPEN, Listener, Shared};
 use super::state::{Phase, Transition};
+use crate::sync::Arc;
 
 /// A shared circuit breaker. Clones are handles on the same state.
 ///
@@ -64,7 +63,7 @@ impl CircuitBreaker {
 
     /// A closed breaker that tells `listener` of each transition. It is called after the breaker's lock is
     /// released, on the thread whose call caused the transition; of two threads that cause one each at the same
-    /// time, the later may be told first.
+    /// time, the later may be told first. A panic in it reaches that call, whose outcome is counted by then.
     ///
     /// # Errors
     /// When the settings can not work together.

@@ -13,6 +13,8 @@
 mod admission;
 mod config;
 mod layer;
+#[cfg(all(test, intertie_loom))]
+mod loom;
 mod outcomes;
 mod permit;
 mod shared;

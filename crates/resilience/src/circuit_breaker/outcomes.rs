@@ -2,8 +2,7 @@
 //! windows that hold a number of calls.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
 use intertie_core::clock::Instant;
 use intertie_core::failure::Evidence;
@@ -12,6 +11,7 @@ use super::config::CircuitBreakerConfig;
 use super::state::Cause;
 use super::window::Window;
 use crate::striped::{Padded, StripedWindow};
+use crate::sync::{AtomicU64, Mutex, Ordering};
 use crate::window::Counts;
 
 /// The outcomes of one epoch of a closed breaker; those of earlier epochs count for nothing.

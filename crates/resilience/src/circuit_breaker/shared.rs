@@ -1,6 +1,6 @@
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::PoisonError;
 
 use intertie_core::clock::{Instant, nanos};
 use intertie_core::failure::Evidence;
@@ -14,6 +14,7 @@ use super::state::{Outcome, Phase, State, Transition, still_open};
 use super::word::Word;
 use crate::clock::MonotonicClock;
 use crate::striped::{Padded, STRIPES, stripe};
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 
 /// What all handles on a breaker share: atomics for a closed one, a lock for the ways between phases.
 pub(super) struct Shared {
@@ -123,6 +124,10 @@ impl Shared {
             self.ramp(now, instant)?;
         }
         let mut inner = self.lock();
+        // It may have closed since the word was read.
+        if let Some(since) = inner.ramping_since.filter(|_| inner.state.epoch() != word.epoch()) {
+            self.ramp(now, since)?;
+        }
         let (admission, transition) = inner.state.admit(now)?;
         if inner.ramping_since.is_some_and(|since| now.saturating_since(since) >= self.config.ramp) {
             inner.ramping_since = None;
@@ -183,7 +188,12 @@ impl Shared {
     }
 
     pub(super) fn tell(&self, transition: Transition) {
-        if let Some(listener) = &self.listener {
+        let Some(listener) = &self.listener else { return };
+        if std::thread::panicking() {
+            // Told while a panic unwinds through a permit, a panic of its own would end the process. What it
+            // said went to the panic hook.
+            catch_unwind(AssertUnwindSafe(|| listener(transition))).ok();
+        } else {
             listener(transition);
         }
     }

@@ -139,11 +139,15 @@ impl RateLimiterConfig {
                 Err(Invalid::new(field, format!("{why}; use algorithm = \"token_bucket\" or leave it out")))
             };
             let name = self.algorithm.name();
-            if self.lease.is_some() {
-                return refused("lease", format!("a {name} hands out no leases"));
+            if let Some(lease) = self.lease {
+                return refused("lease", format!("a {name} hands out no leases of {lease}"));
             }
             if self.queue > 0 {
-                return refused("queue", format!("a {name} can not tell how long a caller would wait"));
+                let queue = self.queue;
+                return refused(
+                    "queue",
+                    format!("a {name} can not tell how long a queue of {queue} would wait"),
+                );
             }
         }
         let Some(lease) = self.lease else { return Ok(()) };
@@ -177,28 +181,32 @@ impl QuotaOverride {
     }
 
     fn validate(&self, algorithm: Algorithm) -> Result<(), Invalid> {
-        let interval = self.limit.period().as_nanos() / u128::from(self.limit.amount());
-        if interval * u128::from(self.capacity()) > u128::from(u32::MAX) * 1_000_000_000 {
+        let interval = self.limit.period().as_nanos().div_ceil(u128::from(self.limit.amount()));
+        if interval.saturating_mul(self.capacity().into()) > u128::from(u32::MAX) * 1_000_000_000 {
             return Err(Invalid::new(
                 "burst",
                 format!("a bucket of {} would take more than a century to refill", self.capacity()),
             ));
         }
-        if algorithm != Algorithm::TokenBucket && self.burst.is_some() {
+        if let Some(burst) = self.burst.filter(|_| algorithm != Algorithm::TokenBucket) {
             let name = algorithm.name();
             return Err(Invalid::new(
                 "burst",
-                format!("a {name} has no burst; leave it out or use algorithm = \"token_bucket\""),
+                format!("a {name} has no burst of {burst}; leave it out or use algorithm = \"token_bucket\""),
             ));
         }
+        let amount = self.limit.amount();
         match algorithm {
-            Algorithm::SlidingWindow if self.limit.amount() > u64::from(u32::MAX) => {
-                Err(Invalid::new("limit", "a sliding_window counts to 4,294,967,295 at most"))
-            }
-            Algorithm::SlidingWindowLog if self.limit.amount() > LOGGED_MAX => Err(Invalid::new(
+            Algorithm::SlidingWindow if amount > u32::MAX.into() => Err(Invalid::new(
                 "limit",
-                "a sliding_window_log remembers 10,000 calls at most for each caller; use \
-                 algorithm = \"sliding_window\"",
+                format!("{amount} is more than the {} to which a sliding_window counts", u32::MAX),
+            )),
+            Algorithm::SlidingWindowLog if amount > LOGGED_MAX => Err(Invalid::new(
+                "limit",
+                format!(
+                    "{amount} is more than the {LOGGED_MAX} calls that a sliding_window_log remembers of each \
+                     caller; use algorithm = \"sliding_window\""
+                ),
             )),
             _ => Ok(()),
         }

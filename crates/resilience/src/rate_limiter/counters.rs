@@ -1,6 +1,5 @@
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use crate::striped::{Padded, STRIPES, thread_number};
+use crate::sync::{AtomicU64, Ordering};
 
 /// Counts of calls.
 ///

@@ -1,10 +1,10 @@
-use std::sync::Mutex;
 use std::time::Duration;
 
 use intertie_core::clock::{Instant, nanos};
 use intertie_core::quantity::Rate;
 
 use super::limit::{Decision, Limit};
+use crate::sync::Mutex;
 
 /// The fixed window: one counter that starts again at each multiple of the period since the process began.
 ///
@@ -38,7 +38,7 @@ impl FixedWindow {
     }
 
     fn until_end(&self, count: WindowCount, now: Instant) -> Duration {
-        let end = (count.window + 1).saturating_mul(self.window_nanos);
+        let end = count.window.saturating_add(1).saturating_mul(self.window_nanos);
         Duration::from_nanos(end.saturating_sub(now.as_nanos()))
     }
 }

@@ -1,11 +1,11 @@
 use std::hash::Hasher;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{OnceLock, PoisonError};
 
 use intertie_core::clock::Instant;
 
 use super::limit::{Limit, StateCell};
 use super::table::{Found, SHARD_BITS, Table};
+use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering};
 
 /// One quota for each key, in bounded memory, under a lock for each shard.
 ///
@@ -40,8 +40,8 @@ pub(super) enum Owner {
 }
 
 /// A shard serves this many keys at least, so that a newcomer that looks for an idle caller finds one in
-/// its own shard when there are some.
-const KEYS_PER_SHARD: usize = 1_024;
+/// its own shard when there are some. Under loom two keys are to meet in two shards.
+const KEYS_PER_SHARD: usize = if cfg!(intertie_loom) { 1 } else { 1_024 };
 
 impl<L: Limit, const SLOTS: usize> Keyed<L, SLOTS> {
     /// No keys yet.

@@ -1,10 +1,9 @@
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use intertie_core::clock::Instant;
 
 use super::limit::{Decision, Limit, StateCell};
 use super::token_bucket::{AtomicInstant, TokenBucket};
 use crate::striped::{Padded, STRIPES, stripe};
+use crate::sync::{AtomicU64, Ordering};
 
 /// A token bucket that threads seldom meet at: each takes `lease` permits at a time from the shared word
 /// to its stripe and spends them there.

@@ -1,8 +1,10 @@
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use intertie_core::clock::Instant;
+
+use crate::sync::Mutex;
 
 /// A limiting algorithm: a pure function of its settings, one caller's state, the time and the cost.
 ///

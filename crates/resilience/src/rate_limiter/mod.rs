@@ -35,6 +35,8 @@ pub mod lease;
 mod leased;
 mod limit;
 mod limit_by;
+#[cfg(all(test, intertie_loom))]
+mod loom;
 mod quotas;
 mod sliding_window;
 mod sliding_window_log;

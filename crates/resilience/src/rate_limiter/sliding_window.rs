@@ -1,10 +1,10 @@
-use std::sync::Mutex;
 use std::time::Duration;
 
 use intertie_core::clock::{Instant, nanos};
 use intertie_core::quantity::Rate;
 
 use super::limit::{Decision, Limit};
+use crate::sync::Mutex;
 
 /// The sliding window counter: two fixed windows, of which the older one counts by the part of it that the
 /// window ending now still covers.
@@ -81,14 +81,14 @@ impl Limit for SlidingWindow {
                 seen.current += cost as u32;
                 *state = seen;
             }
-            let reset = 2 * self.window_nanos - elapsed;
+            let reset = self.window_nanos.saturating_mul(2) - elapsed;
             return Decision::Admitted { remaining: self.amount - used, reset: Duration::from_nanos(reset) };
         }
         let room = self.amount - cost;
         let wait = match room.checked_sub(u64::from(seen.current)) {
             Some(room) => self.decayed_at(seen.previous, room).saturating_sub(elapsed),
             // Even without the older window this one is full: wait until it is the older one and decayed.
-            None => self.window_nanos - elapsed + self.decayed_at(seen.current, room),
+            None => (self.window_nanos - elapsed).saturating_add(self.decayed_at(seen.current, room)),
         };
         Decision::Rejected { retry_after: Some(Duration::from_nanos(wait)) }
     }
@@ -104,6 +104,6 @@ impl Limit for SlidingWindow {
     }
 
     fn is_idle(&self, state: &WindowState, now: Instant) -> bool {
-        now.as_nanos() / self.window_nanos >= state.window + 2
+        now.as_nanos() / self.window_nanos >= state.window.saturating_add(2)
     }
 }

@@ -1,11 +1,11 @@
 use std::collections::VecDeque;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use intertie_core::clock::{Instant, nanos};
 use intertie_core::quantity::Rate;
 
 use super::limit::{Decision, Limit};
+use crate::sync::Mutex;
 
 /// The sliding window log: remembers when each call came, and is exact for it.
 ///

@@ -1,12 +1,11 @@
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use intertie_core::clock::{Instant, nanos};
 use intertie_core::quantity::{DURATION_MAX, Rate};
 
-use crate::divisor::Divisor;
-
 use super::limit::{Decision, Limit, StateCell};
+use crate::divisor::Divisor;
+use crate::sync::{AtomicU64, Ordering};
 
 /// The token bucket, written as the generic cell rate algorithm (ITU-T I.371, Annex A): instead of tokens
 /// it remembers one instant, the *theoretical arrival time* at which the bucket will be full again.
@@ -45,7 +44,8 @@ impl TokenBucket {
         if cost > self.burst {
             return None;
         }
-        Some(full_at.as_nanos().saturating_sub(now.as_nanos()) + self.interval.get() * cost)
+        let missing = full_at.as_nanos().saturating_sub(now.as_nanos());
+        Some(missing.saturating_add(self.interval.get() * cost))
     }
 
     /// Takes `cost` permits that may be used after a wait of at most `wait_max`, or takes none and says

@@ -1,11 +1,12 @@
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use intertie_core::clock::Instant;
 use intertie_core::quantity::Ratio;
 
 use crate::striped::StripedWindow;
+use crate::sync::{Arc, Mutex, MutexGuard};
 use crate::window::{Counts, TimeWindow};
 
 /// How far back the budget looks.

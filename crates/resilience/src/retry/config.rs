@@ -155,7 +155,7 @@ impl RetryConfig {
             return self.base.saturating_mul(3_u32.saturating_pow(repetition)).min(self.cap);
         }
         let wait = self.wait(repetition);
-        wait + self.jitter_at(wait, Ratio::ONE)
+        wait.saturating_add(self.jitter_at(wait, Ratio::ONE))
     }
 
     fn is_decorrelated(&self) -> bool {
@@ -200,7 +200,8 @@ impl RetryConfig {
             ));
         }
         if self.waits.len() > 100 {
-            return Err(Invalid::new("waits", "more than 100 waits are more than there can be repetitions"));
+            let problem = format!("{} waits are more than 100, the most that can be used", self.waits.len());
+            return Err(Invalid::new("waits", problem));
         }
         if self.cap < self.base {
             return Err(Invalid::new(

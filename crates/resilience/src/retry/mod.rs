@@ -11,6 +11,8 @@
 
 mod budget;
 mod config;
+#[cfg(all(test, intertie_loom))]
+mod loom;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -136,7 +136,7 @@ impl AdaptiveConfig {
         if self.window.is_zero() {
             return Err(Invalid::new("window", "nothing happens in 0s; use more than 0s"));
         }
-        if self.probe_every < self.window * 10 {
+        if self.probe_every < self.window.saturating_mul(10) {
             let problem = format!(
                 "{} is less than ten windows of {}, so that most of the time would be probes",
                 quantity::format_duration(self.probe_every),

@@ -80,8 +80,8 @@ impl Gradient {
         let age = now.saturating_since(self.samples.began);
         let full = age >= self.window && self.samples.count >= SAMPLES_MIN;
         // Nothing can be compared with before the first probe found something.
-        let overdue =
-            age >= self.window * PROBE_WINDOWS_MAX && (self.samples.count > 0 || self.baseline > 0.0);
+        let overdue = age >= self.window.saturating_mul(PROBE_WINDOWS_MAX)
+            && (self.samples.count > 0 || self.baseline > 0.0);
         match self.probe {
             Some(_) if full || overdue => self.end_probe(now),
             None if full => self.end_window(now),

@@ -1,132 +1,45 @@
-//! What several threads write without passing a cache line between them: the stripe of a thread, counters,
-//! and counts over a time window.
-
-use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use intertie_core::clock::{Instant, nanos};
 
+use super::{Padded, STRIPES, stripe};
 use crate::divisor::Divisor;
+use crate::sync::{AtomicU64, Ordering, fence};
 use crate::window::Counts;
 
-/// Stripes of a striped structure; threads beyond the eighth share.
-pub(crate) const STRIPES: usize = 8;
-
-/// Keeps what is written by different threads on different cache lines, and apart from their neighbours,
-/// which processors fetch in pairs.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub(crate) struct Padded<T>(pub(crate) T);
-
-/// The stripe of the calling thread.
-#[inline]
-pub(crate) fn stripe() -> usize {
-    thread_number() % STRIPES
-}
-
-/// A number that is this thread's alone while it is below [`STRIPES`]; others may be given twice.
-#[inline]
-pub(crate) fn thread_number() -> usize {
-    match NUMBER.get() {
-        NO_NUMBER => take_number(),
-        number => number,
-    }
-}
-
-thread_local! {
-    static NUMBER: Cell<usize> = const { Cell::new(NO_NUMBER) };
-    static GIVE_BACK: GiveBack = const { GiveBack };
-}
-
-const NO_NUMBER: usize = usize::MAX;
-
-/// Which of the numbers below [`STRIPES`] a living thread holds.
-static HELD: Mutex<[bool; STRIPES]> = Mutex::new([false; STRIPES]);
-
-#[cold]
-fn take_number() -> usize {
-    static OTHERS: AtomicUsize = AtomicUsize::new(0);
-    // In a thread that is ending nobody would give the number back.
-    let returns = GIVE_BACK.try_with(|_| ()).is_ok();
-    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
-    let own = held.iter().position(|held| returns && !held);
-    if let Some(number) = own {
-        held[number] = true;
-    }
-    let number = own.unwrap_or_else(|| STRIPES + OTHERS.fetch_add(1, Ordering::Relaxed) % STRIPES);
-    NUMBER.set(number);
-    number
-}
-
-/// Frees the thread's number when the thread ends.
-struct GiveBack;
-
-impl Drop for GiveBack {
-    fn drop(&mut self) {
-        let number = NUMBER.replace(STRIPES);
-        if let Some(held) = HELD.lock().unwrap_or_else(PoisonError::into_inner).get_mut(number) {
-            *held = false;
-        }
-    }
-}
-
-/// Counters that several threads raise, each on a line of its own.
-#[derive(Debug)]
-pub(crate) struct StripedCounters<const N: usize>([Padded<[AtomicU64; N]>; STRIPES]);
-
-impl<const N: usize> Default for StripedCounters<N> {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| Padded(std::array::from_fn(|_| AtomicU64::new(0)))))
-    }
-}
-
-impl<const N: usize> StripedCounters<N> {
-    #[inline]
-    pub(crate) fn increment(&self, counter: usize) {
-        self.0[stripe()].0[counter].fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn sum(&self, counter: usize) -> u64 {
-        self.0.iter().map(|stripe| stripe.0[counter].load(Ordering::Relaxed)).sum()
-    }
-}
-
-/// How finely a window slides, as in [`crate::window::TimeWindow`].
-const BUCKETS: u64 = 10;
+/// How finely a window slides, as in [`crate::window::TimeWindow`]. Under loom two buckets stand for ten.
+const BUCKETS: u64 = if cfg!(intertie_loom) { 2 } else { 10 };
 
 /// Two counts over the last `length` of time, as [`crate::window::TimeWindow`] keeps them, for many threads.
 ///
-/// Each thread adds to a stripe of its own, so that adding costs one atomic addition to a line that this
+/// Each thread adds to a stripe of its own, so that adding costs one atomic write to a line that this
 /// thread owns; who wants the totals adds the stripes up.
 ///
 /// A bucket is one word: its *lap* (how often the ring went round), the *epoch* in which it was counted,
 /// the marked calls, and all calls. A bucket of another lap or epoch counts as empty, so nothing is ever
 /// swept. Laps are told apart modulo 65,536: a bucket that nobody touched for that many windows would be
-/// counted once more, if someone looks in that very lap.
+/// counted once more, if someone looks in that very lap, and takes no calls in the eight laps before it. Epochs
+/// are told apart modulo 256 within one window.
 #[derive(Debug)]
 pub(crate) struct StripedWindow {
     bucket_nanos: Divisor,
     stripes: [Padded<[AtomicU64; BUCKETS as usize]>; STRIPES],
 }
 
-/// Of two threads that each add and then sum up, at least one must see both calls: the last failure of a
-/// limit would open nothing otherwise. Weaker orders allow that neither does.
-const ORDER: Ordering = Ordering::SeqCst;
-
 const ALL_BITS: u32 = 24;
 const MARKED_BITS: u32 = 16;
 const ALL_MAX: u64 = (1 << ALL_BITS) - 1;
 const MARKED_MAX: u64 = (1 << MARKED_BITS) - 1;
-/// Threads that share a stripe may all find room before one of them adds; this is more than there can be.
-const MARGIN: u64 = 1 << 12;
 const COUNTS: u64 = (1 << (ALL_BITS + MARKED_BITS)) - 1;
+
+/// No thread is held up for more windows than this between reading the clock and counting its call. One that
+/// is takes the place of newer calls.
+const LAPS_LATE_MAX: i16 = 8;
 
 impl StripedWindow {
     /// The most marked calls that one bucket of one stripe surely tells apart: beyond it both of its counts
     /// are halved, which keeps their ratio.
-    pub(crate) const MARKED_TOLD_APART: u32 = ((MARKED_MAX - MARGIN) / 2) as u32;
+    pub(crate) const MARKED_TOLD_APART: u32 = (MARKED_MAX / 2) as u32;
 
     pub(crate) fn new(length: Duration) -> Self {
         Self { bucket_nanos: Divisor::new(nanos(length) / BUCKETS), stripes: Default::default() }
@@ -141,35 +54,36 @@ impl StripedWindow {
         let mut word = slot.load(Ordering::Relaxed);
         loop {
             let counts = word & COUNTS;
-            let has_room = counts & ALL_MAX < ALL_MAX - MARGIN && counts >> ALL_BITS < MARKED_MAX - MARGIN;
-            if word & !COUNTS == tag && has_room {
-                // Another thread of this stripe may have turned the bucket meanwhile; then the call counts
-                // one bucket later.
-                slot.fetch_add(one, ORDER);
-                return;
-            }
+            let has_room = counts & ALL_MAX < ALL_MAX && counts >> ALL_BITS < MARKED_MAX;
             let base = match word & !COUNTS {
+                same if same == tag && has_room => counts,
                 same if same == tag => halved(counts),
                 // This thread was held up while others went round the ring: its call is history.
                 other if is_later(other, tag) => return,
                 _ => 0,
             };
-            match slot.compare_exchange_weak(word, tag | (base + one), ORDER, Ordering::Relaxed) {
+            // Not a mere addition: the bucket may be of another epoch by now, for which this call counts for
+            // nothing.
+            match slot.compare_exchange_weak(word, tag | (base + one), Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(present) => word = present,
             }
         }
     }
 
-    /// The counts of the window that ends at `now`.
+    /// The counts of the window that ends at `now`. Of two threads that each add and then sum up, at least
+    /// one sees both calls: the last failure of a limit would open nothing otherwise.
     pub(crate) fn total(&self, now: Instant, epoch: u32) -> Counts {
+        // Between what this thread added and what it reads from others; without it neither might see the
+        // other's call.
+        fence(Ordering::SeqCst);
         let number = self.bucket_nanos.divide(now.as_nanos());
         let newest = number % BUCKETS;
         let mut total = Counts::default();
         for Padded(stripe) in &self.stripes {
             for (place, slot) in stripe.iter().enumerate() {
                 let age = (newest + BUCKETS - place as u64) % BUCKETS;
-                let word = slot.load(ORDER);
+                let word = slot.load(Ordering::Relaxed);
                 if number >= age && word & !COUNTS == tag((number - age) / BUCKETS, epoch) {
                     total.all += word & ALL_MAX;
                     total.marked += word >> ALL_BITS & MARKED_MAX;
@@ -189,13 +103,16 @@ fn tag(lap: u64, epoch: u32) -> u64 {
     lap << (ALL_BITS + MARKED_BITS + 8) | u64::from(epoch & 0xff) << (ALL_BITS + MARKED_BITS)
 }
 
-/// Whether `tag` is of a later epoch than `than`, or of a later lap of the same.
+/// Whether `tag` is of a slightly later lap than `than`, or of the same lap and a later epoch.
+///
+/// Both numbers wrap around, so only what is close can be called later. A bucket that rested for long may be
+/// any number of laps and epochs behind; taken for a later one, it would swallow every call.
 fn is_later(tag: u64, than: u64) -> bool {
     let lap = |tag: u64| (tag >> (ALL_BITS + MARKED_BITS + 8)) as i16;
     let epoch = |tag: u64| tag >> (ALL_BITS + MARKED_BITS) & 0xff;
-    match (epoch(tag) as i8).wrapping_sub(epoch(than) as i8) {
-        0 => lap(tag).wrapping_sub(lap(than)) > 0,
-        difference => difference > 0,
+    match lap(tag).wrapping_sub(lap(than)) {
+        0 => (epoch(tag) as i8).wrapping_sub(epoch(than) as i8) > 0,
+        laps => (1..=LAPS_LATE_MAX).contains(&laps),
     }
 }
 
@@ -241,6 +158,31 @@ mod tests {
     }
 
     #[test]
+    fn a_bucket_untouched_for_ages_takes_calls_again() {
+        let length = Duration::from_nanos(1_000);
+        for epochs in [0, 1, 127, 128, 200, 255] {
+            for laps in [1, 2, 32_767, 32_768, 40_000, 65_000] {
+                let window = StripedWindow::new(length);
+                window.add(Instant::from_nanos(5), 0, true);
+                let now = Instant::from_nanos(5 + laps * 1_000);
+                window.add(now, epochs, true);
+                let counted = window.total(now, epochs);
+                assert_eq!(counted, Counts { all: 1, marked: 1 }, "{epochs} epochs and {laps} laps later");
+            }
+        }
+    }
+
+    #[test]
+    fn a_call_that_was_held_up_replaces_no_later_bucket() {
+        let window = StripedWindow::new(Duration::from_nanos(1_000));
+        let (early, late) = (Instant::from_nanos(5), Instant::from_nanos(1_005));
+        window.add(late, 3, true);
+        window.add(late, 1, true);
+        window.add(early, 3, true);
+        assert_eq!(window.total(late, 3), Counts { all: 1, marked: 1 });
+    }
+
+    #[test]
     fn no_call_of_many_threads_is_lost() {
         let window = StripedWindow::new(Duration::from_secs(1));
         let now = Instant::from_nanos(5);
@@ -264,12 +206,5 @@ mod tests {
         assert!(counts.marked >= u64::from(StripedWindow::MARKED_TOLD_APART), "{counts:?}");
         let share = counts.marked as f64 / counts.all as f64;
         assert!((share - 0.5).abs() < 0.001, "{counts:?}");
-    }
-
-    #[test]
-    fn a_thread_that_ends_leaves_its_number_to_the_next() {
-        // Other tests hold numbers too, but not all of them all the time.
-        let numbers = (0..1_000).map(|_| std::thread::spawn(thread_number).join().expect("no panic"));
-        assert!(numbers.skip(10 * STRIPES).any(|number| number < STRIPES));
     }
 }
