@@ -1,6 +1,10 @@
 //! What is shared by the tests: loads, services, policies.
 
 mod gate;
+mod latency;
+mod report;
+mod simulation;
+mod state;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
