@@ -103,7 +103,7 @@ impl Simulation {
     }
 
     /// Runs it to its end, on a thread of its own. The calling thread waits: in asynchronous code call this
-    /// from a thread that may block. 10,000 calls take some tens of milliseconds.
+    /// from a thread that may block. What it takes grows with the number of attempts, not with the length.
     ///
     /// # Errors
     /// When the settings can not be simulated, or there is no thread to be had.

@@ -26,8 +26,9 @@
 //! policies draw, so that two sets of policies are tried with the same load.
 //!
 //! # Cost
-//! tokio's `test-util`, which this needs, costs a process nothing until its first simulation. From then on
-//! each reading of the clock takes longer, everywhere in the process: do not simulate where you serve.
+//! tokio's `test-util`, which this needs, costs one load at each reading of the clock until a process's first
+//! simulation. From then on each reading takes a lock, everywhere in the process: do not simulate where you
+//! serve.
 
 mod config;
 mod downstream;

@@ -38,7 +38,8 @@ pub struct Report {
 pub struct Amplification {
     /// Over all the time.
     pub overall: f64,
-    /// In the worst second. Those are often long after the calls: an open breaker's probes, a backlog.
+    /// In the worst second. Repetitions may come later than their calls, so few calls after many can make it
+    /// high.
     pub worst_second: f64,
     /// In the worst five seconds.
     pub worst_five_seconds: f64,
