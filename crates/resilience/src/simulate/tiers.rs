@@ -90,8 +90,9 @@ impl Tier {
             },
         };
         // The gateway marks what it gave up on because no attempt is left or because the budget did not pay.
-        // A pipeline's error tells the first apart; in the second case the call could have been repeated
-        // and was not.
+        // A pipeline's error tells only the first; after the second the call looks as if it could have been
+        // repeated and was not. So it does before an open breaker, where the gateway leaves it unmarked: a
+        // repetition would be rejected there anyway.
         let attempted = !matches!(error, CallError::Rejected(_));
         let unpaid = attempted && self.repeats && idempotent && failure.class.is_retriable();
         let exhausted = failure.exhausted || error.is_exhausted() || unpaid;
