@@ -130,15 +130,20 @@ fn scripts_read_seconds_and_names() {
 }
 
 #[test]
-fn a_line_of_goodput_stays_short_and_tells_a_little_from_nothing() {
-    let calls = steady(600_000, |at| (100_000..200_000).contains(&at) && at != 150_000);
+fn a_line_of_goodput_stays_short_and_tells_a_little_from_nothing_and_nearly_all_from_all() {
+    let calls = steady(600_000, |at| match at {
+        150_000 => false,
+        350_000 => true,
+        at => (100_000..200_000).contains(&at),
+    });
     let text = Report::new(0, secs(600), &calls, &[], &[fault(100, 100, Effect::Hang)]).to_string();
     let line = |name: &str| {
         let line = text.lines().find(|line| line.trim_start().starts_with(name)).expect("a line");
         line.split('|').nth(1).expect("marks").to_owned()
     };
-    let (full, none) = ("█".repeat(10), " ".repeat(5));
-    assert_eq!(line("goodput"), format!("{full}{none}▁{}{}", " ".repeat(4), "█".repeat(40)));
+    let (full, none) = (|n| "█".repeat(n), |n| " ".repeat(n));
+    let expected = format!("{}{}▁{}{}▇{}", full(10), none(5), none(4), full(15), full(24));
+    assert_eq!(line("goodput"), expected);
     assert_eq!(line("faults"), format!("{}{}{}", " ".repeat(10), "^".repeat(10), " ".repeat(40)));
     assert!(text.contains("| 10s a mark"));
 }
