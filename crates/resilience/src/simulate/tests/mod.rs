@@ -1,5 +1,7 @@
 //! What is shared by the tests: loads, services, policies.
 
+mod downstream;
+mod faults;
 mod gate;
 mod latency;
 mod report;
