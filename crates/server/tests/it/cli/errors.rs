@@ -499,10 +499,3 @@ limits = [\"provider\"]
     let places: Vec<_> = errors.iter().map(|error| error.places[0].as_str()).collect();
     assert_eq!(places, ["8:1 attempt_timeout", "9:1 limits", "6:1 to", "2:1 endpoints", "3:1 use"]);
 }
-
-#[test]
-fn waits_are_a_list() {
-    let keys =
-        "retry = { waits = [\"100ms\", \"1s\"] }\nattempt_timeout = \"1s\"\ncircuit_breaker = \"standard\"";
-    assert_eq!(check(&route(keys), 0, &[]).stderr, "");
-}

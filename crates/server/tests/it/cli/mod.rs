@@ -242,3 +242,10 @@ fn a_command_line_that_can_not_be_read_is_refused() {
     let version = intertie(folder.path(), &["--version"]);
     assert_eq!(version.stdout, format!("intertie {}\n", env!("CARGO_PKG_VERSION")));
 }
+
+#[test]
+fn waits_are_a_list() {
+    let keys =
+        "retry = { waits = [\"100ms\", \"1s\"] }\nattempt_timeout = \"1s\"\ncircuit_breaker = \"standard\"";
+    assert_eq!(check(&format!("{GOOD}{keys}\n"), 0, &[]).stderr, "");
+}
