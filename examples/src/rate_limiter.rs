@@ -20,7 +20,7 @@ pub(crate) async fn example() -> Result<()> {
     ensure!((stats.admitted, stats.rejected, stats.keys) == (4, 1, 2));
 
     let all = RateLimiter::new(RateLimiterConfig::new("1/s".parse()?))?;
-    let both = |caller| RateLimiter::try_acquire_all(&[each.claim(caller), all.claim(())], now, 1);
+    let both = |caller| RateLimiter::try_acquire_all([each.claim(caller), all.claim(())], now, 1);
     ensure!(both("carol").is_ok());
     ensure!(both("dave").is_err(), "carol had the last call of all");
     ensure!(each.try_acquire("dave", now, 3).is_ok(), "and dave lost none of his own");

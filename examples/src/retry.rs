@@ -10,7 +10,7 @@ use intertie_resilience::{MonotonicClock, RetryBudget, RetryConfig};
 pub(crate) async fn example() -> Result<()> {
     let config = RetryConfig::quick();
     config.validate()?;
-    let budget = RetryBudget::new(config.budget, config.budget_minimum);
+    let budget = RetryBudget::new(config.budget_limits());
     let deadline = Deadline::new(MonotonicClock::now(), Some(std::time::Duration::from_secs(5)), None);
     let mut retry = Retry::new(&config);
     budget.deposit(MonotonicClock::now());
@@ -25,7 +25,9 @@ pub(crate) async fn example() -> Result<()> {
         let Ok(wait) = retry.next(now, deadline, class, None, Ratio::from_percent(50)) else {
             bail!("out of attempts");
         };
-        ensure!(budget.withdraw(now), "the budget is spent: whoever retries now multiplies the outage");
+        let Some(_repetition) = budget.withdraw(now) else {
+            bail!("the budget is spent: whoever retries now multiplies the outage");
+        };
         println!("{status}; again in {wait:?}");
         tokio::time::sleep(wait).await;
     }

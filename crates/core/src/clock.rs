@@ -46,8 +46,9 @@ impl Add<Duration> for Instant {
 }
 
 /// `duration` in nanoseconds, saturated at `u64::MAX` (584 years).
+#[inline]
 pub fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+    duration.as_secs().saturating_mul(1_000_000_000).saturating_add(duration.subsec_nanos().into())
 }
 
 /// Wall time. It jumps, so nothing decides by it; it is what people and other systems are shown.

@@ -1,12 +1,13 @@
 //! Asks endpoints whether they are well, on the control thread.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{HOST, USER_AGENT};
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Request, StatusCode};
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use intertie_core::telemetry::Events;
@@ -71,7 +72,7 @@ async fn check(service: Arc<str>, endpoint: Arc<EndpointState>, config: HealthCh
         let failure = match asked {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error),
-            Err(_) => Some("no answer within the timeout".to_owned()),
+            Err(_) => Some(CheckError::Timeout),
         };
         let name = match endpoint.record_check(&config, failure.is_none()) {
             None => continue,
@@ -81,30 +82,54 @@ async fn check(service: Arc<str>, endpoint: Arc<EndpointState>, config: HealthCh
         events.tell(name, || {
             let mut fields =
                 vec![("service", service.to_string()), ("endpoint", endpoint.address.to_string())];
-            fields.extend(failure.clone().map(|failure| ("cause", failure)));
+            fields.extend(failure.as_ref().map(|failure| ("cause", failure.to_string())));
             fields
         });
     }
 }
 
 /// One request on a connection of its own: a kept one would not notice that nobody listens any more.
-async fn ask(address: &Address, path: &str) -> Result<(), String> {
+async fn ask(address: &Address, path: &str) -> Result<(), CheckError> {
     let stream = match address.socket_addr() {
         Some(address) => TcpStream::connect(address).await,
         None => TcpStream::connect((address.host(), address.port())).await,
     };
-    let stream = stream.map_err(|error| error.to_string())?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| error.to_string())?;
+    let stream = TokioIo::new(stream.map_err(CheckError::Connect)?);
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(stream).await.map_err(CheckError::Exchange)?;
     let driver = tokio::spawn(connection);
     let request = Request::get(path)
         .header(HOST, address.as_str())
         .header(USER_AGENT, HeaderValue::from_static("intertie-health-check"))
         .body(Empty::<Bytes>::new())
-        .map_err(|error| error.to_string())?;
+        .map_err(CheckError::Request)?;
     let answer = sender.send_request(request).await;
     driver.abort();
-    let status = answer.map_err(|error| error.to_string())?.status();
-    if status.is_success() || status.is_redirection() { Ok(()) } else { Err(format!("answered {status}")) }
+    let status = answer.map_err(CheckError::Exchange)?.status();
+    if status.is_success() || status.is_redirection() { Ok(()) } else { Err(CheckError::Status(status)) }
 }
+
+/// Why an endpoint does not pass a check.
+#[derive(Debug)]
+enum CheckError {
+    Connect(std::io::Error),
+    /// The endpoint's address or the path makes no request.
+    Request(http::Error),
+    Exchange(hyper::Error),
+    Status(StatusCode),
+    Timeout,
+}
+
+impl fmt::Display for CheckError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(error) => error.fmt(f),
+            Self::Request(error) => error.fmt(f),
+            Self::Exchange(error) => error.fmt(f),
+            Self::Status(status) => write!(f, "answered {status}"),
+            Self::Timeout => f.write_str("no answer within the timeout"),
+        }
+    }
+}
+
+impl std::error::Error for CheckError {}

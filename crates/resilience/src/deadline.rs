@@ -11,44 +11,58 @@ use intertie_core::clock::Instant;
 /// The end of a call, if it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline {
-    at: Option<Instant>,
+    at: Instant,
     configured: Option<Duration>,
 }
 
+/// The end of a call that may last for ever.
+const NEVER: Instant = Instant::from_nanos(u64::MAX);
+
 impl Deadline {
     /// The earlier of what `configured` and the caller's `remaining` allow from `now` on.
+    #[inline]
     pub fn new(now: Instant, configured: Option<Duration>, remaining: Option<Duration>) -> Self {
-        let limit = [configured, remaining].into_iter().flatten().min();
-        Self { at: limit.map(|limit| now + limit), configured }
+        let end = |limit: Option<Duration>| limit.map_or(NEVER, |limit| now + limit);
+        Self { at: end(configured).min(end(remaining)), configured }
     }
 
     /// The instant at which the call ends.
+    #[inline]
     pub fn at(self) -> Option<Instant> {
-        self.at
+        (self.at != NEVER).then_some(self.at)
     }
 
     /// What is left, `None` when the call may last for ever.
+    #[inline]
     pub fn remaining(self, now: Instant) -> Option<Duration> {
-        self.at.map(|at| at.saturating_since(now))
+        self.at().map(|at| at.saturating_since(now))
     }
 
     /// Whether nothing is left.
+    #[inline]
     pub fn is_over(self, now: Instant) -> bool {
-        self.at.is_some_and(|at| now >= at)
+        now >= self.at
     }
 
     /// Whether waiting for `wait` leaves any time afterwards.
+    #[inline]
     pub fn outlasts(self, now: Instant, wait: Duration) -> bool {
-        self.at.is_none_or(|at| now + wait < at)
+        now + wait < self.at || self.at == NEVER
+    }
+
+    /// When an attempt that begins now ends at the latest, if ever.
+    #[inline]
+    pub fn attempt_end(self, now: Instant, attempt_timeout: Option<Duration>) -> Option<Instant> {
+        let at = attempt_timeout.map_or(NEVER, |timeout| now + timeout).min(self.at);
+        (at != NEVER).then_some(at)
     }
 
     /// The end of an attempt that begins now, and which limit that is.
     pub fn attempt(self, now: Instant, attempt_timeout: Option<Duration>) -> AttemptLimit {
-        let timeout = attempt_timeout.map(|timeout| now + timeout);
-        let (at, by) = match (timeout, self.at) {
-            (Some(timeout), Some(at)) if at < timeout => (Some(at), LimitedBy::Deadline),
-            (Some(timeout), _) => (Some(timeout), LimitedBy::AttemptTimeout),
-            (None, at) => (at, LimitedBy::Deadline),
+        let at = self.attempt_end(now, attempt_timeout);
+        let by = match attempt_timeout {
+            Some(timeout) if now + timeout <= self.at => LimitedBy::AttemptTimeout,
+            _ => LimitedBy::Deadline,
         };
         let own = attempt_timeout.or(self.configured);
         AttemptLimit { at, by, judges: is_nearly_all(own, at, now) }
@@ -56,7 +70,7 @@ impl Deadline {
 
     /// Whether missing the deadline speaks against a dependency that worked on the call since `started`.
     pub fn judges_from(self, started: Instant) -> bool {
-        is_nearly_all(self.configured, self.at, started)
+        is_nearly_all(self.configured, self.at(), started)
     }
 }
 

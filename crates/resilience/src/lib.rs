@@ -43,6 +43,7 @@ pub mod timeout;
 #[cfg(test)]
 mod by_hand;
 mod clock;
+mod divisor;
 mod flight;
 mod striped;
 mod sync;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use intertie_core::clock::{Instant, nanos};
 
+use crate::divisor::Divisor;
 use crate::window::Counts;
 
 /// Stripes of a striped structure; threads beyond the eighth share.
@@ -20,11 +21,13 @@ pub(crate) const STRIPES: usize = 8;
 pub(crate) struct Padded<T>(pub(crate) T);
 
 /// The stripe of the calling thread.
+#[inline]
 pub(crate) fn stripe() -> usize {
     thread_number() % STRIPES
 }
 
 /// A number that is this thread's alone while it is below [`STRIPES`]; others may be given twice.
+#[inline]
 pub(crate) fn thread_number() -> usize {
     match NUMBER.get() {
         NO_NUMBER => take_number(),
@@ -80,6 +83,7 @@ impl<const N: usize> Default for StripedCounters<N> {
 }
 
 impl<const N: usize> StripedCounters<N> {
+    #[inline]
     pub(crate) fn increment(&self, counter: usize) {
         self.0[stripe()].0[counter].fetch_add(1, Ordering::Relaxed);
     }
@@ -103,7 +107,7 @@ const BUCKETS: u64 = 10;
 /// counted once more, if someone looks in that very lap.
 #[derive(Debug)]
 pub(crate) struct StripedWindow {
-    bucket_nanos: u64,
+    bucket_nanos: Divisor,
     stripes: [Padded<[AtomicU64; BUCKETS as usize]>; STRIPES],
 }
 
@@ -125,10 +129,11 @@ impl StripedWindow {
     pub(crate) const MARKED_TOLD_APART: u32 = ((MARKED_MAX - MARGIN) / 2) as u32;
 
     pub(crate) fn new(length: Duration) -> Self {
-        Self { bucket_nanos: (nanos(length) / BUCKETS).max(1), stripes: Default::default() }
+        Self { bucket_nanos: Divisor::new(nanos(length) / BUCKETS), stripes: Default::default() }
     }
 
     /// Counts one call that ended at `now`.
+    #[inline]
     pub(crate) fn add(&self, now: Instant, epoch: u32, marked: bool) {
         let (place, tag) = self.bucket(now, epoch);
         let slot = &self.stripes[stripe()].0[place];
@@ -158,7 +163,7 @@ impl StripedWindow {
 
     /// The counts of the window that ends at `now`.
     pub(crate) fn total(&self, now: Instant, epoch: u32) -> Counts {
-        let number = now.as_nanos() / self.bucket_nanos;
+        let number = self.bucket_nanos.divide(now.as_nanos());
         let newest = number % BUCKETS;
         let mut total = Counts::default();
         for Padded(stripe) in &self.stripes {
@@ -175,7 +180,7 @@ impl StripedWindow {
     }
 
     fn bucket(&self, now: Instant, epoch: u32) -> (usize, u64) {
-        let number = now.as_nanos() / self.bucket_nanos;
+        let number = self.bucket_nanos.divide(now.as_nanos());
         ((number % BUCKETS) as usize, tag(number / BUCKETS, epoch))
     }
 }

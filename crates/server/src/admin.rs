@@ -123,11 +123,11 @@ impl Admin {
             all_usable &= usable;
             let bulkhead = service.bulkhead.as_ref().map(|bulkhead| {
                 let stats = bulkhead.stats();
-                json!({ "running": stats.running, "waiting": stats.waiting, "rejected": stats.rejected, "timed_out": stats.timed_out })
+                json!({ "limit": stats.limit, "running": stats.running, "waiting": stats.waiting, "rejected": stats.rejected, "timed_out": stats.timed_out })
             });
             let budget = service.budget.as_ref().map(|budget| {
                 let stats = budget.stats(now);
-                json!({ "remaining": stats.remaining, "withdrawn": stats.withdrawn, "refused": stats.refused })
+                json!({ "remaining": stats.remaining, "in_flight": stats.in_flight, "withdrawn": stats.withdrawn, "refused": stats.refused })
             });
             let status = if usable { "usable" } else { "unusable" };
             services.insert(

@@ -84,12 +84,34 @@ impl<'de> Deserialize<'de> for Methods {
 }
 
 /// Reads a method; lower case is taken for the mistake that it nearly always is.
-pub(crate) fn parse_method(name: &str) -> Result<Method, String> {
+pub(crate) fn parse_method(name: &str) -> Result<Method, ParseMethodError> {
     if name.bytes().any(|byte| byte.is_ascii_lowercase()) {
-        return Err(format!("methods are case-sensitive; did you mean `{}`?", name.to_ascii_uppercase()));
+        return Err(ParseMethodError::LowerCase(name.to_owned()));
     }
-    Method::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` is no HTTP method"))
+    Method::from_bytes(name.as_bytes()).map_err(|_| ParseMethodError::NoMethod(name.to_owned()))
 }
+
+/// Why a text is no method.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ParseMethodError {
+    /// Methods are case-sensitive, and those in use know no lower case.
+    LowerCase(String),
+    /// It has letters that no method has.
+    NoMethod(String),
+}
+
+impl fmt::Display for ParseMethodError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LowerCase(name) => {
+                write!(f, "methods are case-sensitive; did you mean `{}`?", name.to_ascii_uppercase())
+            }
+            Self::NoMethod(name) => write!(f, "`{name}` is no HTTP method"),
+        }
+    }
+}
+
+impl std::error::Error for ParseMethodError {}
 
 impl JsonSchema for Methods {
     fn inline_schema() -> bool {

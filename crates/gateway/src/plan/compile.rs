@@ -6,9 +6,10 @@ use intertie_core::telemetry::Events;
 use intertie_discovery::balance::Balancer;
 use intertie_discovery::endpoint::EndpointConfig;
 use intertie_resilience::circuit_breaker::Transition;
+use intertie_resilience::retry::BudgetLimits;
 use intertie_resilience::{
     Bulkhead, BulkheadConfig, CircuitBreaker, CircuitBreakerConfig, RateLimiter, RateLimiterConfig,
-    RetryBudget,
+    RetryBudget, RetryConfig,
 };
 
 use super::effective::{Effective, effective};
@@ -107,7 +108,7 @@ struct Compiler<'a> {
 struct Shared {
     bulkhead: Option<BulkheadConfig>,
     circuit_breaker: Option<CircuitBreakerConfig>,
-    budget: Option<(intertie_core::quantity::Ratio, u32)>,
+    budget: Option<BudgetLimits>,
 }
 
 impl Compiler<'_> {
@@ -124,7 +125,7 @@ impl Compiler<'_> {
             shared.bulkhead = shared.bulkhead.take().or_else(|| effective.bulkhead.value.clone());
             shared.circuit_breaker =
                 shared.circuit_breaker.take().or_else(|| effective.circuit_breaker.value.clone());
-            let budget = effective.retry.value.as_ref().map(|retry| (retry.budget, retry.budget_minimum));
+            let budget = effective.retry.value.as_ref().map(RetryConfig::budget_limits);
             shared.budget = shared.budget.or(budget);
         }
         let mut services = Vec::new();
@@ -161,9 +162,9 @@ impl Compiler<'_> {
             (None, _) => None,
         };
         let known_budget = known.and_then(|service| service.budget.as_ref());
-        let budget = shared.budget.map(|(ratio, minimum)| match known_budget {
-            Some(known) if known.settings() == (ratio, minimum) => known.clone(),
-            _ => RetryBudget::new(ratio, minimum),
+        let budget = shared.budget.map(|limits| match known_budget {
+            Some(known) if known.limits() == limits => known.clone(),
+            _ => RetryBudget::new(limits),
         });
         let same_choice = known.filter(|known| {
             known.config.balance == config.balance && known.config.endpoints == config.endpoints

@@ -94,15 +94,20 @@ impl Effective {
                         format!("{queue} waiting for at most {wait}{order}")
                     }
                 };
-                format!("{} at once, {queue}", bulkhead.concurrent)
+                let adapted = bulkhead.adaptive.as_ref().map_or(String::new(), |adaptive| {
+                    format!(", from {} to {} by {}", adaptive.min, adaptive.max, adaptive.algorithm.name())
+                });
+                format!("{} at once{adapted}, {queue}", bulkhead.concurrent)
             }),
             show(PolicyKey::Retry, &self.retry, |retry| {
                 let waits: Vec<_> =
                     (1..retry.attempts.get().min(6)).map(|n| format_duration(retry.wait(n))).collect();
                 let waits =
                     if waits.is_empty() { String::new() } else { format!(", waiting {}", waits.join(", ")) };
+                let at_once =
+                    retry.budget_in_flight.map_or(String::new(), |most| format!(", at most {most} at once"));
                 format!(
-                    "{} attempts{waits} + up to {} of jitter, budget {} of calls and {} in 10s",
+                    "{} attempts{waits} + up to {} of jitter, budget {} of calls and {} in 10s{at_once}",
                     retry.attempts, retry.jitter, retry.budget, retry.budget_minimum
                 )
             }),

@@ -1,5 +1,7 @@
+use std::error::Error;
+
 use crate::config::{Problem, RouteConfig, parse_method};
-use crate::route::{Condition, HostPattern, PathPattern, RoutePattern};
+use crate::route::{Condition, HostPattern, ParsePatternError, RoutePattern};
 
 /// What the route `name` answers for, read from its `match` or from its name.
 pub(super) fn pattern(name: &str, route: &RouteConfig) -> Result<RoutePattern, Problem> {
@@ -16,10 +18,13 @@ pub(super) fn pattern(name: &str, route: &RouteConfig) -> Result<RoutePattern, P
         };
         let mut condition = Condition::default();
         if let Some(method) = method {
-            let parsed = parse_method(method).map_err(|message| Problem::error(["route", name], message))?;
+            let parsed =
+                parse_method(method).map_err(|error| Problem::error(["route", name], error.to_string()))?;
             condition.methods.push(parsed);
         }
-        let path = path.parse().map_err(|message: String| Problem::error(["route", name], message))?;
+        let path = path
+            .parse()
+            .map_err(|error: ParsePatternError| Problem::error(["route", name], error.to_string()))?;
         return Ok(RoutePattern { host: HostPattern::Any, path, condition });
     };
     if path.is_some() {
@@ -27,13 +32,13 @@ pub(super) fn pattern(name: &str, route: &RouteConfig) -> Result<RoutePattern, P
         return Err(Problem::error(["route", name, "match"], message)
             .help("give the route another name, and its path as match = { path = … }"));
     }
-    let at = |key, message: String| Problem::error(["route", name, "match", key], message);
+    let at = |key, error: &dyn Error| Problem::error(["route", name, "match", key], error.to_string());
     let host = match &matches.host {
         None => HostPattern::Any,
-        Some(host) => host.parse().map_err(|message| at("host", message))?,
+        Some(host) => host.parse().map_err(|error: ParsePatternError| at("host", &error))?,
     };
-    let path: PathPattern =
-        matches.path.as_deref().unwrap_or("/**").parse().map_err(|message| at("path", message))?;
-    let condition = Condition::new(matches).map_err(|message| at("headers", message))?;
+    let path = matches.path.as_deref().unwrap_or("/**");
+    let path = path.parse().map_err(|error: ParsePatternError| at("path", &error))?;
+    let condition = Condition::new(matches).map_err(|error| at("headers", &error))?;
     Ok(RoutePattern { host, path, condition })
 }

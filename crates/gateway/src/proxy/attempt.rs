@@ -15,7 +15,7 @@ use super::worker::RouteRef;
 use crate::plan::{Endpoint, Service};
 
 /// A place at an endpoint. It resolves the breaker's permit, the outlier record and the counters exactly
-/// once: by [`Attempt::resolve`], or as unjudged when it is dropped.
+/// once: by [`Attempt::resolve`], or as unjudged when it is dropped; or not at all, by [`Attempt::call_off`].
 #[derive(Debug)]
 pub(super) struct Attempt {
     route: RouteRef,
@@ -122,6 +122,11 @@ impl Attempt {
         &self.route.service.endpoints[self.position]
     }
 
+    /// How long it has taken until `now`.
+    pub(super) fn elapsed(&self, now: Instant) -> Duration {
+        now.saturating_since(self.started)
+    }
+
     /// Notes that the head of the answer is there, and what it means.
     pub(super) fn answered(&mut self, now: Instant, class: Class) {
         // A probe's verdict must not wait for a body that may last for hours.
@@ -130,7 +135,7 @@ impl Attempt {
         {
             permit.record(now, Evidence::Success);
         }
-        let latency = now.saturating_since(self.started);
+        let latency = self.elapsed(now);
         self.head_after = Some(latency);
         let endpoint = self.endpoint();
         endpoint.stats.duration.observe(latency);
@@ -156,6 +161,11 @@ impl Attempt {
         }
         self.endpoint().stats.resolved(class);
         self.record_outlier(now, class.evidence(), events);
+    }
+
+    /// It is not made after all: its places are given back, and nothing counts it.
+    pub(super) fn call_off(mut self) {
+        self.resolved = true;
     }
 
     fn record_outlier(&self, now: Instant, evidence: Evidence, events: &Events) {

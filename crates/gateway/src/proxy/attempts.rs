@@ -1,4 +1,5 @@
-//! The attempts of a call: retry with its budget, choice of endpoint, circuit breaker, attempt timeout.
+//! The attempts of a call: retry with its budget, choice of endpoint, circuit breaker, limiters that count
+//! attempts, attempt timeout.
 
 use std::io;
 use std::pin::pin;
@@ -25,6 +26,9 @@ use super::exchange::{Answer, Exchange};
 use super::headers;
 use super::pool::{Connection, open};
 use super::worker::RouteRef;
+
+#[cfg(test)]
+mod tests;
 
 /// How one attempt ended.
 struct Ended {
@@ -102,10 +106,13 @@ impl Call {
                 let next = retry.next(now, self.deadline, ended.class, ended.retry_after, random).ok();
                 let possible = next.filter(|wait| Attempt::is_possible(&route, now + *wait));
                 exhausted |= possible.is_some();
-                affordable =
-                    possible.filter(|_| route.budget.as_ref().is_none_or(|budget| budget.withdraw(now)));
+                affordable = possible.and_then(|wait| match &route.budget {
+                    Some(budget) => Some((wait, Some(budget.withdraw(now)?))),
+                    None => Some((wait, None)),
+                });
             }
-            let Some(wait) = affordable else { return self.settle(ended, exhausted) };
+            // In flight until the attempt ended.
+            let Some((wait, _repetition)) = affordable else { return self.settle(ended, exhausted) };
             tokio::time::sleep(wait).await;
             // Meanwhile the attempt before may have read on in the client's body.
             if !self.may_repeat(&ended) {
@@ -139,7 +146,7 @@ impl Call {
     /// One attempt within its limit.
     ///
     /// # Errors
-    /// When nobody admits it: the deadline, a limiter, every breaker.
+    /// When nobody admits it: the deadline, every breaker, a limiter.
     async fn attempt(
         &mut self,
         exchange: &mut Exchange,
@@ -149,9 +156,13 @@ impl Call {
         if self.deadline.is_over(now) {
             return Err(Failure::deadline_exceeded());
         }
-        acquire(exchange, &self.route, Count::Attempts, &self.headers, now)?;
         let attempt = Attempt::begin(&self.route, now, tried)
             .map_err(|rejection| unavailable(&self.route, rejection))?;
+        // After the breaker: an attempt that is not made must not use up a quota that is billed.
+        if let Err(failure) = acquire(exchange, &self.route, Count::Attempts, &self.headers, now) {
+            attempt.call_off();
+            return Err(failure);
+        }
         exchange.attempt_begins(attempt.endpoint());
         let limit = self.deadline.attempt(now, self.route.effective.attempt_timeout.value);
         let remaining = limit.at.map(|at| at.saturating_since(now));
@@ -176,6 +187,7 @@ impl Call {
             Ok(Err(failure)) => self.not_sent(failure),
             Err(_) => self.timed_out(&attempt, limit),
         };
+        exchange.attempt_ended(now, missed.evidence, attempt.elapsed(now));
         attempt.resolve(missed.evidence, now, &exchange.worker.events);
         Ok(Ended { class: missed.class, retry_after: None, unsent, last: Last::Failed(missed.failure) })
     }
@@ -315,6 +327,7 @@ fn answered(
 ) -> Ended {
     let mut class = Class::of_http_status(response.status().as_u16());
     attempt.answered(now, class);
+    exchange.attempt_ended(now, class, attempt.elapsed(now));
     let mut unresolved = Some(attempt);
     let mut retry_after = None;
     if class.is_retriable() {
@@ -370,125 +383,4 @@ fn unavailable(route: &RouteRef, rejection: Rejection) -> Failure {
         failure.detail = format!("no endpoint of service `{}` can be used", route.service.name);
     }
     failure
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::SocketAddr;
-    use std::sync::Arc;
-
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpStream};
-    use tokio::sync::watch;
-    use tokio::task::{LocalSet, yield_now};
-
-    use super::*;
-    use crate::config::TrafficConfig;
-    use crate::plan::{Endpoint, Service};
-    use crate::proxy::connection;
-    use crate::proxy::pool::Pool;
-    use crate::proxy::worker::Worker;
-
-    const PATIENCE: Duration = Duration::from_secs(20);
-
-    /// A data thread's world whose one route tries each of `endpoints` once.
-    fn worker(endpoints: &[SocketAddr]) -> Worker {
-        let endpoints: Vec<_> = endpoints.iter().map(|at| format!("{{ at = \"{at}\" }}")).collect();
-        let service = toml::from_str(&format!("endpoints = [{}]", endpoints.join(", "))).expect("a service");
-        let route = toml::from_str("to = \"s\"\nretry = { attempts = 2, base = \"1ms\" }").expect("a route");
-        let traffic = TrafficConfig {
-            services: [("s".to_owned(), service)].into(),
-            routes: [("/**".to_owned(), route)].into(),
-            ..TrafficConfig::default()
-        };
-        Worker::serving(&traffic)
-    }
-
-    /// Keeps a connection to `endpoint` that can carry a request, and whose driver makes no further step.
-    async fn keep_without_driver(pool: &Pool, service: &Service, endpoint: &Endpoint) -> LocalSet {
-        let driver = LocalSet::new();
-        let opening = driver.run_until(async {
-            let connection = open(service, endpoint).await.expect("somebody listens");
-            pool.keep(service, connection, MonotonicClock::now());
-            loop {
-                let ready = pool.take(service, endpoint, MonotonicClock::now());
-                if let Some(connection) = ready {
-                    return pool.keep(service, connection, MonotonicClock::now());
-                }
-                yield_now().await;
-            }
-        });
-        tokio::time::timeout(PATIENCE, opening).await.expect("the connection becomes ready");
-        driver
-    }
-
-    /// The lines of a head.
-    async fn head(stream: &mut TcpStream) -> Vec<String> {
-        let mut read = Vec::new();
-        while !read.ends_with(b"\r\n\r\n") {
-            read.push(stream.read_u8().await.expect("more to come"));
-        }
-        String::from_utf8(read).expect("UTF-8").lines().map(str::to_owned).collect()
-    }
-
-    /// The first endpoint's kept connection takes the request and ends before it wrote a byte of it, and
-    /// nobody listens there any more.
-    #[tokio::test]
-    async fn a_post_that_was_handed_back_unsent_is_sent_with_all_its_headers_by_the_next_attempt() {
-        let gone = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let there = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = |listener: &TcpListener| listener.local_addr().expect("bound");
-        let worker = Rc::new(worker(&[address(&gone), address(&there)]));
-        let service = Arc::clone(&worker.plan.get().services[0]);
-        let first = &service.endpoints[0];
-        let driver = keep_without_driver(&worker.pool, &service, first).await;
-        let _kept = gone.accept().await.expect("connected");
-        drop(gone);
-
-        let front = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let mut client = TcpStream::connect(address(&front)).await.expect("connects");
-        let (stream, peer) = front.accept().await.expect("accepts");
-        let (_drain, draining) = watch::channel(false);
-        let gateway = connection::run(Rc::clone(&worker), stream, peer.ip(), draining);
-        let sent = [
-            "POST /pay HTTP/1.1",
-            "host: shop.example",
-            "authorization: secret",
-            "content-type: text/plain",
-            "content-length: 7",
-            "connection: close",
-        ];
-        let calling = async {
-            let request = format!("{}\r\n\r\n7 euros", sent.join("\r\n"));
-            client.write_all(request.as_bytes()).await.expect("written");
-            while first.in_flight() == 0 {
-                yield_now().await;
-            }
-            drop(driver);
-            let mut answer = String::new();
-            client.read_to_string(&mut answer).await.expect("an answer");
-            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-        };
-        let serving = async {
-            let (mut stream, _) = there.accept().await.expect("accepts");
-            let head = head(&mut stream).await;
-            let mut body = [0; 7];
-            stream.read_exact(&mut body).await.expect("a body");
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.expect("written");
-            (head, body)
-        };
-        let all = async { tokio::join!(gateway, calling, serving).2 };
-        let local = LocalSet::new();
-        let ended = tokio::time::timeout(PATIENCE, local.run_until(all)).await;
-        let (head, body) = ended.expect("the POST arrives in time");
-        for line in sent.into_iter().filter(|line| !line.starts_with("connection")) {
-            assert!(head.iter().any(|arrived| arrived == line), "no `{line}` in {head:?}");
-        }
-        for name in ["x-request-id", "x-forwarded-for", "traceparent"] {
-            assert!(head.iter().any(|arrived| arrived.starts_with(name)), "no `{name}` in {head:?}");
-        }
-        let attempts: Vec<_> =
-            head.iter().filter(|line| line.starts_with("intertie-attempt")).map(String::as_str).collect();
-        assert_eq!((attempts.as_slice(), &body), (["intertie-attempt: 2"].as_slice(), b"7 euros"));
-    }
 }

@@ -14,9 +14,9 @@ use hyper::body::Incoming;
 use intertie_core::clock::Instant;
 use intertie_core::quantity::ByteSize;
 use intertie_core::rejection::Policy;
-use intertie_resilience::MonotonicClock;
 use intertie_resilience::deadline::Deadline;
 use intertie_resilience::rate_limiter::Count;
+use intertie_resilience::{MonotonicClock, RateLimiter};
 
 use super::answer::{ErrorCode, Failure};
 use super::body::BodySource;
@@ -173,8 +173,7 @@ fn write_host(parts: &mut Parts) -> HeaderValue {
     }
 }
 
-/// Asks the route's limiters that count `what`. A refused call has taken nothing from the limiters asked
-/// after the one that refused.
+/// Asks the route's limiters that count `what`: all of them grant it, or none is charged.
 pub(super) fn acquire(
     exchange: &Exchange,
     route: &RouteRef,
@@ -182,23 +181,19 @@ pub(super) fn acquire(
     headers: &HeaderMap,
     now: Instant,
 ) -> Result<(), Failure> {
-    for limiter in route.limiters.iter().filter(|limiter| limiter.limiter.config().count == what) {
-        let quota = match &limiter.by {
-            LimitKey::All => limiter.limiter.try_acquire((), now, 1),
-            LimitKey::ClientAddress => limiter.limiter.try_acquire(exchange.client.address, now, 1),
-            LimitKey::Header(name) => {
-                limiter.limiter.try_acquire(headers.get(name).map(HeaderValue::as_bytes), now, 1)
-            }
-        };
-        quota.map_err(|rejection| {
-            let mut failure = Failure::rejected(rejection);
-            if let Some(name) = &limiter.shared {
-                failure.detail.push_str(&format!(" of [limit.{name}]"));
-            }
-            failure
-        })?;
+    let counted = route.limiters.iter().filter(|limiter| limiter.limiter.config().count == what);
+    let mut last_asked = None;
+    let claims = counted.inspect(|limiter| last_asked = Some(*limiter)).map(|limiter| match &limiter.by {
+        LimitKey::All => limiter.limiter.claim(()),
+        LimitKey::ClientAddress => limiter.limiter.claim(exchange.client.address),
+        LimitKey::Header(name) => limiter.limiter.claim(headers.get(name).map(HeaderValue::as_bytes)),
+    });
+    let Err(refused) = RateLimiter::try_acquire_all(claims, now, 1) else { return Ok(()) };
+    let mut failure = Failure::rejected(refused);
+    if let Some(name) = last_asked.and_then(|limiter| limiter.shared.as_ref()) {
+        failure.detail.push_str(&format!(" of [limit.{name}]"));
     }
-    Ok(())
+    Err(failure)
 }
 
 pub(super) fn body_too_large(max: u64) -> Failure {

@@ -2,6 +2,7 @@
 //! is accounted for in the end.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HOST;
@@ -120,6 +121,13 @@ impl Exchange {
         }
         let delivery = Delivery { exchange: self, attempt: None, connection: None, deadline: None };
         Response::from_parts(parts, ResponseBody::Own { bytes, _delivery: Some(Box::new(delivery)) })
+    }
+
+    /// Tells the bulkhead how the attempt went that ended at `now`: each shows what the service can take.
+    pub(super) fn attempt_ended(&self, now: Instant, class: Class, latency: Duration) {
+        if let Some(permit) = &self.bulkhead {
+            permit.observe(now, class, latency);
+        }
     }
 
     /// Notes the endpoint of the attempt that begins.

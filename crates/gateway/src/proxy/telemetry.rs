@@ -28,6 +28,12 @@ impl Source for Gateway {
             let labels = [("service", &*service.name)];
             if let Some(bulkhead) = &service.bulkhead {
                 let stats = bulkhead.stats();
+                snapshot.gauge(
+                    "bulkhead_limit",
+                    "The most calls that may hold a place now.",
+                    &labels,
+                    stats.limit.into(),
+                );
                 snapshot.gauge("bulkhead_running", "Calls that hold a place.", &labels, stats.running.into());
                 snapshot.gauge(
                     "bulkhead_waiting",
@@ -68,6 +74,12 @@ impl Source for Gateway {
                     "Retries that the budget allows now.",
                     &labels,
                     stats.remaining as f64,
+                );
+                snapshot.gauge(
+                    "retry_budget_in_flight",
+                    "Retries under way, or waiting for their turn.",
+                    &labels,
+                    f64::from(stats.in_flight),
                 );
                 snapshot.counter(
                     "retry_budget_withdrawn",

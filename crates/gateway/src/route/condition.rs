@@ -4,6 +4,7 @@ use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue, Method};
 
 use super::RequestView;
+use super::error::InvalidCondition;
 use super::pattern::decode;
 use crate::config::MatchConfig;
 
@@ -43,20 +44,18 @@ impl Condition {
     /// The conditions that `config` names.
     ///
     /// # Errors
-    /// When a header's name is none.
-    pub fn new(config: &MatchConfig) -> Result<Self, String> {
+    /// When a header's name is none, or stands there twice.
+    pub fn new(config: &MatchConfig) -> Result<Self, InvalidCondition> {
         let value = |text: &String| (text != "*").then(|| text.clone());
         let headers = config.headers.iter().map(|(name, text)| {
-            let name =
-                HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` is no header name"))?;
+            let name = HeaderName::from_bytes(name.as_bytes())
+                .map_err(|_| InvalidCondition::NoHeaderName(name.clone()))?;
             Ok((name, value(text)))
         });
-        let headers: Vec<(HeaderName, Option<String>)> = headers.collect::<Result<_, String>>()?;
+        let headers: Vec<(HeaderName, Option<String>)> = headers.collect::<Result<_, InvalidCondition>>()?;
         for (position, (name, _)) in headers.iter().enumerate() {
             if headers[..position].iter().any(|(other, _)| other == name) {
-                return Err(format!(
-                    "the header `{name}` stands here twice; header names know no upper case"
-                ));
+                return Err(InvalidCondition::HeaderTwice(name.to_string()));
             }
         }
         Ok(Self {

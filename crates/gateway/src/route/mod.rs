@@ -9,12 +9,14 @@
 //! The cost of a lookup grows with the segments of the path, not with the number of routes.
 
 mod condition;
+mod error;
 mod pattern;
 mod router;
 #[cfg(test)]
 mod tests;
 
 pub use condition::{Condition, Mismatch};
+pub use error::{InvalidCondition, ParsePatternError};
 pub use pattern::{HostPattern, PathPattern, Segment};
 pub use router::{Candidate, Found, RoutePattern, Router, Tie};
 

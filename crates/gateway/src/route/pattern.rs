@@ -2,6 +2,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use super::error::{ParsePatternError, PatternProblem};
+
 /// The hosts that a route answers for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HostPattern {
@@ -14,9 +16,9 @@ pub enum HostPattern {
 }
 
 impl FromStr for HostPattern {
-    type Err = String;
+    type Err = ParsePatternError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, ParsePatternError> {
         let (name, below) = match text.strip_prefix("*.") {
             Some(name) => (name, true),
             None => (text, false),
@@ -26,9 +28,7 @@ impl FromStr for HostPattern {
             && (literal_v6
                 || name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)));
         if !well_formed {
-            return Err(format!(
-                "`{text}` is no host; write \"shop.example\" or \"*.example\", without a port"
-            ));
+            return Err(ParsePatternError { text: text.to_owned(), problem: PatternProblem::Host });
         }
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         Ok(if below { Self::Below(name) } else { Self::Exact(name) })
@@ -64,14 +64,13 @@ pub enum Segment {
 }
 
 impl FromStr for PathPattern {
-    type Err = String;
+    type Err = ParsePatternError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let Some(path) = text.strip_prefix('/') else {
-            return Err(format!("a path begins with a slash: `/{text}`"));
-        };
+    fn from_str(text: &str) -> Result<Self, ParsePatternError> {
+        let refused = |problem| ParsePatternError { text: text.to_owned(), problem };
+        let path = text.strip_prefix('/').ok_or_else(|| refused(PatternProblem::NoSlash))?;
         if path.contains(['?', '#']) {
-            return Err(format!("`{text}`: a query is no part of the path; use match = {{ query = … }}"));
+            return Err(refused(PatternProblem::Query));
         }
         let parts: Vec<_> = path.split('/').collect();
         let mut segments = Vec::with_capacity(parts.len());
@@ -79,30 +78,21 @@ impl FromStr for PathPattern {
             let last = position + 1 == parts.len();
             segments.push(match *part {
                 "**" if last => Segment::Rest,
-                "**" => {
-                    return Err(format!("`{text}`: `**` matches all that follows, so nothing can follow it"));
-                }
+                "**" => return Err(refused(PatternProblem::RestNotLast)),
                 "*" => Segment::Parameter(None),
-                "." | ".." => {
-                    return Err(format!("`{text}`: requests with dot segments never reach a route"));
-                }
+                "." | ".." => return Err(refused(PatternProblem::DotSegment)),
                 _ => match part.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
                     Some(name) if !name.is_empty() && !name.contains(['{', '}', '*']) => {
                         Segment::Parameter(Some(name.to_owned()))
                     }
                     None if !part.contains(['{', '}', '*']) => {
-                        let literal =
-                            decode(part).ok_or_else(|| format!("`{text}`: bad percent-encoding"))?;
+                        let literal = decode(part).ok_or_else(|| refused(PatternProblem::Encoding))?;
                         if is_unreachable(&literal, last) {
-                            return Err(format!("`{text}`: requests for such a path never reach a route"));
+                            return Err(refused(PatternProblem::Unreachable));
                         }
                         Segment::Literal(literal.into_owned())
                     }
-                    _ => {
-                        return Err(format!(
-                            "`{text}`: a parameter is a whole segment, `{{name}}`, `*` or, at the end, `**`"
-                        ));
-                    }
+                    _ => return Err(refused(PatternProblem::Parameter)),
                 },
             });
         }

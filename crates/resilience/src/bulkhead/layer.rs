@@ -200,7 +200,7 @@ impl Shared {
         }
     }
 
-    /// Shows an adaptive limit a call that is about to give its place back.
+    /// Shows an adaptive limit a call that still holds its place.
     pub(super) fn record(&self, now: Instant, class: Class, latency: Duration) {
         let Some(adaptive) = &self.adaptive else { return };
         let mut adaptive = adaptive.lock().unwrap_or_else(PoisonError::into_inner);

@@ -41,6 +41,12 @@ impl<'a> Permit<'a> {
 impl OwnedPermit {
     /// Ends the call as [`Permit::record`] does.
     pub fn record(self, now: Instant, class: Class, latency: Duration) {
+        self.observe(now, class, latency);
+    }
+
+    /// Tells an adaptive limit how an attempt of the call went, which ended at `now`, and keeps the place: for a
+    /// call of several attempts, or whose answer goes on after it is known what it means.
+    pub fn observe(&self, now: Instant, class: Class, latency: Duration) {
         self.shared.record(now, class, latency);
     }
 }

@@ -1,13 +1,13 @@
-use std::fmt;
 use std::num::NonZeroU32;
-use std::str::FromStr;
 use std::time::Duration;
 
-use intertie_core::config::{Invalid, Presets, deserialize_preset, preset_schema};
+use intertie_core::config::{Invalid, Presets, preset_schema};
+use intertie_core::over_presets;
 use intertie_core::quantity::{self, DurationText, Ratio};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, de};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
+use super::window::Window;
 use crate::striped::StripedWindow;
 
 /// When a circuit breaker opens, how long it stays open, and what closes it.
@@ -15,19 +15,24 @@ use crate::striped::StripedWindow;
 /// It opens as soon as one of the conditions that are set holds: `failures`, `failure_rate`,
 /// `slow_call_rate`, or `consecutive_failures`. The first three look at the calls in `window` and wait until
 /// it holds `minimum_calls` of them. Only the outcome that a condition counts can open it: a failure, or a
-/// slow call.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// slow call. A file that sets one of the conditions takes none of them from its preset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(remote = "Self", deny_unknown_fields)]
+#[schemars(rename = "CircuitBreaker", transform = preset_schema)]
 pub struct CircuitBreakerConfig {
-    /// The preset from which the other values came.
+    /// Where the values come from that a file leaves out: `standard` (the default), `sensitive` or
+    /// `tolerant`.
     pub preset: CircuitBreakerPreset,
-    /// The calls that `failures` and `failure_rate` look at: `"60s"` or `"100 calls"`.
+    /// The calls that `failures`, `failure_rate` and `slow_call_rate` look at: a time such as `"60s"`, or a
+    /// count such as `"100 calls"`.
     pub window: Window,
     /// Opens at this many failures in the window. Unset: no such condition.
     pub failures: Option<NonZeroU32>,
     /// Opens when this share of the calls in the window failed. Unset: no such condition.
     pub failure_rate: Option<Ratio>,
     /// A call that took at least this long is slow, whatever its outcome. Goes with `slow_call_rate`.
-    #[serde(with = "quantity::duration::option")]
+    #[serde(default, with = "quantity::duration::option")]
+    #[schemars(with = "DurationText")]
     pub slow_call_duration: Option<Duration>,
     /// Opens when this share of the calls in the window was slow. Unset: no such condition.
     pub slow_call_rate: Option<Ratio>,
@@ -38,9 +43,11 @@ pub struct CircuitBreakerConfig {
     pub consecutive_failures: Option<NonZeroU32>,
     /// How long calls are rejected before probes are let through.
     #[serde(with = "quantity::duration")]
+    #[schemars(with = "DurationText")]
     pub open: Duration,
     /// Each failed probe doubles that time, up to this; closing sets it back. Unset: always `open`.
-    #[serde(with = "quantity::duration::option")]
+    #[serde(default, with = "quantity::duration::option")]
+    #[schemars(with = "DurationText")]
     pub open_max: Option<Duration>,
     /// The time in open is longer by a random share of itself, up to this one, so that many callers do not
     /// probe together. Default 0%.
@@ -48,17 +55,21 @@ pub struct CircuitBreakerConfig {
     /// A failure that names a longer wait than `open` keeps the breaker open for that wait, up to this.
     /// Default 60 s.
     #[serde(with = "quantity::duration")]
+    #[schemars(with = "DurationText")]
     pub retry_after_max: Duration,
     /// Successes in a row that close a half-open breaker. Also the number of probes at the same time.
     pub successes_to_close: NonZeroU32,
     /// When all probes are under way and the last of them began this long ago, new probes are let through.
     #[serde(with = "quantity::duration")]
+    #[schemars(with = "DurationText")]
     pub probe_age_max: Duration,
     /// After closing, the share of calls let through grows from a tenth to all of them over this time.
     /// Default 0 s: all at once.
     #[serde(with = "quantity::duration")]
+    #[schemars(with = "DurationText")]
     pub ramp: Duration,
-    /// What the breaker does with its verdicts. Default `enforce`.
+    /// What the breaker does with its verdicts: `enforce` (the default), `observe`, `forced_open` or
+    /// `disabled`.
     pub mode: Mode,
 }
 
@@ -81,25 +92,16 @@ pub enum Mode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CircuitBreakerPreset {
-    /// 5 failures in 60 s and at least 10 calls; open 30 s; 3 successes in a row close.
+    /// 5 failures in 60 s and at least 10 calls; open 30 s; 3 successes in a row close (S0, S3).
     Standard,
-    /// 5 failures in 10 s, whatever the volume; open 30 s; 3 successes in a row close.
+    /// 5 failures in 10 s, whatever the volume; open 30 s; 3 successes in a row close (S4).
     Sensitive,
-    /// 5 failures in 300 s, whatever the volume; open 60 s; 3 successes in a row close.
+    /// 5 failures in 300 s, whatever the volume; open 60 s; 3 successes in a row close (S1).
     Tolerant,
 }
 
-/// What a window holds: the last time, or the last calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Window {
-    /// The calls that ended within this time, forgotten in tenths of it.
-    Time(Duration),
-    /// The last so many calls.
-    Calls(NonZeroU32),
-}
-
 impl CircuitBreakerConfig {
-    /// 5 failures in 60 s and at least 10 calls; open 30 s; 3 successes in a row close (S0, S3).
+    /// [`CircuitBreakerPreset::Standard`].
     pub const fn standard() -> Self {
         Self {
             preset: CircuitBreakerPreset::Standard,
@@ -121,7 +123,7 @@ impl CircuitBreakerConfig {
         }
     }
 
-    /// 5 failures in 10 s, whatever the volume; open 30 s (S4).
+    /// [`CircuitBreakerPreset::Sensitive`].
     pub const fn sensitive() -> Self {
         Self {
             preset: CircuitBreakerPreset::Sensitive,
@@ -131,7 +133,7 @@ impl CircuitBreakerConfig {
         }
     }
 
-    /// 5 failures in 300 s, whatever the volume; open 60 s (S1).
+    /// [`CircuitBreakerPreset::Tolerant`].
     pub const fn tolerant() -> Self {
         Self {
             preset: CircuitBreakerPreset::Tolerant,
@@ -230,170 +232,22 @@ impl Default for CircuitBreakerConfig {
     }
 }
 
-/// [`CircuitBreakerConfig`] as a table in which every key may be left out.
-///
-/// What is left out comes from `preset`. Setting one of the conditions replaces the preset's.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct CircuitBreakerTable {
-    /// Where to start: `standard` (the default), `sensitive` or `tolerant`.
-    preset: Option<CircuitBreakerPreset>,
-    /// The calls that are looked at: a time such as "60s", or a count such as "100 calls".
-    window: Option<Window>,
-    /// Opens at this many failures in the window.
-    failures: Option<NonZeroU32>,
-    /// Opens when this share of the calls in the window failed.
-    failure_rate: Option<Ratio>,
-    /// A call that took at least this long is slow; goes with `slow_call_rate`.
-    #[serde(with = "quantity::duration::option")]
-    #[schemars(with = "DurationText")]
-    slow_call_duration: Option<Duration>,
-    /// Opens when this share of the calls in the window was slow.
-    slow_call_rate: Option<Ratio>,
-    /// Fewer calls than this in the window are no basis for a verdict.
-    minimum_calls: Option<u32>,
-    /// Opens at this many failures without a success between them.
-    consecutive_failures: Option<NonZeroU32>,
-    /// How long calls are rejected before probes are let through.
-    #[serde(with = "quantity::duration::option")]
-    #[schemars(with = "DurationText")]
-    open: Option<Duration>,
-    /// Each failed probe doubles the time in open, up to this.
-    #[serde(with = "quantity::duration::option")]
-    #[schemars(with = "DurationText")]
-    open_max: Option<Duration>,
-    /// The time in open is longer by a random share of itself, up to this one.
-    open_jitter: Option<Ratio>,
-    /// A failure that names a longer wait keeps the breaker open for it, up to this.
-    #[serde(with = "quantity::duration::option")]
-    #[schemars(with = "DurationText")]
-    retry_after_max: Option<Duration>,
-    /// Successes in a row that close a half-open breaker; also the number of probes at the same time.
-    successes_to_close: Option<NonZeroU32>,
-    /// A probe without an outcome for this long no longer holds its place.
-    #[serde(with = "quantity::duration::option")]
-    #[schemars(with = "DurationText")]
-    probe_age_max: Option<Duration>,
-    /// After closing, the share of calls let through grows from a tenth to all of them over this time.
-    #[serde(with = "quantity::duration::option")]
-    #[schemars(with = "DurationText")]
-    ramp: Option<Duration>,
-    /// `enforce` (the default), `observe`, `forced_open` or `disabled`.
-    mode: Option<Mode>,
-}
+impl Presets for CircuitBreakerConfig {
+    type Name = CircuitBreakerPreset;
+    const ALTERNATIVES: &'static [&'static str] =
+        &["failures", "failure_rate", "slow_call_rate", "consecutive_failures"];
 
-impl From<CircuitBreakerTable> for CircuitBreakerConfig {
-    fn from(table: CircuitBreakerTable) -> Self {
-        let preset = match table.preset.unwrap_or(CircuitBreakerPreset::Standard) {
+    fn preset(name: CircuitBreakerPreset) -> Self {
+        match name {
             CircuitBreakerPreset::Standard => Self::standard(),
             CircuitBreakerPreset::Sensitive => Self::sensitive(),
             CircuitBreakerPreset::Tolerant => Self::tolerant(),
-        };
-        let own_condition = table.failures.is_some()
-            || table.failure_rate.is_some()
-            || table.slow_call_rate.is_some()
-            || table.consecutive_failures.is_some();
-        Self {
-            preset: preset.preset,
-            window: table.window.unwrap_or(preset.window),
-            failures: if own_condition { table.failures } else { preset.failures },
-            failure_rate: table.failure_rate,
-            slow_call_duration: table.slow_call_duration,
-            slow_call_rate: table.slow_call_rate,
-            minimum_calls: table.minimum_calls.unwrap_or(preset.minimum_calls),
-            consecutive_failures: table.consecutive_failures,
-            open: table.open.unwrap_or(preset.open),
-            open_max: table.open_max,
-            open_jitter: table.open_jitter.unwrap_or(preset.open_jitter),
-            retry_after_max: table.retry_after_max.unwrap_or(preset.retry_after_max),
-            successes_to_close: table.successes_to_close.unwrap_or(preset.successes_to_close),
-            probe_age_max: table.probe_age_max.unwrap_or(preset.probe_age_max),
-            ramp: table.ramp.unwrap_or(preset.ramp),
-            mode: table.mode.unwrap_or(preset.mode),
         }
     }
-}
 
-impl Presets for CircuitBreakerConfig {
-    type Table = CircuitBreakerTable;
-    const NAMES: &'static [&'static str] = &["standard", "sensitive", "tolerant"];
-
-    fn preset(name: &str) -> Option<Self> {
-        match name {
-            "standard" => Some(Self::standard()),
-            "sensitive" => Some(Self::sensitive()),
-            "tolerant" => Some(Self::tolerant()),
-            _ => None,
-        }
+    fn unnamed() -> Option<Self> {
+        Some(Self::standard())
     }
 }
 
-impl<'de> Deserialize<'de> for CircuitBreakerConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserialize_preset(deserializer)
-    }
-}
-
-impl JsonSchema for CircuitBreakerConfig {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "CircuitBreaker".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        preset_schema::<Self>(generator)
-    }
-}
-
-impl Window {
-    /// The most calls that a count window holds: one byte each.
-    pub const CALLS_MAX: u32 = 65_536;
-}
-
-impl FromStr for Window {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.strip_suffix("calls") {
-            Some(count) => count.trim().parse().map(Self::Calls).map_err(|_| {
-                format!("`{text}` is no window; write a count above zero, such as \"100 calls\"")
-            }),
-            None => quantity::parse_duration(text).map(Self::Time).map_err(|error| error.to_string()),
-        }
-    }
-}
-
-impl fmt::Display for Window {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Time(length) => f.write_str(&quantity::format_duration(*length)),
-            Self::Calls(calls) => write!(f, "{calls} calls"),
-        }
-    }
-}
-
-impl Serialize for Window {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Window {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(de::Error::custom)
-    }
-}
-
-impl JsonSchema for Window {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Window".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "examples": ["60s", "100 calls"] })
-    }
-}
+over_presets!(CircuitBreakerConfig);

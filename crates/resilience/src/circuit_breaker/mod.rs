@@ -10,14 +10,20 @@
 //!
 //! The pattern is Michael Nygard's (*Release It!*, 2007); the counting rules are those of resilience4j.
 
+mod admission;
 mod config;
 mod layer;
 mod outcomes;
+mod permit;
+mod shared;
 mod state;
 #[cfg(test)]
 mod tests;
+mod window;
 mod word;
 
-pub use config::{CircuitBreakerConfig, CircuitBreakerPreset, CircuitBreakerTable, Mode, Window};
-pub use layer::{CircuitBreaker, OwnedPermit, Permit, Stats};
+pub use config::{CircuitBreakerConfig, CircuitBreakerPreset, Mode};
+pub use layer::{CircuitBreaker, Stats};
+pub use permit::{OwnedPermit, Permit, PermitOn};
 pub use state::{Cause, Outcome, Phase, Transition};
+pub use window::{ParseWindowError, Window};

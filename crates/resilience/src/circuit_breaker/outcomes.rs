@@ -8,8 +8,9 @@ use std::sync::{Mutex, PoisonError};
 use intertie_core::clock::Instant;
 use intertie_core::failure::Evidence;
 
-use super::config::{CircuitBreakerConfig, Window};
+use super::config::CircuitBreakerConfig;
 use super::state::Cause;
+use super::window::Window;
 use crate::striped::{Padded, StripedWindow};
 use crate::window::Counts;
 
@@ -43,6 +44,7 @@ impl Outcomes {
     }
 
     /// Counts one outcome; the condition that it fulfils, if it does.
+    #[inline]
     pub(super) fn record(
         &self,
         config: &CircuitBreakerConfig,
@@ -123,6 +125,7 @@ struct Consecutive(AtomicU64);
 
 impl Consecutive {
     /// Counts one outcome; the failures in a row so far.
+    #[inline]
     fn record(&self, epoch: u32, failed: bool) -> u32 {
         let none = u64::from(epoch) << 32;
         let mut word = self.0.load(Ordering::Relaxed);

@@ -9,6 +9,7 @@ use intertie_core::failure::Evidence;
 use intertie_core::quantity::Ratio;
 use intertie_core::rejection::{Policy, Rejection};
 
+use super::admission::Admission;
 use super::config::CircuitBreakerConfig;
 
 /// Where a breaker stands.
@@ -79,26 +80,6 @@ impl Cause {
             Self::Reset => "reset",
         }
     }
-}
-
-/// What an admitted call must hand back with its outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Admission {
-    pub(super) kind: Kind,
-    /// The period between two transitions in which the call was admitted.
-    pub(super) epoch: u32,
-    pub(super) started: Instant,
-}
-
-/// What an admitted call is to the breaker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Its outcome counts.
-    Call,
-    /// Its outcome decides a half-open breaker. Probes of an earlier round hold no place any more.
-    Probe { round: u32 },
-    /// Its outcome does not matter.
-    Untracked,
 }
 
 /// What a call showed.
@@ -205,11 +186,11 @@ impl State {
                 None
             }
         };
-        let kind = match self.stage {
-            Stage::HalfOpen { round, .. } => Kind::Probe { round },
-            _ => Kind::Call,
+        let admission = match self.stage {
+            Stage::HalfOpen { round, .. } => Admission::probe(self.epoch, round, now),
+            _ => Admission::call(self.epoch, now),
         };
-        Ok((Admission { kind, epoch: self.epoch, started: now }, transition))
+        Ok((admission, transition))
     }
 
     /// A closed breaker's outcomes since `epoch` began reached a condition to open. `random` between 0 and
@@ -234,11 +215,11 @@ impl State {
         outcome: Outcome,
         random: Ratio,
     ) -> Option<Transition> {
-        if admission.epoch != self.epoch {
+        if admission.epoch() != self.epoch {
             return None;
         }
         let Stage::HalfOpen { round, probes, successes, .. } = &mut self.stage else { return None };
-        if admission.kind == (Kind::Probe { round: *round }) {
+        if admission.is_of_round(*round) {
             *probes = probes.saturating_sub(1);
         }
         match outcome.evidence {

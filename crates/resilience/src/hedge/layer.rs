@@ -12,6 +12,7 @@ use super::config::HedgeConfig;
 use super::latencies::Latencies;
 use super::quantile::Quantile;
 use crate::RetryBudget;
+use crate::retry::BudgetLimits;
 use crate::striped::StripedCounters;
 
 /// Runs idempotent operations with further attempts beside slow ones. Clones are handles on the same budget,
@@ -84,7 +85,11 @@ impl Hedge {
     pub fn new(config: HedgeConfig) -> Result<Self, Invalid> {
         config.validate()?;
         let shared = Shared {
-            budget: RetryBudget::new(config.budget, config.budget_minimum),
+            budget: RetryBudget::new(BudgetLimits {
+                ratio: config.budget,
+                minimum: config.budget_minimum,
+                in_flight: None,
+            }),
             measured: config.quantile.map(|quantile| Measured::new(quantile, &config)),
             counters: StripedCounters::default(),
             config,
@@ -144,7 +149,7 @@ impl Shared {
 
     /// Whether the budget pays for a further attempt.
     pub(super) fn pay(&self, now: Instant) -> bool {
-        let paid = self.budget.withdraw(now);
+        let paid = self.budget.withdraw(now).is_some();
         self.count(if paid { Counter::Hedged } else { Counter::Refused });
         paid
     }

@@ -16,6 +16,7 @@
 //!
 //! A call that never has to wait allocates nothing, spawns nothing and reads the clock once.
 
+mod attempt;
 mod call;
 mod config;
 mod context;
@@ -34,13 +35,14 @@ use std::time::Duration;
 use intertie_core::config::Invalid;
 use intertie_core::rejection::Policy;
 
-pub use call::{Call, Classify};
+pub use call::Call;
 pub use config::{InvalidPipeline, PipelineConfig};
 pub use context::{Cx, Verdict};
 pub use error::{AttemptError, AttemptRecord, CallError, Exhausted};
 pub use explain::Explanation;
 pub use stats::Stats;
 
+use crate::rate_limiter::Count;
 use crate::{
     Bulkhead, BulkheadConfig, CircuitBreaker, CircuitBreakerConfig, RateLimiter, RateLimiterConfig,
     RetryBudget, RetryConfig,
@@ -87,6 +89,10 @@ struct Shared {
     bulkhead: Option<Bulkhead>,
     budget: Option<RetryBudget>,
     circuit_breaker: Option<CircuitBreaker>,
+    /// What the rate limiter counts.
+    counts: Count,
+    /// Whether the bulkhead learns from its calls.
+    adapts: bool,
     hasher: RandomState,
     counters: Arc<Counters>,
 }
@@ -122,7 +128,7 @@ impl Pipeline {
         let bulkhead = before.map(|before| (&before.config.bulkhead, &before.bulkhead));
         let breaker = before.map(|before| (&before.config.circuit_breaker, &before.circuit_breaker));
         let budget = before.map(|before| (&before.config.retry, &before.budget));
-        let pay = |retry: RetryConfig| Ok(RetryBudget::new(retry.budget, retry.budget_minimum));
+        let pay = |retry: RetryConfig| Ok(RetryBudget::new(retry.budget_limits()));
         let shared = Shared {
             rate_limiter: carry(rate_limiter, &config.rate_limiter, RateLimiter::new)
                 .map_err(at(Policy::RateLimiter))?,
@@ -130,6 +136,8 @@ impl Pipeline {
             circuit_breaker: carry(breaker, &config.circuit_breaker, CircuitBreaker::new)
                 .map_err(at(Policy::CircuitBreaker))?,
             budget: carry(budget, &config.retry, pay).map_err(at(Policy::Retry))?,
+            counts: config.rate_limiter.as_ref().map_or(Count::Calls, |limiter| limiter.count),
+            adapts: config.bulkhead.as_ref().is_some_and(|bulkhead| bulkhead.adaptive.is_some()),
             hasher: before.map_or_else(RandomState::new, |before| before.hasher.clone()),
             counters: before.map(|before| Arc::clone(&before.counters)).unwrap_or_default(),
             config,
@@ -177,12 +185,15 @@ impl Pipeline {
     ///
     /// `operation` makes one attempt each time it is called. Without [`Call::idempotent`] or
     /// [`Call::idempotency_key`] it is called at most once.
-    pub fn call<F, Fut, T, E>(&self, operation: F) -> Call<'_, F, Fut, Classify<T, E>>
+    pub fn call<F, Fut, T, E>(
+        &self,
+        operation: F,
+    ) -> Call<'_, F, Fut, impl Fn(&Result<T, E>) -> Verdict + use<F, Fut, T, E>>
     where
         F: Fn(Cx) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        Call::new(&self.shared, operation)
+        Call::new(&self.shared, operation, call::failure_is_transient)
     }
 }
 

@@ -6,44 +6,58 @@ use intertie_core::clock::Instant;
 use intertie_core::failure::{Class, Evidence};
 use intertie_core::quantity::Ratio;
 use intertie_core::rejection::{Policy, Rejection};
-use tokio::time::Sleep;
 
 use super::Shared;
+use super::attempt::End;
 use super::context::Verdict;
 use super::error::{AttemptError, AttemptRecord, CallError, Exhausted};
 use super::stats::Counter;
 use crate::circuit_breaker::{Outcome, Permit};
 use crate::deadline::{AttemptLimit, Deadline, LimitedBy};
 use crate::rate_limiter::Count;
-use crate::retry::Retry;
-use crate::{MonotonicClock, bulkhead};
+use crate::retry::{Repetition, Retry};
+use crate::{RateLimiter, bulkhead};
+
+/// What the caller said about a call.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    pub(super) idempotent: bool,
+    pub(super) key: Option<u64>,
+    pub(super) cost: u64,
+    pub(super) remaining: Option<Duration>,
+}
 
 /// What a call did and holds: the steps between its awaits.
 #[derive(Debug)]
 pub(super) struct Progress<'p> {
     pipeline: &'p Shared,
-    phase: Phase,
+    has_ended: bool,
+    has_succeeded: bool,
+    pub(super) attempts: u32,
     started: Instant,
     deadline: Deadline,
-    retry: Option<Retry<'p>>,
-    pub(super) attempts: u32,
     attempt_started: Instant,
-    pub(super) limit: AttemptLimit,
-    /// The class of the last attempt's outcome; `None` when it ran into its limit.
-    class: Option<Class>,
-    history: Vec<AttemptRecord>,
+    /// Made when an attempt first may be repeated.
+    repetitions: Option<Box<Repetitions<'p>>>,
     place: Option<bulkhead::Permit<'p>>,
-    /// When the last attempt ended.
-    attempt_ended: Instant,
+    /// What the last attempt shows an adaptive bulkhead.
+    sample: Option<Sample>,
     pub(super) permit: Option<Permit<'p>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    New,
-    /// From here on it is counted: as cancelled, unless it ends.
-    Begun,
-    Ended,
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    at: Instant,
+    class: Class,
+    latency: Duration,
+}
+
+#[derive(Debug)]
+struct Repetitions<'p> {
+    retry: Retry<'p>,
+    history: Vec<AttemptRecord>,
+    /// What the budget paid for, until it ended.
+    under_way: Option<Repetition<'p>>,
 }
 
 /// The wait for a place in the bulkhead, in a box since it is rare and large.
@@ -58,59 +72,44 @@ pub(super) enum Refusal {
 }
 
 impl From<Rejection> for Refusal {
+    #[inline]
     fn from(rejection: Rejection) -> Self {
         Self::Rejected(rejection)
     }
 }
 
 impl<'p> Progress<'p> {
-    pub(super) fn new(pipeline: &'p Shared) -> Self {
-        let deadline = Deadline::new(Instant::ORIGIN, None, None);
+    /// A call that begins at `now`. From here on it is counted: as cancelled, unless it ends.
+    #[inline(always)]
+    pub(super) fn new(pipeline: &'p Shared, now: Instant, terms: &Terms) -> Self {
+        let deadline = Deadline::new(now, pipeline.config.deadline, terms.remaining);
         Self {
             pipeline,
-            phase: Phase::New,
-            started: Instant::ORIGIN,
-            deadline,
-            retry: pipeline.config.retry.as_ref().map(Retry::new),
+            has_ended: false,
+            has_succeeded: false,
             attempts: 0,
-            attempt_started: Instant::ORIGIN,
-            limit: deadline.attempt(Instant::ORIGIN, None),
-            class: None,
-            history: Vec::new(),
+            started: now,
+            deadline,
+            attempt_started: now,
+            repetitions: None,
             place: None,
-            attempt_ended: Instant::ORIGIN,
+            sample: None,
             permit: None,
         }
     }
 
-    pub(super) fn pipeline(&self) -> &'p Shared {
-        self.pipeline
-    }
-
     pub(super) fn has_succeeded(&self) -> bool {
-        self.class == Some(Class::Success)
-    }
-
-    pub(super) fn has_begun(&self) -> bool {
-        self.phase != Phase::New
+        self.has_succeeded
     }
 
     /// Asks what is asked once for a call. `Some` when a place must be waited for.
-    pub(super) fn begin(
-        &mut self,
-        now: Instant,
-        remaining: Option<Duration>,
-        key: Option<u64>,
-        cost: u64,
-    ) -> Result<Option<Waiting<'p>>, Refusal> {
+    #[inline(always)]
+    pub(super) fn begin(&mut self, now: Instant, terms: &Terms) -> Result<Option<Waiting<'p>>, Refusal> {
         let pipeline = self.pipeline;
-        self.phase = Phase::Begun;
-        self.started = now;
-        self.deadline = Deadline::new(now, pipeline.config.deadline, remaining);
         if self.deadline.is_over(now) {
             return Err(Refusal::Deadline);
         }
-        self.ask_limiter(Count::Calls, now, key, cost)?;
+        self.ask_limiter(Count::Calls, now, terms)?;
         if let Some(bulkhead) = &pipeline.bulkhead {
             self.place = bulkhead.pass();
             if self.place.is_none() {
@@ -136,32 +135,38 @@ impl<'p> Progress<'p> {
         Ok(())
     }
 
+    /// The limit of the attempt under way.
+    pub(super) fn limit(&self) -> AttemptLimit {
+        self.deadline.attempt(self.attempt_started, self.pipeline.config.attempt_timeout)
+    }
+
+    /// When the attempt under way is given up, if ever.
+    #[inline]
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.deadline.attempt_end(self.attempt_started, self.pipeline.config.attempt_timeout)
+    }
+
+    #[inline]
     fn pay_in(&self, now: Instant) {
         if let Some(budget) = &self.pipeline.budget {
             budget.deposit(now);
         }
     }
 
-    fn ask_limiter(&self, what: Count, now: Instant, key: Option<u64>, cost: u64) -> Result<(), Rejection> {
+    #[inline(always)]
+    fn ask_limiter(&self, what: Count, now: Instant, terms: &Terms) -> Result<(), Rejection> {
         match &self.pipeline.rate_limiter {
-            Some(limiter) if limiter.config().count == what => {
-                // Without a key the quota is everybody's, which is the fastest.
-                let taken = match key {
-                    Some(key) => limiter.try_acquire(key, now, cost),
-                    None => limiter.try_acquire((), now, cost),
-                };
-                taken.map(drop)
-            }
+            Some(limiter) if self.pipeline.counts == what => take(limiter, now, terms),
             _ => Ok(()),
         }
     }
 
-    /// Asks what is asked before each attempt, and sets the attempt's limit.
+    /// Asks what is asked before each attempt.
+    #[inline(always)]
     pub(super) fn admit_attempt(
         &mut self,
         now: Instant,
-        key: Option<u64>,
-        cost: u64,
+        terms: &Terms,
     ) -> Result<Option<Permit<'p>>, Refusal> {
         let pipeline = self.pipeline;
         if self.deadline.is_over(now) {
@@ -172,22 +177,18 @@ impl<'p> Progress<'p> {
             Some(breaker) => Some(breaker.try_admit(now)?),
             None => None,
         };
-        self.ask_limiter(Count::Attempts, now, key, cost)?;
-        self.attempt_started = now;
-        self.limit = self.deadline.attempt(now, pipeline.config.attempt_timeout);
+        self.ask_limiter(Count::Attempts, now, terms)?;
         if self.attempts > 0 {
             pipeline.counters.increment(Counter::Retries);
         }
+        self.attempts += 1;
+        self.attempt_started = now;
         Ok(permit)
     }
 
-    /// Fires at the attempt's limit.
-    pub(super) fn timer(&self) -> Option<Sleep> {
-        self.limit.at.map(|at| tokio::time::sleep_until(MonotonicClock::to_tokio(at)))
-    }
-
-    /// An attempt ended, without a verdict when it ran into its limit. The wait before the next one, if
-    /// there is one.
+    /// An attempt ended at `now`, without a verdict when it ran into its limit. The wait before the next
+    /// one, if there is one.
+    #[inline(always)]
     pub(super) fn attempted(
         &mut self,
         now: Instant,
@@ -195,31 +196,61 @@ impl<'p> Progress<'p> {
         verdict: Option<Verdict>,
         idempotent: bool,
     ) -> Option<Duration> {
-        let (class, retry_after, evidence) = match verdict {
-            Some(Verdict { class, retry_after, .. }) => (class, retry_after, class.evidence()),
-            None => {
-                let evidence = if self.limit.judges { Evidence::Failure } else { Evidence::None };
-                let class = match self.limit.by {
-                    LimitedBy::AttemptTimeout => {
-                        self.pipeline.counters.increment(Counter::AttemptTimeouts);
-                        Class::Transient
-                    }
-                    LimitedBy::Deadline => Class::Unjudged,
-                };
-                (class, None, evidence)
-            }
+        let at = self.attempt_started;
+        let (class, evidence, retry_after) = match verdict {
+            Some(Verdict { class, retry_after, .. }) => (class, class.evidence(), retry_after),
+            None => self.timed_out(),
         };
         if let Some(permit) = permit {
             permit.record(now, Outcome { evidence, retry_after, took: None });
         }
-        self.class = verdict.map(|verdict| verdict.class);
-        self.attempt_ended = now;
+        if let Some(repetitions) = &mut self.repetitions {
+            repetitions.under_way = None;
+        }
+        self.has_succeeded = class == Class::Success;
+        if self.pipeline.adapts && self.place.is_some() {
+            // A limit that was missed counts as a failure if it judges the dependency at all.
+            let missed = || if self.limit().judges { Class::Transient } else { Class::Unjudged };
+            let class = verdict.map_or_else(missed, |verdict| verdict.class);
+            self.sample = Some(Sample { at: now, class, latency: now.saturating_since(at) });
+        }
         let exhausted = verdict.is_some_and(|verdict| verdict.exhausted);
-        let may_be_repeated = idempotent && class.is_retriable() && !exhausted;
-        let retry = self.retry.as_mut().filter(|_| may_be_repeated)?;
-        self.history.push(AttemptRecord {
-            began_after: self.attempt_started.saturating_since(self.started),
-            took: now.saturating_since(self.attempt_started),
+        if idempotent && class.is_retriable() && !exhausted {
+            return self.repeat(now, at, class, retry_after);
+        }
+        None
+    }
+
+    #[cold]
+    fn timed_out(&self) -> (Class, Evidence, Option<Duration>) {
+        let limit = self.limit();
+        let evidence = if limit.judges { Evidence::Failure } else { Evidence::None };
+        let class = match limit.by {
+            LimitedBy::AttemptTimeout => {
+                self.pipeline.counters.increment(Counter::AttemptTimeouts);
+                Class::Transient
+            }
+            LimitedBy::Deadline => Class::Unjudged,
+        };
+        (class, evidence, None)
+    }
+
+    /// The wait before the next attempt after one that failed, if there is one.
+    #[cold]
+    fn repeat(
+        &mut self,
+        now: Instant,
+        attempt_started: Instant,
+        class: Class,
+        retry_after: Option<Duration>,
+    ) -> Option<Duration> {
+        let config = self.pipeline.config.retry.as_ref()?;
+        let Repetitions { retry, history, under_way } = &mut **self.repetitions.get_or_insert_with(|| {
+            Box::new(Repetitions { retry: Retry::new(config), history: Vec::new(), under_way: None })
+        });
+        history.push(AttemptRecord {
+            began_after: attempt_started.saturating_since(self.started),
+            took: now.saturating_since(attempt_started),
             class,
         });
         let random = Ratio::from_millionths(fastrand::u32(0..=1_000_000));
@@ -228,11 +259,14 @@ impl<'p> Progress<'p> {
         if breaker.is_some_and(|breaker| !breaker.would_admit(now + wait)) {
             return None;
         }
-        let paid = self.pipeline.budget.as_ref().is_none_or(|budget| budget.withdraw(now));
-        paid.then_some(wait)
+        if let Some(budget) = &self.pipeline.budget {
+            *under_way = Some(budget.withdraw(now)?);
+        }
+        Some(wait)
     }
 
     /// The call ends without an attempt.
+    #[cold]
     pub(super) fn refuse<T, E>(&mut self, refusal: Refusal) -> Result<T, CallError<E>> {
         match refusal {
             Refusal::Deadline => {
@@ -246,49 +280,60 @@ impl<'p> Progress<'p> {
         }
     }
 
-    /// The call ends as its last attempt did: with an outcome, or at its limit.
-    pub(super) fn settle<T, E>(&mut self, outcome: Option<Result<T, E>>) -> Result<T, CallError<E>> {
-        let failed = !self.has_succeeded();
-        let (last, alone) = match outcome {
-            Some(Ok(value)) => {
+    /// The call ends as its last attempt did.
+    #[inline(always)]
+    pub(super) fn settle<T, E>(&mut self, end: End<Result<T, E>>) -> Result<T, CallError<E>> {
+        match end {
+            End::Outcome(Ok(value)) => {
                 // A value that was classed as a failure is still the caller's to read.
-                self.end(if failed { Counter::Failed } else { Counter::Succeeded });
-                return Ok(value);
+                self.end(if self.has_succeeded { Counter::Succeeded } else { Counter::Failed });
+                Ok(value)
             }
-            None if self.limit.by == LimitedBy::Deadline => {
-                self.end(Counter::DeadlineExceeded);
-                return Err(CallError::DeadlineExceeded);
-            }
-            Some(Err(error)) => (AttemptError::Operation(error), self.attempts == 1),
-            None => (AttemptError::Timeout, self.attempts == 1),
-        };
-        self.end(Counter::Failed);
-        Err(match last {
-            AttemptError::Operation(error) if alone => CallError::Operation(error),
-            AttemptError::Timeout if alone => CallError::AttemptTimeout,
-            last => {
-                let history = std::mem::take(&mut self.history);
-                CallError::Exhausted(Box::new(Exhausted { last, attempts: self.attempts, history }))
-            }
-        })
+            End::Outcome(Err(error)) => Err(self.fail(AttemptError::Operation(error))),
+            End::TimedOut(LimitedBy::Deadline) => self.refuse(Refusal::Deadline),
+            End::TimedOut(LimitedBy::AttemptTimeout) => Err(self.fail(AttemptError::Timeout)),
+        }
     }
 
+    #[cold]
+    fn fail<E>(&mut self, last: AttemptError<E>) -> CallError<E> {
+        self.end(Counter::Failed);
+        match last {
+            AttemptError::Operation(error) if self.attempts == 1 => CallError::Operation(error),
+            AttemptError::Timeout if self.attempts == 1 => CallError::AttemptTimeout,
+            last => {
+                let history =
+                    self.repetitions.take().map(|repetitions| repetitions.history).unwrap_or_default();
+                CallError::Exhausted(Box::new(Exhausted { last, attempts: self.attempts, history }))
+            }
+        }
+    }
+
+    #[inline(always)]
     fn end(&mut self, counter: Counter) {
-        self.phase = Phase::Ended;
-        if let Some(place) = self.place.take().filter(|_| self.attempts > 0) {
-            // A limit that was missed counts as a failure if it judges the dependency at all.
-            let missed = if self.limit.judges { Class::Transient } else { Class::Unjudged };
-            let class = self.class.unwrap_or(missed);
-            let latency = self.attempt_ended.saturating_since(self.attempt_started);
-            place.record(self.attempt_ended, class, latency);
+        self.has_ended = true;
+        if let Some(place) = self.place.take()
+            && let Some(Sample { at, class, latency }) = self.sample
+        {
+            place.record(at, class, latency);
         }
         self.pipeline.counters.increment(counter);
     }
 }
 
+fn take(limiter: &RateLimiter, now: Instant, terms: &Terms) -> Result<(), Rejection> {
+    // Without a key the quota is everybody's, which is the fastest.
+    let taken = match terms.key {
+        Some(key) => limiter.try_acquire(key, now, terms.cost),
+        None => limiter.try_acquire((), now, terms.cost),
+    };
+    taken.map(drop)
+}
+
 impl Drop for Progress<'_> {
+    #[inline]
     fn drop(&mut self) {
-        if self.phase == Phase::Begun {
+        if !self.has_ended {
             self.pipeline.counters.increment(Counter::Cancelled);
         }
     }

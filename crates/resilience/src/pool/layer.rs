@@ -3,6 +3,7 @@ use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::panic::Location;
 use std::sync::Arc;
+use std::time::Duration;
 
 use intertie_core::config::Invalid;
 use intertie_core::rejection::{Policy, Rejection};
@@ -111,19 +112,45 @@ impl<M: Manage> Pool<M> {
     /// - [`PoolError::Closed`] when the pool is closed.
     #[track_caller]
     pub fn get(&self) -> impl Future<Output = Result<Pooled<M>, PoolError<M::Error>>> + Send + use<'_, M> {
-        let caller = Location::caller();
-        async move {
-            let pooled = self.acquire().await?;
-            let shared = &self.handle.shared;
-            if shared.config.leak_after.is_some() {
-                shared.apply(|state| state.checked_out(pooled.id(), MonotonicClock::now(), caller));
-            }
-            Ok(pooled)
-        }
+        self.get_at(Location::caller(), None)
     }
 
-    async fn acquire(&self) -> Result<Pooled<M>, PoolError<M::Error>> {
+    /// As [`Pool::get`], for a caller that has only `remaining` left of its own deadline, counted from the first
+    /// poll: that shortens `acquire_timeout` and never lengthens it.
+    ///
+    /// What a caller breaks off for want of its own time says nothing against who is connected to: it is no
+    /// failed connect.
+    ///
+    /// # Errors
+    /// As [`Pool::get`], and a rejection by the deadline, with the bound `deadline`, when the caller's own time
+    /// ended the wait. A caller that has none left is rejected at once, even if a resource is idle.
+    #[track_caller]
+    pub fn get_within(
+        &self,
+        remaining: Duration,
+    ) -> impl Future<Output = Result<Pooled<M>, PoolError<M::Error>>> + Send + use<'_, M> {
+        self.get_at(Location::caller(), Some(remaining))
+    }
+
+    async fn get_at(
+        &self,
+        caller: &'static Location<'static>,
+        remaining: Option<Duration>,
+    ) -> Result<Pooled<M>, PoolError<M::Error>> {
+        let pooled = self.acquire(remaining).await?;
         let shared = &self.handle.shared;
+        if shared.config.leak_after.is_some() {
+            shared.apply(|state| state.checked_out(pooled.id(), MonotonicClock::now(), caller));
+        }
+        Ok(pooled)
+    }
+
+    async fn acquire(&self, remaining: Option<Duration>) -> Result<Pooled<M>, PoolError<M::Error>> {
+        let shared = &self.handle.shared;
+        let by_deadline = remaining.filter(|remaining| *remaining <= shared.config.acquire_timeout);
+        if by_deadline.is_some_and(|remaining| remaining.is_zero()) {
+            return Err(self.deadline_exceeded());
+        }
         let now = MonotonicClock::now();
         let (arrival, discarded) = shared.update(|state| state.arrive(now));
         let next = match arrival {
@@ -147,11 +174,21 @@ impl<M: Manage> Pool<M> {
             };
             granted.settle().await
         };
-        if let Ok(settled) = tokio::time::timeout(shared.config.acquire_timeout, settled).await {
+        let longest = by_deadline.unwrap_or(shared.config.acquire_timeout);
+        if let Ok(settled) = tokio::time::timeout(longest, settled).await {
             return settled;
+        }
+        if by_deadline.is_some() {
+            return Err(self.deadline_exceeded());
         }
         shared.read(|state| state.stats.timed_out += 1);
         Err(rejection("acquire_timeout"))
+    }
+
+    fn deadline_exceeded(&self) -> PoolError<M::Error> {
+        self.handle.shared.read(|state| state.stats.deadline_exceeded += 1);
+        // A later try has its own deadline, so there is no hint.
+        PoolError::Rejected(Rejection { by: Policy::Deadline, bound: "deadline", retry_after: None })
     }
 
     /// Keeps the pool in shape until it is closed: connects what `min_idle` misses, drops what is idle for

@@ -8,7 +8,7 @@
 //! | an idle resource | the one used last, checked first if it was idle for long |
 //! | none idle, fewer than `max` open | the place to connect for itself, and its own error when that fails |
 //! | `max` open and in use | a place in the queue: what comes back goes to whoever waits longest |
-//! | a full queue, or no luck within `acquire_timeout` | a [`Rejection`](intertie_core::rejection::Rejection) |
+//! | a full queue, or no luck within `acquire_timeout` or what is left of the caller's deadline | a [`Rejection`](intertie_core::rejection::Rejection) |
 //!
 //! Who has begun to connect goes on, even when a resource comes back meanwhile: bursts would else turn into
 //! handshakes that are broken off, again and again, and the pool would never grow.

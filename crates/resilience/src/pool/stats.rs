@@ -24,6 +24,8 @@ pub struct Stats {
     pub checks_failed: u64,
     /// Callers that got nothing within `acquire_timeout`.
     pub timed_out: u64,
+    /// Callers whose own deadline ended sooner than that.
+    pub deadline_exceeded: u64,
     /// Callers that found the queue full.
     pub rejected: u64,
     /// Resources dropped after `idle_timeout`.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use intertie_core::quantity::Ratio;
+use intertie_core::rejection::Policy;
 use tokio::task::yield_now;
 use tokio::time::{Instant, timeout};
 
@@ -170,6 +171,41 @@ async fn each_bound_rejects_by_its_name() {
     assert_eq!(start.elapsed(), ms(6_000));
     let stats = pool.stats();
     assert_eq!((stats.rejected, stats.timed_out, stats.waiting), (1, 1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_callers_deadline_shortens_the_wait_and_never_lengthens_it() {
+    let (_, pool) = pool(PoolConfig { acquire_timeout: ms(6_000), ..config(0, 1) });
+    let held = pool.get_within(ms(1)).await.expect("free");
+    for (remaining, by, bound, waited) in [
+        (ms(0), Policy::Deadline, "deadline", ms(0)),
+        (ms(50), Policy::Deadline, "deadline", ms(50)),
+        (ms(6_000), Policy::Deadline, "deadline", ms(6_000)),
+        (ms(6_001), Policy::Pool, "acquire_timeout", ms(6_000)),
+        (Duration::MAX, Policy::Pool, "acquire_timeout", ms(6_000)),
+    ] {
+        let start = Instant::now();
+        match pool.get_within(remaining).await.expect_err("nothing comes back") {
+            PoolError::Rejected(rejection) => assert_eq!((rejection.by, rejection.bound), (by, bound)),
+            error => panic!("{error}"),
+        }
+        assert_eq!(start.elapsed(), waited, "with {remaining:?} left");
+    }
+    let stats = pool.stats();
+    assert_eq!((stats.deadline_exceeded, stats.timed_out, stats.waiting), (3, 2, 0));
+    drop(held);
+    assert!(pool.get_within(Duration::ZERO).await.is_err(), "nothing begins when nothing is left");
+    drop(pool.get_within(ms(1)).await.expect("idle"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connect_that_a_hurried_caller_breaks_off_is_no_failed_one() {
+    let (fake, pool) = pool(config(0, 1));
+    fake.plan().connect_takes = ms(100);
+    assert!(pool.get_within(ms(99)).await.is_err());
+    assert_eq!((pool.stats().connect_failures, pool.stats().deadline_exceeded), (0, 1));
+    fake.plan().connect_takes = Duration::ZERO;
+    assert_whole(&fake, &pool).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,7 +23,7 @@ impl RateLimiter {
     /// Takes `cost` permits from every claim's quota, or from none: the global limit and the caller's own
     /// together. The answer is the tightest of the quotas.
     ///
-    /// The claims are asked in order, and what the earlier ones gave returns to them when a later one
+    /// The claims are drawn and asked in order, none after one that refuses, and what the earlier ones gave returns to them when a later one
     /// refuses. Another thread may be rejected by those permits in the moments between. They are lost
     /// instead of returned when, in those moments, a caller began to wait behind them.
     ///
@@ -39,14 +39,26 @@ impl RateLimiter {
     /// let all = RateLimiter::new(RateLimiterConfig::new("3/s".parse()?))?;
     /// let each = RateLimiter::new(RateLimiterConfig::new("2/s".parse()?))?;
     /// let now = MonotonicClock::now();
-    /// let call = |user| RateLimiter::try_acquire_all(&[each.claim(user), all.claim(())], now, 1).is_ok();
+    /// let call = |user| RateLimiter::try_acquire_all([each.claim(user), all.claim(())], now, 1).is_ok();
     /// assert_eq!(["alice", "alice", "alice"].map(call), [true, true, false]);
     /// assert_eq!(["bob", "bob", "carol"].map(call), [true, false, false]);
     /// assert!(each.try_acquire("carol", now, 2).is_ok(), "carol lost nothing");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn try_acquire_all(claims: &[Claim<'_>], now: Instant, cost: u64) -> Result<Quota, Rejection> {
-        let Some((first, others)) = claims.split_first() else {
+    pub fn try_acquire_all<'a>(
+        claims: impl IntoIterator<Item = Claim<'a>>,
+        now: Instant,
+        cost: u64,
+    ) -> Result<Quota, Rejection> {
+        Self::take_all(&mut claims.into_iter(), now, cost)
+    }
+
+    fn take_all<'a>(
+        claims: &mut dyn Iterator<Item = Claim<'a>>,
+        now: Instant,
+        cost: u64,
+    ) -> Result<Quota, Rejection> {
+        let Some(first) = claims.next() else {
             return Ok(Quota { remaining: u64::MAX, reset: Duration::ZERO });
         };
         let shared = &first.limiter.shared;
@@ -54,7 +66,7 @@ impl RateLimiter {
         if let Decision::Rejected { .. } = decision {
             return shared.conclude(decision, now);
         }
-        match Self::try_acquire_all(others, now, cost) {
+        match Self::take_all(claims, now, cost) {
             Ok(tightest) => shared.conclude(decision, now).map(|quota| Quota {
                 remaining: quota.remaining.min(tightest.remaining),
                 reset: quota.reset.max(tightest.reset),

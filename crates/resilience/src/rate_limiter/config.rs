@@ -128,7 +128,11 @@ impl RateLimiterConfig {
                 Invalid::new("overrides", format!("`{}` of `{caller}`: {}", invalid.field, invalid.problem))
             };
             quota.validate(self.algorithm).map_err(of_caller)?;
-            self.by.check_value(caller).map_err(|problem| Invalid::new("overrides", problem))?;
+            if !self.by.tells_apart(caller) {
+                let problem =
+                    format!("`{caller}` is no address, and callers are told apart by `{}`", self.by);
+                return Err(Invalid::new("overrides", problem));
+            }
         }
         if self.algorithm != Algorithm::TokenBucket {
             let refused = |field, why| {

@@ -26,6 +26,7 @@ impl Counts {
 
 impl Counters {
     /// Counts one call.
+    #[inline]
     pub(super) fn count(&self, admitted: bool) {
         match self.owned.get(thread_number()) {
             Some(Padded(own)) => {

@@ -62,7 +62,16 @@ impl Engine {
     }
 
     /// Decides about a call of `cost` permits by `key`, and says whose quota answered.
+    #[inline]
     pub(super) fn decide(&self, key: Option<u64>, now: Instant, cost: u64) -> (Decision, Owner) {
+        match (self, key) {
+            // The usual limiter is asked on the spot.
+            (Self::TokenBucket(quotas), None) => (quotas.decide_for_all(now, cost), Owner::Key),
+            _ => self.decide_otherwise(key, now, cost),
+        }
+    }
+
+    fn decide_otherwise(&self, key: Option<u64>, now: Instant, cost: u64) -> (Decision, Owner) {
         match (self, key) {
             (Self::Leased(leased, _), None) => (leased.decide(now, cost), Owner::Key),
             _ => with_quotas!(self, quotas => {

@@ -106,6 +106,7 @@ impl RateLimiter {
     /// # Errors
     /// A [`Rejection`] with the time after which the same call can succeed; without one when `cost` is
     /// above what can ever be admitted at once.
+    #[inline]
     pub fn try_acquire(&self, key: impl Hash, now: Instant, cost: u64) -> Result<Quota, Rejection> {
         let key = self.shared.hash(key);
         let (decision, _) = self.shared.engine.decide(key, now, cost);
@@ -137,6 +138,7 @@ impl RateLimiter {
 
 impl Shared {
     /// The key's hash under this limiter's secret; none when the key holds no bytes.
+    #[inline]
     pub(super) fn hash(&self, key: impl Hash) -> Option<u64> {
         let mut hasher = KeyHasher { inner: self.hasher.build_hasher(), is_empty: true };
         key.hash(&mut hasher);
@@ -144,18 +146,26 @@ impl Shared {
     }
 
     /// Counts and tells a decision, and answers the caller with it.
+    #[inline]
     pub(super) fn conclude(&self, decision: Decision, now: Instant) -> Result<Quota, Rejection> {
-        self.status.note(&decision, now);
         match decision {
             Decision::Admitted { remaining, reset } => {
+                self.status.admitted(now);
                 self.counters.count(true);
                 Ok(Quota { remaining, reset })
             }
-            Decision::Rejected { retry_after } => Err(self.reject("limit", retry_after)),
+            Decision::Rejected { retry_after } => {
+                // A call that can never fit says nothing about the load.
+                if let Some(wait) = retry_after {
+                    self.status.rejected(now, wait);
+                }
+                Err(self.reject("limit", retry_after))
+            }
         }
     }
 
     /// Counts a rejection at `bound`.
+    #[cold]
     pub(super) fn reject(&self, bound: &'static str, retry_after: Option<Duration>) -> Rejection {
         self.counters.count(false);
         Rejection { by: Policy::RateLimiter, bound, retry_after }

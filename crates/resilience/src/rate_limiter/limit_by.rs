@@ -20,13 +20,11 @@ pub enum LimitBy {
 }
 
 impl LimitBy {
-    /// Whether files may name a caller so.
-    pub(super) fn check_value(&self, value: &str) -> Result<(), String> {
+    /// Whether a caller can have such a value.
+    pub(super) fn tells_apart(&self, value: &str) -> bool {
         match self {
-            Self::ClientAddress if value.parse::<IpAddr>().is_err() => {
-                Err(format!("`{value}` is no address, and callers are told apart by `client_address`"))
-            }
-            _ => Ok(()),
+            Self::ClientAddress => value.parse::<IpAddr>().is_ok(),
+            Self::All | Self::Header(_) => true,
         }
     }
 
@@ -39,7 +37,7 @@ impl LimitBy {
             Self::All => value.hash(hasher),
             Self::ClientAddress => match value.parse::<IpAddr>() {
                 Ok(address) => address.hash(hasher),
-                Err(_) => unreachable!("`check_value` refused it"),
+                Err(_) => unreachable!("`tells_apart` refused it"),
             },
             Self::Header(_) => Some(value.as_bytes()).hash(hasher),
         }
@@ -47,19 +45,32 @@ impl LimitBy {
 }
 
 impl FromStr for LimitBy {
-    type Err = String;
+    type Err = ParseLimitByError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, ParseLimitByError> {
         match (text, text.strip_prefix("header:")) {
             ("all", _) => Ok(Self::All),
             ("client_address", _) => Ok(Self::ClientAddress),
             (_, Some(name)) if !name.is_empty() => Ok(Self::Header(name.to_ascii_lowercase())),
-            _ => Err(format!(
-                "`{text}` tells no callers apart; use \"all\", \"client_address\" or \"header:NAME\""
-            )),
+            _ => Err(ParseLimitByError { text: text.to_owned() }),
         }
     }
 }
+
+/// The text tells no callers apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParseLimitByError {
+    text: String,
+}
+
+impl fmt::Display for ParseLimitByError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = &self.text;
+        write!(f, "`{text}` tells no callers apart; use \"all\", \"client_address\" or \"header:NAME\"")
+    }
+}
+
+impl std::error::Error for ParseLimitByError {}
 
 impl fmt::Display for LimitBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -48,5 +48,5 @@ mod wait;
 pub use claim::Claim;
 pub use config::{Algorithm, Count, QuotaOverride, RateLimiterConfig};
 pub use layer::{Quota, RateLimiter, Stats};
-pub use limit_by::LimitBy;
+pub use limit_by::{LimitBy, ParseLimitByError};
 pub use status::Status;

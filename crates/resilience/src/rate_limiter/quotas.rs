@@ -4,7 +4,7 @@ use std::hash::BuildHasherDefault;
 use intertie_core::clock::Instant;
 
 use super::keyed::{Keyed, Owner, Prehashed};
-use super::limit::{Limit, StateCell};
+use super::limit::{Decision, Limit, StateCell};
 
 /// All quotas of one limiter: the one without a key, one for each key, and those of the callers that the
 /// settings name.
@@ -25,6 +25,12 @@ impl<L: Limit, const SLOTS: usize> Quotas<L, SLOTS> {
             keyed: Keyed::new(keys_max),
             named: named.map(|(key, limit)| (key, (limit, L::Cell::default()))).collect(),
         }
+    }
+
+    /// Decides about a call by all callers together.
+    #[inline]
+    pub(super) fn decide_for_all(&self, now: Instant, cost: u64) -> Decision {
+        self.all.update(|state| self.limit.decide(state, now, cost))
     }
 
     /// Changes the state of `key`, or of all callers together when there is none.

@@ -1,9 +1,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use intertie_core::clock::Instant;
 use tokio::sync::watch;
-
-use super::limit::Decision;
 
 /// Whether a limiter turns callers away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,42 +36,43 @@ impl StatusBoard {
         self.sender.subscribe()
     }
 
-    /// Takes note of a decision.
+    /// Somebody was let through.
     #[inline]
-    pub(super) fn note(&self, decision: &Decision, now: Instant) {
+    pub(super) fn admitted(&self, now: Instant) {
         if self.sender.receiver_count() > 0 {
-            self.tell(decision, now);
+            self.tell_admitted(now);
         }
     }
 
-    #[cold]
-    fn tell(&self, decision: &Decision, now: Instant) {
-        match decision {
-            Decision::Rejected { retry_after: Some(wait) } => {
-                let until = now + *wait;
-                self.sender.send_if_modified(|status| {
-                    self.rejecting_until.fetch_max(until.as_nanos(), Ordering::Relaxed);
-                    let is_edge = *status == Status::Admitting;
-                    if is_edge {
-                        *status = Status::Rejecting { until };
-                    }
-                    is_edge
-                });
-            }
-            // A call that can never fit says nothing about the load.
-            Decision::Rejected { retry_after: None } => {}
-            Decision::Admitted { .. } if self.rejecting_until.load(Ordering::Relaxed) == 0 => {}
-            Decision::Admitted { .. } => {
-                self.sender.send_if_modified(|status| {
-                    let is_edge = *status != Status::Admitting
-                        && now.as_nanos() >= self.rejecting_until.load(Ordering::Relaxed);
-                    if is_edge {
-                        self.rejecting_until.store(0, Ordering::Relaxed);
-                        *status = Status::Admitting;
-                    }
-                    is_edge
-                });
-            }
+    /// Somebody was rejected who may succeed after `wait`.
+    pub(super) fn rejected(&self, now: Instant, wait: Duration) {
+        if self.sender.receiver_count() == 0 {
+            return;
         }
+        let until = now + wait;
+        self.sender.send_if_modified(|status| {
+            self.rejecting_until.fetch_max(until.as_nanos(), Ordering::Relaxed);
+            let is_edge = *status == Status::Admitting;
+            if is_edge {
+                *status = Status::Rejecting { until };
+            }
+            is_edge
+        });
+    }
+
+    #[cold]
+    fn tell_admitted(&self, now: Instant) {
+        if self.rejecting_until.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        self.sender.send_if_modified(|status| {
+            let is_edge = *status != Status::Admitting
+                && now.as_nanos() >= self.rejecting_until.load(Ordering::Relaxed);
+            if is_edge {
+                self.rejecting_until.store(0, Ordering::Relaxed);
+                *status = Status::Admitting;
+            }
+            is_edge
+        });
     }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 use intertie_core::clock::{Instant, nanos};
 use intertie_core::quantity::{DURATION_MAX, Rate};
 
+use crate::divisor::Divisor;
+
 use super::limit::{Decision, Limit, StateCell};
 
 /// The token bucket, written as the generic cell rate algorithm (ITU-T I.371, Annex A): instead of tokens
@@ -14,8 +16,9 @@ use super::limit::{Decision, Limit, StateCell};
 /// again.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TokenBucket {
-    interval_nanos: u64,
+    interval: Divisor,
     burst: u64,
+    capacity_nanos: u64,
 }
 
 /// Permits that are taken: at once, or for a moment to come.
@@ -32,25 +35,24 @@ impl TokenBucket {
     /// A bucket of `burst` tokens that refills at `limit`. The interval between tokens is rounded up to a
     /// whole nanosecond: never more than the limit, at a million per second at most 0.1 % less.
     pub(super) fn new(limit: Rate, burst: u64) -> Self {
-        Self { interval_nanos: nanos(limit.period()).div_ceil(limit.amount()), burst }
-    }
-
-    fn capacity_nanos(&self) -> u64 {
-        self.interval_nanos.saturating_mul(self.burst)
+        let interval = nanos(limit.period()).div_ceil(limit.amount());
+        Self { interval: Divisor::new(interval), burst, capacity_nanos: interval.saturating_mul(burst) }
     }
 
     /// Refill time that the bucket lacks after a call of `cost`; `None` when `cost` never fits.
+    #[inline]
     fn missing(&self, full_at: Instant, now: Instant, cost: u64) -> Option<u64> {
         if cost > self.burst {
             return None;
         }
-        Some(full_at.as_nanos().saturating_sub(now.as_nanos()) + self.interval_nanos * cost)
+        Some(full_at.as_nanos().saturating_sub(now.as_nanos()) + self.interval.get() * cost)
     }
 
     /// Takes `cost` permits that may be used after a wait of at most `wait_max`, or takes none and says
     /// what the wait would be; `None` when `cost` never fits.
     ///
     /// Whoever comes later finds the permits taken, so waits are handed out in order of arrival.
+    #[inline]
     pub(super) fn reserve(
         &self,
         full_at: &mut Instant,
@@ -59,7 +61,7 @@ impl TokenBucket {
         wait_max: Duration,
     ) -> Result<Reservation, Option<Duration>> {
         let missing = self.missing(*full_at, now, cost).ok_or(None)?;
-        let wait = Duration::from_nanos(missing.saturating_sub(self.capacity_nanos()));
+        let wait = Duration::from_nanos(missing.saturating_sub(self.capacity_nanos));
         // The longest wait that any file can name also keeps the sums far from overflow.
         if wait > wait_max.min(DURATION_MAX) {
             return Err(Some(wait));
@@ -91,26 +93,27 @@ impl TokenBucket {
         most: u64,
     ) -> Result<u64, Option<Duration>> {
         let empty = self.missing(*full_at, now, 0).unwrap_or_default();
-        let available = self.capacity_nanos().saturating_sub(empty) / self.interval_nanos;
+        let available = self.interval.divide(self.capacity_nanos.saturating_sub(empty));
         let taken = most.min(available).max(least);
         self.reserve(full_at, now, taken, Duration::ZERO)?;
         Ok(taken)
     }
 
     /// Permits that are there, and the time until all are.
+    #[inline]
     pub(super) fn left(&self, full_at: Instant, now: Instant) -> (u64, Duration) {
         let missing = full_at.as_nanos().saturating_sub(now.as_nanos());
-        let remaining = self.capacity_nanos().saturating_sub(missing) / self.interval_nanos;
+        let remaining = self.interval.divide(self.capacity_nanos.saturating_sub(missing));
         (remaining, Duration::from_nanos(missing))
     }
 
     /// The time in which an empty bucket becomes full.
     pub(super) fn refill(&self) -> Duration {
-        Duration::from_nanos(self.capacity_nanos())
+        Duration::from_nanos(self.capacity_nanos)
     }
 
     fn before(&self, full_at: Instant, cost: u64) -> Instant {
-        Instant::from_nanos(full_at.as_nanos().saturating_sub(self.interval_nanos * cost))
+        Instant::from_nanos(full_at.as_nanos().saturating_sub(self.interval.get() * cost))
     }
 }
 
@@ -118,14 +121,19 @@ impl Limit for TokenBucket {
     type State = Instant;
     type Cell = AtomicInstant;
 
+    #[inline]
     fn decide(&self, full_at: &mut Instant, now: Instant, cost: u64) -> Decision {
-        match self.reserve(full_at, now, cost, Duration::ZERO) {
-            Ok(_) => {
-                let (remaining, reset) = self.left(*full_at, now);
-                Decision::Admitted { remaining, reset }
-            }
-            Err(retry_after) => Decision::Rejected { retry_after },
+        let Some(missing) = self.missing(*full_at, now, cost) else {
+            return Decision::Rejected { retry_after: None };
+        };
+        let Some(left) = self.capacity_nanos.checked_sub(missing) else {
+            let wait = Duration::from_nanos(missing - self.capacity_nanos);
+            return Decision::Rejected { retry_after: Some(wait) };
+        };
+        if cost > 0 {
+            *full_at = now + Duration::from_nanos(missing);
         }
+        Decision::Admitted { remaining: self.interval.divide(left), reset: Duration::from_nanos(missing) }
     }
 
     fn release(&self, full_at: &mut Instant, taken_at: Instant, cost: u64) {
@@ -148,6 +156,7 @@ pub(super) struct AtomicInstant(AtomicU64);
 
 impl StateCell<Instant> for AtomicInstant {
     // Relaxed: the word is the whole state, and nothing else is published through it.
+    #[inline]
     fn update<R>(&self, mut change: impl FnMut(&mut Instant) -> R) -> R {
         let mut seen = self.0.load(Ordering::Relaxed);
         loop {

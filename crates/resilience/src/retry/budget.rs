@@ -1,3 +1,4 @@
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,20 +11,46 @@ use crate::window::{Counts, TimeWindow};
 /// How far back the budget looks.
 pub(crate) const WINDOW: Duration = Duration::from_secs(10);
 
-/// Keeps repetitions to a share of the calls of the last ten seconds, however many callers retry.
+/// Keeps repetitions to a share of the calls of the last ten seconds, and to a number at the same time,
+/// however many callers retry.
 ///
-/// Invariant: within the window, repetitions never exceed `minimum + ratio × calls`. Clones are handles on
-/// the same ledger. Calls are entered without a lock, in a stripe of the calling thread; only a repetition,
-/// which is rare, takes one. The rule is Finagle's `RetryBudget`.
+/// Invariants: within the window, repetitions never exceed `minimum + ratio × calls`; there are never more
+/// [`Repetition`]s than `in_flight`. Clones are handles on the same ledger. Calls are entered without a lock, in
+/// a stripe of the calling thread; only a repetition, which is rare, takes one. The rule of the window is
+/// Finagle's `RetryBudget`. That of the repetitions in flight is a number and no share of the calls in flight, as
+/// Envoy's is: a share of few calls is no repetition at all.
 #[derive(Debug, Clone)]
 pub struct RetryBudget {
     shared: Arc<Ledger>,
 }
 
+/// What a budget allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BudgetLimits {
+    /// Repetitions as a share of the calls of the last ten seconds.
+    pub ratio: Ratio,
+    /// Repetitions that are allowed in ten seconds in any case.
+    pub minimum: u32,
+    /// Repetitions at the same time, their waits included. Unset: as many as the window allows.
+    pub in_flight: Option<NonZeroU32>,
+}
+
+/// A repetition that the budget paid for. It counts as in flight until it is dropped.
+#[derive(Debug)]
+#[must_use = "a repetition that is dropped at once is not in flight"]
+pub struct Repetition<'a> {
+    budget: &'a RetryBudget,
+}
+
+impl Drop for Repetition<'_> {
+    fn drop(&mut self) {
+        self.budget.lock().in_flight -= 1;
+    }
+}
+
 #[derive(Debug)]
 struct Ledger {
-    ratio: Ratio,
-    minimum: u32,
+    limits: BudgetLimits,
     calls: StripedWindow,
     repetitions: Mutex<Repetitions>,
 }
@@ -31,6 +58,7 @@ struct Ledger {
 #[derive(Debug)]
 struct Repetitions {
     window: TimeWindow,
+    in_flight: u32,
     withdrawn: u64,
     refused: u64,
 }
@@ -40,6 +68,8 @@ struct Repetitions {
 pub struct BudgetStats {
     /// Repetitions that it allows now.
     pub remaining: u64,
+    /// Repetitions that are under way, or wait for their turn.
+    pub in_flight: u32,
     /// Repetitions it paid for.
     pub withdrawn: u64,
     /// Repetitions it could not pay for.
@@ -47,17 +77,16 @@ pub struct BudgetStats {
 }
 
 impl RetryBudget {
-    /// An empty ledger that allows `ratio` of the calls, and `minimum` in any case.
-    pub fn new(ratio: Ratio, minimum: u32) -> Self {
-        let repetitions = Repetitions { window: TimeWindow::new(WINDOW), withdrawn: 0, refused: 0 };
-        let calls = StripedWindow::new(WINDOW);
-        let repetitions = Mutex::new(repetitions);
-        Self { shared: Arc::new(Ledger { ratio, minimum, calls, repetitions }) }
+    /// An empty ledger.
+    pub fn new(limits: BudgetLimits) -> Self {
+        let window = TimeWindow::new(WINDOW);
+        let repetitions = Mutex::new(Repetitions { window, in_flight: 0, withdrawn: 0, refused: 0 });
+        Self { shared: Arc::new(Ledger { limits, calls: StripedWindow::new(WINDOW), repetitions }) }
     }
 
-    /// The share and the minimum in force.
-    pub fn settings(&self) -> (Ratio, u32) {
-        (self.shared.ratio, self.shared.minimum)
+    /// The limits in force.
+    pub fn limits(&self) -> BudgetLimits {
+        self.shared.limits
     }
 
     /// Enters a call, which pays for repetitions.
@@ -65,30 +94,34 @@ impl RetryBudget {
         self.shared.calls.add(now, 0, false);
     }
 
-    /// Enters a repetition if the budget allows it.
-    pub fn withdraw(&self, now: Instant) -> bool {
+    /// Enters a repetition if the budget allows it. The caller holds it until the repetition ended, from before
+    /// the wait for its turn.
+    pub fn withdraw(&self, now: Instant) -> Option<Repetition<'_>> {
         let mut repetitions = self.lock();
-        let affordable = self.remaining(&mut repetitions, now) > 0;
-        if affordable {
-            repetitions.window.add(now, Counts { all: 1, marked: 0 });
-            repetitions.withdrawn += 1;
-        } else {
+        if self.remaining(&mut repetitions, now) == 0 {
             repetitions.refused += 1;
+            return None;
         }
-        affordable
+        repetitions.window.add(now, Counts { all: 1, marked: 0 });
+        repetitions.in_flight += 1;
+        repetitions.withdrawn += 1;
+        Some(Repetition { budget: self })
     }
 
     /// What the budget did so far.
     pub fn stats(&self, now: Instant) -> BudgetStats {
         let mut repetitions = self.lock();
         let remaining = self.remaining(&mut repetitions, now);
-        BudgetStats { remaining, withdrawn: repetitions.withdrawn, refused: repetitions.refused }
+        let Repetitions { in_flight, withdrawn, refused, .. } = *repetitions;
+        BudgetStats { remaining, in_flight, withdrawn, refused }
     }
 
     fn remaining(&self, repetitions: &mut Repetitions, now: Instant) -> u64 {
-        let ledger = &self.shared;
-        let earned = ledger.ratio.of(ledger.calls.total(now, 0).all);
-        (u64::from(ledger.minimum) + earned).saturating_sub(repetitions.window.total(now).all)
+        let BudgetLimits { ratio, minimum, in_flight } = self.shared.limits;
+        let earned = ratio.of(self.shared.calls.total(now, 0).all);
+        let in_window = (u64::from(minimum) + earned).saturating_sub(repetitions.window.total(now).all);
+        let places = in_flight.map(|most| u64::from(most.get().saturating_sub(repetitions.in_flight)));
+        places.map_or(in_window, |places| places.min(in_window))
     }
 
     fn lock(&self) -> MutexGuard<'_, Repetitions> {

@@ -1,30 +1,39 @@
-use std::borrow::Cow;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use intertie_core::config::{Invalid, Presets, deserialize_preset, preset_schema};
+use intertie_core::config::{Invalid, Presets, preset_schema};
+use intertie_core::over_presets;
 use intertie_core::quantity::{self, DurationText, Ratio};
-use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Deserialize, Deserializer, Serialize};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::budget::BudgetLimits;
 
 /// How often, how fast and at whose expense failed attempts are repeated.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(remote = "Self", deny_unknown_fields)]
+#[schemars(rename = "Retry", transform = preset_schema)]
 pub struct RetryConfig {
-    /// The preset from which the other values came.
+    /// Where the values come from that a file leaves out: `standard` (the default), `quick`, `patient` or
+    /// `short`.
     pub preset: RetryPreset,
     /// Attempts in all, the first included: 3 means at most two repetitions.
     pub attempts: NonZeroU32,
-    /// How the wait grows from one repetition to the next.
+    /// How the wait grows from one repetition to the next: `fixed`, `linear`, `exponential` or
+    /// `decorrelated`.
     pub backoff: Backoff,
-    /// The waits themselves, instead of `backoff`, `base`, `cap` and `multiplier`; the last one is repeated.
-    /// Empty: computed.
+    /// The waits themselves, such as `["100ms", "1s"]`, instead of `backoff`, `base`, `cap` and `multiplier`;
+    /// the last one is repeated. Empty, the default: computed.
     #[serde(with = "quantity::duration::list")]
+    #[schemars(with = "Vec<DurationText>")]
     pub waits: Vec<Duration>,
     /// The wait before the first repetition.
     #[serde(with = "quantity::duration")]
+    #[schemars(with = "DurationText")]
     pub base: Duration,
     /// No computed wait is longer, jitter aside. A dependency's hint may be.
     #[serde(with = "quantity::duration")]
+    #[schemars(with = "DurationText")]
     pub cap: Duration,
     /// What an exponential wait is multiplied by.
     pub multiplier: NonZeroU32,
@@ -35,22 +44,28 @@ pub struct RetryConfig {
     /// Repetitions that are allowed in ten seconds however few the calls, so that a quiet service can
     /// retry at all.
     pub budget_minimum: u32,
+    /// Repetitions at the same time, those that wait for their turn included; one that finds no place is not
+    /// made. Unset, the default: as many as `budget` and `budget_minimum` pay for.
+    pub budget_in_flight: Option<NonZeroU32>,
     /// A dependency that asks for a longer wait than this is not waited for: its answer is passed on.
+    /// Default 60 s.
     #[serde(with = "quantity::duration")]
+    #[schemars(with = "DurationText")]
     pub retry_after_max: Duration,
 }
 
-/// The starting points that the requirement documents name.
+/// The starting points that the requirement documents name. All add 30% of jitter, keep repetitions within 20%
+/// of the calls, or 10 in ten seconds, and wait for hints of up to 60 s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RetryPreset {
-    /// 3 attempts, 1 s doubling up to 30 s (S0).
+    /// 3 attempts, waiting 1 s and 2 s, at most 30 s (S0).
     Standard,
-    /// 3 attempts, 100 ms doubling up to 5 s (S3).
+    /// 3 attempts, waiting 100 ms and 200 ms, at most 5 s (S3).
     Quick,
-    /// 5 attempts, 100 ms doubling up to 30 s (S4).
+    /// 5 attempts, waiting 100, 200, 400 and 800 ms, at most 30 s (S4).
     Patient,
-    /// 3 attempts, 1 s doubling up to 10 s (S1).
+    /// 3 attempts, waiting 1 s and 2 s, at most 10 s (S1).
     Short,
 }
 
@@ -71,7 +86,7 @@ pub enum Backoff {
 }
 
 impl RetryConfig {
-    /// 3 attempts, waiting 1 s and 2 s, at most 30 s (S0).
+    /// [`RetryPreset::Standard`].
     pub fn standard() -> Self {
         Self {
             preset: RetryPreset::Standard,
@@ -84,11 +99,12 @@ impl RetryConfig {
             jitter: Ratio::from_percent(30),
             budget: Ratio::from_percent(20),
             budget_minimum: 10,
+            budget_in_flight: None,
             retry_after_max: Duration::from_secs(60),
         }
     }
 
-    /// 3 attempts, waiting 100 ms and 200 ms, at most 5 s (S3).
+    /// [`RetryPreset::Quick`].
     pub fn quick() -> Self {
         Self {
             preset: RetryPreset::Quick,
@@ -98,7 +114,7 @@ impl RetryConfig {
         }
     }
 
-    /// 5 attempts, waiting 100, 200, 400 and 800 ms, at most 30 s (S4).
+    /// [`RetryPreset::Patient`].
     pub fn patient() -> Self {
         Self {
             preset: RetryPreset::Patient,
@@ -108,9 +124,14 @@ impl RetryConfig {
         }
     }
 
-    /// 3 attempts, waiting 1 s and 2 s, at most 10 s (S1).
+    /// [`RetryPreset::Short`].
     pub fn short() -> Self {
         Self { preset: RetryPreset::Short, cap: Duration::from_secs(10), ..Self::standard() }
+    }
+
+    /// What the budget of these settings allows.
+    pub fn budget_limits(&self) -> BudgetLimits {
+        BudgetLimits { ratio: self.budget, minimum: self.budget_minimum, in_flight: self.budget_in_flight }
     }
 
     /// The wait before the `repetition`-th repetition, counted from 1, without jitter. Decorrelated waits
@@ -207,93 +228,21 @@ impl Default for RetryConfig {
     }
 }
 
-/// [`RetryConfig`] as a table in which every key may be left out; what is left out comes from `preset`.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct RetryTable {
-    /// Where to start: `standard` (the default), `quick`, `patient` or `short`.
-    preset: Option<RetryPreset>,
-    /// Attempts in all, the first included: 3 means at most two repetitions.
-    attempts: Option<NonZeroU32>,
-    /// How the wait grows: `fixed`, `linear`, `exponential` or `decorrelated`.
-    backoff: Option<Backoff>,
-    /// The waits themselves, such as ["100ms", "1s"]; the last one is repeated.
-    #[serde(with = "quantity::duration::list")]
-    #[schemars(with = "Vec<DurationText>")]
-    waits: Vec<Duration>,
-    /// The wait before the first repetition.
-    #[serde(with = "quantity::duration::option")]
-    #[schemars(with = "DurationText")]
-    base: Option<Duration>,
-    /// No computed wait is longer, jitter aside.
-    #[serde(with = "quantity::duration::option")]
-    #[schemars(with = "DurationText")]
-    cap: Option<Duration>,
-    /// What an exponential wait is multiplied by.
-    multiplier: Option<NonZeroU32>,
-    /// The random addition to each wait, as a share of it.
-    jitter: Option<Ratio>,
-    /// Repetitions may be this share of the calls of the last ten seconds.
-    budget: Option<Ratio>,
-    /// Repetitions that are allowed in ten seconds however few the calls.
-    budget_minimum: Option<u32>,
-    /// A dependency that asks for a longer wait than this is not waited for. Default "60s".
-    #[serde(with = "quantity::duration::option")]
-    #[schemars(with = "DurationText")]
-    retry_after_max: Option<Duration>,
-}
+impl Presets for RetryConfig {
+    type Name = RetryPreset;
 
-impl From<RetryTable> for RetryConfig {
-    fn from(table: RetryTable) -> Self {
-        let preset = match table.preset.unwrap_or(RetryPreset::Standard) {
+    fn preset(name: RetryPreset) -> Self {
+        match name {
             RetryPreset::Standard => Self::standard(),
             RetryPreset::Quick => Self::quick(),
             RetryPreset::Patient => Self::patient(),
             RetryPreset::Short => Self::short(),
-        };
-        Self {
-            preset: preset.preset,
-            attempts: table.attempts.unwrap_or(preset.attempts),
-            backoff: table.backoff.unwrap_or(preset.backoff),
-            waits: table.waits,
-            base: table.base.unwrap_or(preset.base),
-            cap: table.cap.unwrap_or(preset.cap),
-            multiplier: table.multiplier.unwrap_or(preset.multiplier),
-            jitter: table.jitter.unwrap_or(preset.jitter),
-            budget: table.budget.unwrap_or(preset.budget),
-            budget_minimum: table.budget_minimum.unwrap_or(preset.budget_minimum),
-            retry_after_max: table.retry_after_max.unwrap_or(preset.retry_after_max),
         }
     }
-}
 
-impl Presets for RetryConfig {
-    type Table = RetryTable;
-    const NAMES: &'static [&'static str] = &["standard", "quick", "patient", "short"];
-
-    fn preset(name: &str) -> Option<Self> {
-        match name {
-            "standard" => Some(Self::standard()),
-            "quick" => Some(Self::quick()),
-            "patient" => Some(Self::patient()),
-            "short" => Some(Self::short()),
-            _ => None,
-        }
+    fn unnamed() -> Option<Self> {
+        Some(Self::standard())
     }
 }
 
-impl<'de> Deserialize<'de> for RetryConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserialize_preset(deserializer)
-    }
-}
-
-impl JsonSchema for RetryConfig {
-    fn schema_name() -> Cow<'static, str> {
-        "Retry".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        preset_schema::<Self>(generator)
-    }
-}
+over_presets!(RetryConfig);

@@ -15,6 +15,6 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use budget::{BudgetStats, RetryBudget};
-pub use config::{Backoff, RetryConfig, RetryPreset, RetryTable};
+pub use budget::{BudgetLimits, BudgetStats, Repetition, RetryBudget};
+pub use config::{Backoff, RetryConfig, RetryPreset};
 pub use state::{Retry, Stop};

@@ -125,14 +125,33 @@ fn stops_are_told_apart() {
 
 #[test]
 fn a_quiet_service_may_retry_and_a_busy_one_only_its_share() {
-    let budget = RetryBudget::new(Ratio::from_percent(20), 10);
-    assert_eq!((0..100).filter(|_| budget.withdraw(NOW)).count(), 10);
+    let budget = RetryBudget::new(RetryConfig::standard().budget_limits());
+    assert_eq!((0..100).filter(|_| budget.withdraw(NOW).is_some()).count(), 10);
     for _ in 0..100 {
         budget.deposit(NOW);
     }
-    assert_eq!((0..100).filter(|_| budget.withdraw(NOW)).count(), 20);
+    assert_eq!((0..100).filter(|_| budget.withdraw(NOW).is_some()).count(), 20);
     let later = NOW + Duration::from_secs(11);
     assert_eq!(budget.stats(later).remaining, 10, "the window forgets");
+}
+
+#[test]
+fn a_repetition_that_finds_no_place_is_not_made_and_pays_nothing() {
+    let two = RetryConfig { budget_in_flight: NonZeroU32::new(2), ..RetryConfig::standard() };
+    let budget = RetryBudget::new(two.budget_limits());
+    let (first, second) = (budget.withdraw(NOW).expect("a place"), budget.withdraw(NOW).expect("a place"));
+    assert!(budget.withdraw(NOW).is_none(), "both places are taken");
+    let stats = budget.stats(NOW);
+    assert_eq!((stats.remaining, stats.in_flight, stats.withdrawn, stats.refused), (0, 2, 2, 1));
+    drop(first);
+    assert!(budget.clone().withdraw(NOW).is_some(), "clones share the places");
+    let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+        let _held = second;
+        panic!("the repetition panics");
+    }));
+    assert!(unwound.is_err());
+    let stats = budget.stats(NOW);
+    assert_eq!((stats.remaining, stats.in_flight, stats.withdrawn), (2, 0, 3));
 }
 
 #[test]
@@ -192,26 +211,42 @@ proptest! {
         prop_assert!(total <= config.longest_backoff());
     }
 
-    /// In no window do repetitions exceed the minimum plus the share, whatever the order.
+    /// In no window do repetitions exceed the minimum plus the share, nor at any time the number in flight,
+    /// whatever the order in which they begin and end.
     #[test]
-    fn the_budget_holds_in_every_window(steps in prop::collection::vec((0_u64..3_000, any::<bool>()), 1..400)) {
+    fn the_budget_holds_in_every_window_and_at_every_time(
+        in_flight in prop::option::of(1_u32..6),
+        steps in prop::collection::vec((0_u64..3_000, 0_u8..4, 0_usize..8), 1..400),
+    ) {
         let (ratio, minimum) = (Ratio::from_percent(20), 3);
-        let budget = RetryBudget::new(ratio, minimum);
-        let (mut calls, mut repetitions) = (Vec::new(), Vec::new());
+        let limits = BudgetLimits { ratio, minimum, in_flight: in_flight.and_then(NonZeroU32::new) };
+        let budget = RetryBudget::new(limits);
+        let (mut calls, mut repetitions, mut under_way) = (Vec::new(), Vec::new(), Vec::new());
         let mut now = 50_000;
-        for (step, is_call) in steps {
+        for (step, what, which) in steps {
             now += step;
             let instant = NOW + Duration::from_millis(now);
             let alive = |log: &Vec<u64>| log.iter().filter(|at| *at / 1_000 + 10 > now / 1_000).count() as u64;
-            if is_call {
-                budget.deposit(instant);
-                calls.push(now);
-            } else {
-                let expected = alive(&repetitions) < u64::from(minimum) + ratio.of(alive(&calls));
-                prop_assert_eq!(budget.withdraw(instant), expected);
-                if expected {
-                    repetitions.push(now);
+            let places = in_flight.map_or(u64::MAX, |most| u64::from(most) - under_way.len() as u64);
+            let in_window = (u64::from(minimum) + ratio.of(alive(&calls))).saturating_sub(alive(&repetitions));
+            let stats = budget.stats(instant);
+            prop_assert_eq!(stats.remaining, places.min(in_window));
+            prop_assert_eq!(stats.in_flight as usize, under_way.len());
+            match what {
+                0 | 1 => {
+                    budget.deposit(instant);
+                    calls.push(now);
                 }
+                2 => {
+                    let repetition = budget.withdraw(instant);
+                    prop_assert_eq!(repetition.is_some(), places > 0 && in_window > 0);
+                    if let Some(repetition) = repetition {
+                        repetitions.push(now);
+                        under_way.push(repetition);
+                    }
+                }
+                _ if under_way.is_empty() => {}
+                _ => drop(under_way.swap_remove(which % under_way.len())),
             }
         }
     }

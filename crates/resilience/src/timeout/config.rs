@@ -1,15 +1,22 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use intertie_core::config::Invalid;
+use intertie_core::config::{Invalid, Presets, preset_schema};
+use intertie_core::over_presets;
 use intertie_core::quantity::{self, DurationText};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// How long an operation may take, and what becomes of it then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(remote = "Self", deny_unknown_fields)]
+#[schemars(rename = "Timeout", transform = preset_schema)]
 pub struct TimeoutConfig {
+    /// Where the `limit` comes from that a file leaves out: `api_call`, `external_call`, `database_query`,
+    /// `analytics` or `upload`. Unset: `limit` must be given.
+    #[serde(default, deserialize_with = "named")]
+    #[schemars(with = "TimeoutPreset")]
+    pub preset: Option<TimeoutPreset>,
     /// How long the operation may take. Above zero. An outer timeout can shorten it.
     #[serde(with = "quantity::duration")]
     #[schemars(with = "DurationText")]
@@ -27,6 +34,22 @@ pub struct TimeoutConfig {
     pub detached_max: NonZeroU32,
 }
 
+/// The limits that the requirement documents name. All drop a late operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeoutPreset {
+    /// 30 s: a call of one of our own interfaces (S4).
+    ApiCall,
+    /// 15 s: a call of somebody else's service (S4).
+    ExternalCall,
+    /// 10 s: a database query in the course of a call (S4).
+    DatabaseQuery,
+    /// 5 min: an analytical query (S4).
+    Analytics,
+    /// 5 min: the upload of a large file (S4).
+    Upload,
+}
+
 /// What becomes of an operation that reaches its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -40,6 +63,11 @@ pub enum Late {
     Detach,
 }
 
+/// A preset's name, where nothing is no name.
+fn named<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TimeoutPreset>, D::Error> {
+    TimeoutPreset::deserialize(deserializer).map(Some)
+}
+
 fn detached_max() -> NonZeroU32 {
     NonZeroU32::new(100).expect("100 is not zero")
 }
@@ -47,32 +75,32 @@ fn detached_max() -> NonZeroU32 {
 impl TimeoutConfig {
     /// An operation that takes longer than `limit` is dropped.
     pub fn new(limit: Duration) -> Self {
-        Self { limit, late: Late::Drop, grace: Duration::ZERO, detached_max: detached_max() }
+        Self { preset: None, limit, late: Late::Drop, grace: Duration::ZERO, detached_max: detached_max() }
     }
 
-    /// 30 s: a call of one of our own interfaces (S4).
+    /// [`TimeoutPreset::ApiCall`].
     pub fn api_call() -> Self {
-        Self::new(Duration::from_secs(30))
+        Self::preset(TimeoutPreset::ApiCall)
     }
 
-    /// 15 s: a call of somebody else's service (S4).
+    /// [`TimeoutPreset::ExternalCall`].
     pub fn external_call() -> Self {
-        Self::new(Duration::from_secs(15))
+        Self::preset(TimeoutPreset::ExternalCall)
     }
 
-    /// 10 s: a database query in the course of a call (S4).
+    /// [`TimeoutPreset::DatabaseQuery`].
     pub fn database_query() -> Self {
-        Self::new(Duration::from_secs(10))
+        Self::preset(TimeoutPreset::DatabaseQuery)
     }
 
-    /// 5 min: an analytical query (S4).
+    /// [`TimeoutPreset::Analytics`].
     pub fn analytics() -> Self {
-        Self::new(Duration::from_secs(5 * 60))
+        Self::preset(TimeoutPreset::Analytics)
     }
 
-    /// 5 min: the upload of a large file (S4).
+    /// [`TimeoutPreset::Upload`].
     pub fn upload() -> Self {
-        Self::new(Duration::from_secs(5 * 60))
+        Self::preset(TimeoutPreset::Upload)
     }
 
     /// Checks that the settings can work together.
@@ -96,3 +124,23 @@ impl TimeoutConfig {
         }
     }
 }
+
+impl Presets for TimeoutConfig {
+    type Name = TimeoutPreset;
+
+    fn preset(name: TimeoutPreset) -> Self {
+        let seconds = match name {
+            TimeoutPreset::ApiCall => 30,
+            TimeoutPreset::ExternalCall => 15,
+            TimeoutPreset::DatabaseQuery => 10,
+            TimeoutPreset::Analytics | TimeoutPreset::Upload => 5 * 60,
+        };
+        Self { preset: Some(name), ..Self::new(Duration::from_secs(seconds)) }
+    }
+
+    fn unnamed() -> Option<Self> {
+        None
+    }
+}
+
+over_presets!(TimeoutConfig);

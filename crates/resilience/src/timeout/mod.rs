@@ -25,7 +25,7 @@ mod stats;
 mod tests;
 
 pub use call::{Call, OnTimeout};
-pub use config::{Late, TimeoutConfig};
+pub use config::{Late, TimeoutConfig, TimeoutPreset};
 pub use context::Cx;
 pub use detach::{Detachable, DetachedOperation, DetachedStats, DetachingTimeout};
 pub use environment::InvalidVariable;

@@ -305,12 +305,41 @@ fn contradictory_settings_are_refused_by_name() {
 #[test]
 fn files_say_the_same() {
     let read = |text| serde_json::from_str::<TimeoutConfig>(text);
-    assert_eq!(read(r#"{ "limit": "30s" }"#).expect("valid"), TimeoutConfig::api_call());
+    let five = TimeoutConfig::new(Duration::from_secs(5));
+    assert_eq!(read(r#"{ "limit": "5s" }"#).expect("valid"), five);
     let full = read(r#"{ "limit": "5s", "late": "detach", "grace": "100ms", "detached_max": 7 }"#);
     let detached_max = NonZeroU32::new(7).expect("not zero");
     assert_eq!(full.expect("valid"), TimeoutConfig { detached_max, ..config(Late::Detach, 5_000, 100) });
     assert!(read(r#"{ "limit": "5s", "after": "1s" }"#).is_err(), "an unknown key");
-    assert!(read("{}").is_err(), "no limit");
+    assert_eq!(read("{}").expect_err("no limit").to_string(), "missing field `limit` at line 1 column 2");
+    let no_limit = read(r#"{ "late": "cooperate", "grace": "1s" }"#).expect_err("no limit either");
+    assert!(no_limit.to_string().starts_with("missing field `limit`"), "{no_limit}");
+}
+
+#[test]
+fn files_name_the_presets_and_change_them() {
+    let read = |text: &str| serde_json::from_str::<TimeoutConfig>(text);
+    for (name, seconds) in
+        [("api_call", 30), ("external_call", 15), ("database_query", 10), ("analytics", 300), ("upload", 300)]
+    {
+        let by_name = read(&format!("\"{name}\"")).expect(name);
+        assert_eq!(by_name.limit, Duration::from_secs(seconds), "{name}");
+        assert_eq!((by_name.late, by_name.grace), (Late::Drop, Duration::ZERO));
+        assert_eq!(read(&format!("{{ \"preset\": \"{name}\" }}")).expect(name), by_name);
+        let written = serde_json::to_string(&by_name).expect("serializes");
+        assert_eq!(read(&written).expect(&written), by_name);
+    }
+    let told = TimeoutConfig { late: Late::Cooperate, grace: ms(100), ..TimeoutConfig::external_call() };
+    for text in [
+        r#"{ "preset": "external_call", "late": "cooperate", "grace": "100ms" }"#,
+        r#"{ "grace": "100ms", "late": "cooperate", "preset": "external_call" }"#,
+    ] {
+        assert_eq!(read(text).expect(text), told, "{text}");
+    }
+    let shorter = read(r#"{ "limit": "9s", "preset": "database_query" }"#).expect("valid");
+    assert_eq!(shorter, TimeoutConfig { limit: Duration::from_secs(9), ..TimeoutConfig::database_query() });
+    let unknown = read("\"database\"").expect_err("no preset").to_string();
+    assert!(unknown.contains("`database_query`"), "{unknown}");
 }
 
 #[test]

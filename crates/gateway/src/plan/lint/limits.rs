@@ -30,7 +30,7 @@ impl Linter<'_> {
                 (value, e.circuit_breaker.origin.clone())
             }),
             ("retry budget", |e| {
-                let budget = e.retry.value.as_ref().map(|v| format!("{} {}", v.budget, v.budget_minimum));
+                let budget = e.retry.value.as_ref().map(|v| format!("{:?}", v.budget_limits()));
                 (budget, e.retry.origin.clone())
             }),
         ];

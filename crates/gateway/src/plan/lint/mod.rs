@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 
 use intertie_core::config::Invalid;
 use intertie_discovery::outlier::may_eject;
+use intertie_resilience::RateLimiterConfig;
 use intertie_resilience::rate_limiter::LimitBy;
-use intertie_resilience::{BulkheadConfig, RateLimiterConfig};
 
 use super::effective::effective;
 use crate::config::{PolicyConfig, Problem, TrafficConfig, nearest};
@@ -138,7 +138,7 @@ impl Linter<'_> {
                 check("rate_limiter", limiter_of_route(limiter));
             }
             if let Some(bulkhead) = policy.bulkhead.as_ref().and_then(|setting| setting.as_ref()) {
-                check("bulkhead", bulkhead.validate().and_then(|()| fixed(bulkhead)));
+                check("bulkhead", bulkhead.validate());
             }
         }
         for (name, limit) in &config.limits {
@@ -227,14 +227,6 @@ fn policies(config: &TrafficConfig) -> Vec<(Vec<&str>, PolicyConfig)> {
     let named = config.policies.iter().map(|(name, policy)| (vec!["policy", name.as_str()], policy.policy()));
     let routes = config.routes.iter().map(|(name, route)| (vec!["route", name.as_str()], route.policy()));
     defaults.chain(named).chain(routes).collect()
-}
-
-/// The gateway tells a bulkhead nothing about outcomes, so an adaptive limit would stay where it starts.
-fn fixed(bulkhead: &BulkheadConfig) -> Result<(), Invalid> {
-    match bulkhead.adaptive {
-        Some(_) => Err(Invalid::new("adaptive", "the server's bulkheads have a fixed limit; drop it")),
-        None => Ok(()),
-    }
 }
 
 fn limiter_of_route(limiter: &RateLimiterConfig) -> Result<(), Invalid> {

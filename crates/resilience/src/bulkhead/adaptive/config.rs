@@ -49,6 +49,16 @@ pub enum Algorithm {
     Gradient,
 }
 
+impl Algorithm {
+    /// The name in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Aimd => "aimd",
+            Self::Gradient => "gradient",
+        }
+    }
+}
+
 const fn min_default() -> NonZeroU32 {
     NonZeroU32::MIN
 }

@@ -94,7 +94,7 @@ fn all_claims_are_granted_or_none() {
         let (all, each) = (with(algorithm, 3), with(algorithm, 2));
         let call = |user| {
             let claims = [each.claim(user), all.claim(())];
-            RateLimiter::try_acquire_all(&claims, NOW, 1).map(|quota| quota.remaining).ok()
+            RateLimiter::try_acquire_all(claims, NOW, 1).map(|quota| quota.remaining).ok()
         };
         assert_eq!(["alice", "alice", "alice"].map(call), [Some(1), Some(0), None], "{algorithm:?}");
         assert_eq!(["bob", "bob", "carol"].map(call), [Some(0), None, None], "{algorithm:?}");
@@ -111,7 +111,7 @@ fn claims_of_strangers_return_to_the_quota_of_strangers() {
     let all = limiter(RateLimiterConfig::new(rate("1/s")));
     assert!(each.try_acquire("known", NOW, 1).is_ok() && all.try_acquire((), NOW, 1).is_ok());
     let both = [each.claim("stranger"), all.claim(())];
-    assert!(RateLimiter::try_acquire_all(&both, NOW, 1).is_err(), "the second refuses");
+    assert!(RateLimiter::try_acquire_all(both, NOW, 1).is_err(), "the second refuses");
     assert!(each.try_acquire("another", NOW, 1).is_ok(), "the strangers lost nothing");
 }
 

@@ -242,7 +242,11 @@ fn every_policy_can_be_switched_off_where_it_is_inherited() {
             "{ limit = \"5/s\", burst = 2, by = \"client_address\" }",
             "5/s calls, burst 2, by client_address",
         ),
-        ("bulkhead", "{ concurrent = 3 }", "3 at once, no queue"),
+        (
+            "bulkhead",
+            "{ concurrent = 3, adaptive = { algorithm = \"gradient\", max = 9 } }",
+            "3 at once, from 1 to 9 by gradient, no queue",
+        ),
         ("retry", "{ attempts = 1 }", "1 attempts + "),
         (
             "circuit_breaker",

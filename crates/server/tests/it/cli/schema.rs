@@ -142,8 +142,10 @@ fn it_describes_the_file_section_by_section() {
     for (name, section) in schema["properties"].as_object().expect("sections") {
         described(name, section);
     }
-    for definition in ["Server", "Policy", "Service", "Route", "Match", "RetryTable", "CircuitBreakerTable"] {
-        for (name, rule) in schema["$defs"][definition]["properties"].as_object().expect(definition) {
+    for definition in ["Server", "Policy", "Service", "Route", "Match", "Retry", "CircuitBreaker"] {
+        let rule = &schema["$defs"][definition];
+        let table = rule["anyOf"].as_array().and_then(|forms| forms.last()).unwrap_or(rule);
+        for (name, rule) in table["properties"].as_object().expect(definition) {
             described(&format!("{definition}.{name}"), rule);
         }
     }

@@ -1,5 +1,3 @@
-//! How a pattern's options are read: from a preset's name, or from a table that starts from a preset.
-
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,89 +5,6 @@ use std::marker::PhantomData;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, MapAccess};
-
-/// A setting that can not work, found when options are turned into a policy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Invalid {
-    /// The option's key.
-    pub field: &'static str,
-    /// Why it can not work, with the value and the limit it violates.
-    pub problem: String,
-}
-
-impl Invalid {
-    /// `field` can not work because of `problem`.
-    pub fn new(field: &'static str, problem: impl Into<String>) -> Self {
-        Self { field, problem: problem.into() }
-    }
-}
-
-impl fmt::Display for Invalid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}`: {}", self.field, self.problem)
-    }
-}
-
-impl std::error::Error for Invalid {}
-
-/// Options with named starting points.
-///
-/// `Table` is the form in which each option may be left out; turning it into `Self` fills the gaps from
-/// the preset that it names.
-pub trait Presets: Sized {
-    /// The options as a table, each of them optional, `preset` among them.
-    type Table: Into<Self>;
-    /// The names of all presets.
-    const NAMES: &'static [&'static str];
-
-    /// The preset called `name`.
-    fn preset(name: &str) -> Option<Self>;
-}
-
-/// Reads `"standard"` or `{ preset = "standard", … }`.
-///
-/// # Errors
-/// When the name is no preset's, or the table has an unknown key or a value of the wrong type.
-pub fn deserialize_preset<'de, T, D>(deserializer: D) -> Result<T, D::Error>
-where
-    T: Presets,
-    T::Table: Deserialize<'de>,
-    D: Deserializer<'de>,
-{
-    deserializer.deserialize_any(PresetOrTable(PhantomData))
-}
-
-struct PresetOrTable<T>(PhantomData<T>);
-
-impl<'de, T> de::Visitor<'de> for PresetOrTable<T>
-where
-    T: Presets,
-    T::Table: Deserialize<'de>,
-{
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name of a preset, or a table of options")
-    }
-
-    fn visit_str<E: de::Error>(self, name: &str) -> Result<T, E> {
-        T::preset(name).ok_or_else(|| E::unknown_variant(name, T::NAMES))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
-        T::Table::deserialize(MapAccessDeserializer::new(map)).map(Into::into)
-    }
-}
-
-/// The JSON Schema of what [`deserialize_preset`] reads.
-pub fn preset_schema<T>(generator: &mut SchemaGenerator) -> Schema
-where
-    T: Presets,
-    T::Table: JsonSchema,
-{
-    let table = generator.subschema_for::<T::Table>();
-    json_schema!({ "anyOf": [{ "type": "string", "enum": T::NAMES }, table] })
-}
 
 /// A setting that can be switched off where it would be inherited; files write `"off"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

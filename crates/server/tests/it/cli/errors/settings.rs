@@ -1,0 +1,191 @@
+//! Settings and names that do not go together.
+
+use super::*;
+
+#[test]
+fn settings_that_can_not_work_together() {
+    for (text, place, words) in [
+        (route("retry = { attempts = 101 }"), "6:11 attempts", "101 is above 100"),
+        (route("retry = { base = \"2s\", cap = \"1s\" }"), "6:24 cap", "1s is shorter than `base`, 2s"),
+        (route("retry = { budget = \"0%\", budget_minimum = 0 }"), "6:11 budget", "forbids every repetition"),
+        (route("circuit_breaker = { failure_rate = \"0%\" }"), "6:21 failure_rate", "use more than 0%"),
+        (
+            route("circuit_breaker = { window = \"10 calls\", minimum_calls = 11 }"),
+            "6:42 minimum_calls",
+            "11 can never be reached in a window of 10 calls",
+        ),
+        (route("circuit_breaker = { open = \"0s\" }"), "6:21 open", "0s would never reject"),
+        (
+            route("rate_limiter = { limit = \"1/s\", algorithm = \"sliding_window\", burst = 4 }"),
+            "6:63 burst",
+            "a sliding_window has no burst",
+        ),
+        (
+            route("rate_limiter = { limit = \"1/s\", by = \"header:a b\" }"),
+            "6:33 by",
+            "`a b` is no header name",
+        ),
+        (
+            route("rate_limiter = { limit = \"1/s\", queue = 4 }"),
+            "6:33 queue",
+            "4 may wait, but a route rejects at once",
+        ),
+        (
+            route("rate_limiter = { limit = \"9/s\", by = \"client_address\", lease = 4 }"),
+            "6:56 lease",
+            "callers told apart by `client_address` do not meet",
+        ),
+        (
+            route("bulkhead = { concurrent = 1, queue = 4 }"),
+            "6:1 bulkhead",
+            "a queue of 4 needs a wait above 0s",
+        ),
+        (
+            route("bulkhead = { concurrent = 1, wait = \"4s\" }"),
+            "6:1 bulkhead",
+            "nobody can wait in a queue of 0",
+        ),
+        (
+            route("bulkhead = { concurrent = 9, adaptive = { algorithm = \"gradient\", max = 3 } }"),
+            "6:14 concurrent",
+            "9 is outside of the adaptive limit's 1 to 3",
+        ),
+        (
+            service("health_check = { every = \"1s\", timeout = \"2s\" }"),
+            "3:32 timeout",
+            "2s is longer than `every`, 1s",
+        ),
+        (service("health_check = { path = \"ready\" }"), "3:18 path", "`ready` does not begin with `/`"),
+        (service("outlier = { max_ejected = \"0%\" }"), "3:13 max_ejected", "0% never ejects an endpoint"),
+    ] {
+        refused(&text, &[place], &[words]);
+    }
+}
+
+#[test]
+fn names_that_are_not_declared() {
+    let policy = "[policy.standard]\ndeadline = \"1s\"";
+    let limit = "[limit.provider]\nlimit = \"1/s\"";
+    for (text, place, words) in [
+        (
+            GOOD.replace("to = \"shop\"", "to = \"kitchen\""),
+            "5:1 to",
+            ["no service `kitchen`", "declare it as [service.kitchen]"],
+        ),
+        (
+            format!("{}\nuse = \"standart\"\n", after(policy).trim_end()),
+            "9:1 use",
+            ["no policy `standart`", "did you mean `standard`?"],
+        ),
+        (service("use = \"other\""), "3:1 use", ["no policy `other`", "declare it as [policy.other]"]),
+        (service("calls = [\"shopp\"]"), "3:1 calls", ["no service `shopp`", "did you mean `shop`?"]),
+        (
+            format!("{}\nlimits = [\"provder\"]\n", after(limit).trim_end()),
+            "9:1 limits",
+            ["no limit `provder`", "did you mean `provider`?"],
+        ),
+        (after("[defaults]\nlimits = [\"other\"]"), "2:1 limits", ["no limit `other`", "[limit.other]"]),
+    ] {
+        refused(&text, &[place], &words);
+    }
+}
+
+#[test]
+fn inner_limits_must_be_shorter_than_outer_ones() {
+    for (text, places, words) in [
+        (
+            route("deadline = \"1s\"\nattempt_timeout = \"1500ms\""),
+            &["7:1 attempt_timeout", "6:1 deadline"][..],
+            "an attempt_timeout of 1s 500ms can never fire: the deadline of route `/**` ends the call after 1s",
+        ),
+        (
+            format!("{}attempt_timeout = \"1s\"\n", service("deadline = \"1s\"")),
+            &["7:1 attempt_timeout", "3:1 deadline"],
+            "the deadline of route `/**` ends the call after 1s",
+        ),
+        (
+            route("deadline = \"1s\"\nbulkhead = { concurrent = 1, queue = 1, wait = \"1s\" }"),
+            &["7:1 bulkhead", "6:1 deadline"],
+            "a bulkhead wait of 1s can never end: the deadline of route `/**` ends the call after 1s",
+        ),
+        (
+            format!("{}attempt_timeout = \"500ms\"\n", service("connect_timeout = \"500ms\"")),
+            &["3:1 connect_timeout", "7:1 attempt_timeout"],
+            "a connect_timeout of 500ms can never fire: an attempt of route `/**` ends after 500ms",
+        ),
+        (
+            service("connect_timeout = \"30s\""),
+            &["3:1 connect_timeout"],
+            "an attempt of route `/**` ends after 30s",
+        ),
+    ] {
+        refused(&text, places, &[words]);
+    }
+}
+
+#[test]
+fn services_that_can_not_answer() {
+    let two = "[{ at = \"127.0.0.1:7001\", weight = 9 }, { at = \"127.0.0.1:7002\" }]";
+    let twice = "[{ at = \"127.0.0.1:7001\" }, { at = \"127.0.0.1:7001\", weight = 2 }]";
+    let with = |endpoints: &str| GOOD.replace("[{ at = \"127.0.0.1:7001\" }]", endpoints);
+    for (text, place, words) in [
+        (with("[]"), "2:1 endpoints", "a service needs at least one endpoint"),
+        (
+            service("balance = \"least_requests\"").replace("endpoints", "# "),
+            "1:1 [service.shop]",
+            "the key `endpoints` is missing",
+        ),
+        (
+            with(two),
+            "1:10 shop",
+            "the weights of the endpoints range from 1 to 9; choose `weighted_round_robin`",
+        ),
+        (
+            with(&format!("{two}\nbalance = \"round_robin\"")),
+            "3:1 balance",
+            "`round_robin` gives every endpoint the same share",
+        ),
+        (
+            with(&format!("{twice}\nbalance = \"least_requests\"")),
+            "2:1 endpoints",
+            "`127.0.0.1:7001` stands here twice; give it a weight instead",
+        ),
+        (GOOD.replace("7001", "0"), "2:21 \"127.0.0.1:0\"", "a port from 1 to 65535"),
+        (GOOD.replace("\"127", "\"http://127"), "2:21 \"http://127.0.0.1:7001\"", "leave out the scheme"),
+        (service("calls = [\"shop\"]"), "3:1 calls", "calls go in a circle: shop → shop"),
+    ] {
+        refused(&text, &[place], &[words]);
+    }
+    let mut circle = String::new();
+    for (name, callee) in [("payments", "shop"), ("shop", "inventory"), ("inventory", "payments")] {
+        circle.push_str(&format!(
+            "[service.{name}]\nendpoints = [{{ at = \"127.0.0.1:7001\" }}]\ncalls = [\"{callee}\"]\n\n"
+        ));
+    }
+    let circle = format!("{circle}[route.\"/**\"]\nto = \"shop\"\n");
+    refused(&circle, &["11:1 calls"], &["calls go in a circle: inventory → payments → shop → inventory"]);
+}
+
+#[test]
+fn listeners_that_can_not_be_opened_together() {
+    for (keys, place, words) in [
+        (
+            "listen = [\"127.0.0.1:8080\", \"127.0.0.1:8080\"]",
+            "2:1 listen",
+            "`127.0.0.1:8080` is used twice; routes and admin never share a listener",
+        ),
+        ("listen = [\"127.0.0.1:9901\"]", "2:1 listen", "`127.0.0.1:9901` is used twice"),
+        ("listen = []", "2:1 listen", "the server needs an address to take requests on"),
+        (
+            "admin = \"0.0.0.0:9901\"",
+            "2:1 admin",
+            "the admin listener must stay on loopback: `0.0.0.0:9901` can be reached from outside",
+        ),
+        ("admin = \"[::]:9901\"", "2:1 admin", "the admin listener must stay on loopback"),
+        ("threads = 1025", "2:1 threads", "more than 1024 threads"),
+        ("listen = [\"localhost:8080\"]", "2:11 \"localhost:8080\"", "socket address"),
+    ] {
+        refused(&after(&format!("[server]\n{keys}")), &[place], &[words]);
+    }
+    check(&after("[server]\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\""), 0, &[]);
+}
