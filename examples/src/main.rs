@@ -13,6 +13,7 @@ mod pool;
 mod rate_limiter;
 mod registry;
 mod retry;
+mod simulate;
 mod timeout;
 
 use anyhow::{Result, bail};
@@ -31,6 +32,7 @@ const NAMES: &[&str] = &[
     "rate-limiter",
     "registry",
     "retry",
+    "simulate",
     "timeout",
 ];
 
@@ -55,6 +57,7 @@ async fn run(name: &str) -> Result<()> {
         "rate-limiter" => rate_limiter::example().await,
         "registry" => registry::example().await,
         "retry" => retry::example().await,
+        "simulate" => simulate::example(),
         "timeout" => timeout::example().await,
         _ => bail!("name an example: {}", NAMES.join(", ")),
     }

@@ -16,6 +16,7 @@
 //! | [`batch`] | can calls that come together go as one? |
 //! | [`hedge`] | is a second attempt worth it while the first is still under way? |
 //! | [`timeout`] | how long may one operation outside of a pipeline take, and what becomes of it then? |
+//! | `simulate` (feature `simulate`) | what would these policies make of an outage, before there is one? |
 //!
 //! Each pattern is a pure core that takes `now` and returns a decision, under a shell that adds a lock,
 //! a clock and, where a caller may have to wait, a future. The order in which they nest is fixed:
@@ -35,6 +36,8 @@ pub mod pool;
 pub mod rate_limiter;
 pub mod registry;
 pub mod retry;
+#[cfg(feature = "simulate")]
+pub mod simulate;
 pub mod timeout;
 
 #[cfg(test)]
@@ -58,4 +61,6 @@ pub use pool::{Pool, PoolConfig};
 pub use rate_limiter::{RateLimiter, RateLimiterConfig};
 pub use registry::Registry;
 pub use retry::{RetryBudget, RetryConfig};
+#[cfg(feature = "simulate")]
+pub use simulate::{Simulation, SimulationConfig};
 pub use timeout::{Timeout, TimeoutConfig};

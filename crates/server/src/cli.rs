@@ -14,11 +14,13 @@ use intertie_gateway::route::{Found, RequestView, request_host};
 
 use crate::demo::{self, DemoArguments};
 use crate::file::{self, Loaded};
+use crate::simulate::{self, SimulateArguments, Simulated};
 use crate::up;
 
 /// What scripts can tell apart.
 mod code {
-    /// The file runs but should not be run like this; or no route wants the request.
+    /// The file runs but should not be run like this; no route wants the request; or a fault's consequences
+    /// do not end.
     pub(super) const DOUBTFUL: u8 = 1;
     /// The file can not run, or the command line can not be read (clap's own code).
     pub(super) const REFUSED: u8 = 2;
@@ -45,11 +47,12 @@ Examples:
   intertie check intertie.toml           prove the timeouts, count the amplification, find the traps
   intertie up intertie.toml              serve; SIGHUP or a changed file reloads, SIGTERM drains
   intertie explain intertie.toml GET http://shop.example/orders/7 -H 'Idempotency-Key: 1'
+  intertie simulate intertie.toml --script faults.toml
   intertie schema > intertie.schema.json
 
 Exit codes:
   0  all is well
-  1  `check` found warnings, or `explain` found no route
+  1  `check` found warnings, `explain` found no route, or `simulate` saw no recovery
   2  the file or the command line is wrong
   3  the server can not start, for example because an address is in use";
 
@@ -91,8 +94,21 @@ enum Command {
         #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
         headers: Vec<String>,
     },
+    /// Try the policies with a script of faults, in virtual time: goodput, amplification, recovery.
+    #[command(after_help = "Examples:\n  intertie simulate intertie.toml --script faults.toml\n  \
+        intertie simulate intertie.toml --script faults.toml --seed 7 --json\n\n\
+        The script is a TOML file; `intertie schema --script` describes it. Nothing is sent anywhere, and the\n\
+        same seed gives the same report. Exits with 0 when all is well again after every fault, 1 when it is\n\
+        not, 2 with errors.")]
+    Simulate(SimulateArguments),
     /// Print the JSON Schema of the file, for editors.
-    Schema,
+    #[command(after_help = "Examples:\n  intertie schema > intertie.schema.json\n  \
+        intertie schema --script > faults.schema.json")]
+    Schema {
+        /// Of a script of `simulate` instead.
+        #[arg(long)]
+        script: bool,
+    },
     /// See it work: three services, real traffic, five faults, one summary.
     Demo(DemoArguments),
     /// One of the demo's services.
@@ -106,8 +122,10 @@ pub(crate) fn run() -> ExitCode {
         Command::Up { file, until_stdin_closes } => serve(&file, until_stdin_closes),
         Command::Check { file } => check(&file),
         Command::Explain { file, method, url, headers } => explain_request(&file, &method, &url, &headers),
-        Command::Schema => {
-            print_line(&serde_json::to_string_pretty(&file::schema()).unwrap_or_default());
+        Command::Simulate(arguments) => try_faults(&arguments),
+        Command::Schema { script } => {
+            let schema = if script { file::script_schema() } else { file::schema() };
+            print_line(&serde_json::to_string_pretty(&schema).unwrap_or_default());
             ExitCode::SUCCESS
         }
         Command::Demo(arguments) => demo::run(&arguments),
@@ -195,6 +213,19 @@ fn explain_request(path: &std::path::Path, method: &str, url: &str, headers: &[S
         Ok((text, false)) => {
             print_line(text.trim_end());
             ExitCode::from(code::DOUBTFUL)
+        }
+        Err(refusal) => {
+            eprint!("{refusal}");
+            ExitCode::from(code::REFUSED)
+        }
+    }
+}
+
+fn try_faults(arguments: &SimulateArguments) -> ExitCode {
+    match simulate::simulate(arguments) {
+        Ok(Simulated { text, recovered }) => {
+            print_line(text.trim_end());
+            if recovered { ExitCode::SUCCESS } else { ExitCode::from(code::DOUBTFUL) }
         }
         Err(refusal) => {
             eprint!("{refusal}");

@@ -3,6 +3,8 @@
 mod diagnostic;
 mod load;
 mod places;
+mod script;
+mod source;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,6 +18,7 @@ use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 
 pub(crate) use load::Loaded;
+pub(crate) use script::{Script, script_schema};
 
 /// The file as a whole.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]

@@ -38,28 +38,39 @@ impl Places {
 impl Level {
     fn of(table: &DeTable<'_>) -> Self {
         let key = |(key, value): (&Spanned<std::borrow::Cow<'_, str>>, &Spanned<DeValue<'_>>)| {
-            let below = value.get_ref().as_table().map(Self::of).unwrap_or_default();
-            (key.get_ref().to_string(), key.span(), below)
+            (key.get_ref().to_string(), key.span(), Self::below(value.get_ref()))
         };
         Self { keys: table.iter().map(key).collect() }
     }
+
+    /// The keys of a table; those of a list are the positions of its items, counted from 0.
+    fn below(value: &DeValue<'_>) -> Self {
+        match value {
+            DeValue::Table(table) => Self::of(table),
+            DeValue::Array(items) => {
+                let item = |(position, item): (usize, &Spanned<DeValue<'_>>)| {
+                    (position.to_string(), item.span(), Self::below(item.get_ref()))
+                };
+                Self { keys: items.iter().enumerate().map(item).collect() }
+            }
+            _ => Self::default(),
+        }
+    }
 }
 
-/// The keys whose values are lists; every other list stands where a table or a text belongs.
-const LISTS: [&str; 5] = ["listen", "endpoints", "limits", "calls", "method"];
-
-/// The first list in `text` that stands where none belongs. Serde would read it as a table without names.
-pub(super) fn misplaced_list(text: &str) -> Option<(Range<usize>, String)> {
-    DeTable::parse(text).ok().and_then(|table| list_in(table.get_ref()))
+/// The first list in `text` that stands under another key than one of `lists`. Serde would read it as a
+/// table without names.
+pub(super) fn misplaced_list(text: &str, lists: &[&str]) -> Option<(Range<usize>, String)> {
+    DeTable::parse(text).ok().and_then(|table| list_in(table.get_ref(), lists))
 }
 
-fn list_in(table: &DeTable<'_>) -> Option<(Range<usize>, String)> {
+fn list_in(table: &DeTable<'_>, lists: &[&str]) -> Option<(Range<usize>, String)> {
     table.iter().find_map(|(key, value)| match value.get_ref() {
-        DeValue::Table(below) => list_in(below),
-        DeValue::Array(items) if LISTS.contains(&key.get_ref().as_ref()) => {
+        DeValue::Table(below) => list_in(below, lists),
+        DeValue::Array(items) if lists.contains(&key.get_ref().as_ref()) => {
             items.iter().find_map(|item| match item.get_ref() {
                 DeValue::Array(_) => Some((item.span(), "a list stands where a table belongs".to_owned())),
-                DeValue::Table(below) => list_in(below),
+                DeValue::Table(below) => list_in(below, lists),
                 _ => None,
             })
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use intertie_gateway::proxy::ErrorCode;
 
-use crate::cli::{check, folder, intertie, root, violations};
+use crate::cli::{check, folder, intertie, root, script_violations, violations};
 
 /// A fenced block: where it begins, what stands after its fence, and its lines.
 #[derive(Debug, PartialEq, Eq)]
@@ -82,6 +82,8 @@ fn files_in_the_documents_load() {
         let wrong = match block.language.as_str() {
             "toml" => false,
             "toml,wrong" => true,
+            // For `simulate`, with which another test runs them.
+            "toml,script" => continue,
             other if other.starts_with("toml") => panic!("{}: what is `{other}`?", block.place),
             _ => continue,
         };
@@ -112,7 +114,7 @@ fn transcripts_of_check_are_real() {
     for block in all_blocks() {
         let is_message =
             ["error: ", "warning: ", "note: "].iter().any(|severity| block.text.starts_with(severity));
-        if block.language.starts_with("toml") {
+        if ["toml", "toml,wrong"].contains(&block.language.as_str()) {
             file = Some(block);
         } else if block.language == "text" && is_message {
             let file = file.as_ref().unwrap_or_else(|| panic!("{}: of which file?", block.place));
@@ -127,6 +129,33 @@ fn transcripts_of_check_are_real() {
             );
         }
     }
+}
+
+/// A `toml,script` block is a script for the file before it, and a ```text block after it that begins with
+/// a route is what `simulate` says of both.
+#[test]
+fn scripts_in_the_documents_run_and_their_transcripts_are_real() {
+    let (mut file, mut said, mut count) = (None, None, 0);
+    for block in all_blocks() {
+        match block.language.as_str() {
+            "toml" => file = Some(block),
+            "toml,script" => {
+                assert_eq!(script_violations(&block.text), Vec::<String>::new(), "{}", block.place);
+                let folder = folder(&file.as_ref().expect("a file before the script").text);
+                std::fs::write(folder.path().join("faults.toml"), &block.text).expect("written");
+                let run = intertie(folder.path(), &["simulate", "intertie.toml", "--script", "faults.toml"]);
+                assert!(run.code < 2 && run.stderr.is_empty(), "{}:\n{}", block.place, run.stderr);
+                said = Some(run.stdout);
+                count += 1;
+            }
+            "text" if block.text.starts_with("route `") => {
+                let said = said.as_deref().unwrap_or_else(|| panic!("{}: of which script?", block.place));
+                assert_eq!(block.text, said, "{} is of another day", block.place);
+            }
+            _ => {}
+        }
+    }
+    assert!(count > 0, "there are scripts in the documents");
 }
 
 #[test]

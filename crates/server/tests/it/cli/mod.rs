@@ -4,6 +4,7 @@ mod errors;
 mod explain;
 mod routes;
 mod schema;
+mod simulate;
 mod warnings;
 
 use std::net::TcpListener;
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::harness::Server;
 
-pub(super) use schema::violations;
+pub(super) use schema::{script_violations, violations};
 
 /// The name of every file here, so that messages are the same everywhere.
 const FILE: &str = "intertie.toml";
@@ -204,7 +205,7 @@ fn help_shows_every_command_with_an_example_and_hides_what_is_not_for_people() {
         .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
         .filter_map(|line| line.split_whitespace().next())
         .collect();
-    assert_eq!(commands, ["up", "check", "explain", "schema", "demo", "help"]);
+    assert_eq!(commands, ["up", "check", "explain", "simulate", "schema", "demo", "help"]);
     let (_, examples) = rest.split_once("\nExamples:\n").expect("examples");
     for command in commands.iter().filter(|command| **command != "help") {
         assert!(
@@ -232,6 +233,7 @@ fn a_command_line_that_can_not_be_read_is_refused() {
         (&["check"], "<FILE>"),
         (&["check", FILE, "--strict"], "unexpected argument '--strict'"),
         (&["explain", FILE, "GET"], "<URL>"),
+        (&["simulate", FILE], "--script <FAULTS>"),
     ] {
         let run = intertie(folder.path(), arguments);
         assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{arguments:?}");
@@ -239,4 +241,11 @@ fn a_command_line_that_can_not_be_read_is_refused() {
     }
     let version = intertie(folder.path(), &["--version"]);
     assert_eq!(version.stdout, format!("intertie {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn waits_are_a_list() {
+    let keys =
+        "retry = { waits = [\"100ms\", \"1s\"] }\nattempt_timeout = \"1s\"\ncircuit_breaker = \"standard\"";
+    assert_eq!(check(&format!("{GOOD}{keys}\n"), 0, &[]).stderr, "");
 }

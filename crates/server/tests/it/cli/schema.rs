@@ -6,37 +6,54 @@ use serde_json::{Map, Value, json};
 
 use super::{GOOD, folder, intertie, root};
 
-/// The schema as the command prints it.
+/// The schema of the file as the command prints it.
 fn schema() -> &'static Value {
     static SCHEMA: OnceLock<Value> = OnceLock::new();
-    SCHEMA.get_or_init(|| {
-        let run = intertie(folder(GOOD).path(), &["schema"]);
-        assert_eq!((run.code, run.stderr.as_str()), (0, ""));
-        serde_json::from_str(&run.stdout).expect("JSON")
-    })
+    SCHEMA.get_or_init(|| printed(&["schema"]))
+}
+
+/// The schema of a script of `simulate`.
+fn script_schema() -> &'static Value {
+    static SCHEMA: OnceLock<Value> = OnceLock::new();
+    SCHEMA.get_or_init(|| printed(&["schema", "--script"]))
+}
+
+fn printed(arguments: &[&str]) -> Value {
+    let run = intertie(folder(GOOD).path(), arguments);
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+    serde_json::from_str(&run.stdout).expect("JSON")
 }
 
 /// What an editor would underline in `text`: every place that the schema does not allow.
 pub(in super::super) fn violations(text: &str) -> Vec<String> {
+    violations_of(schema(), text)
+}
+
+/// The same in a script of `simulate`.
+pub(in super::super) fn script_violations(text: &str) -> Vec<String> {
+    violations_of(script_schema(), text)
+}
+
+fn violations_of(schema: &Value, text: &str) -> Vec<String> {
     let file: Value = toml::from_str(text).expect("TOML");
     let mut found = Vec::new();
-    look(schema(), &file, "", &mut found);
+    look(schema, schema, &file, "", &mut found);
     found
 }
 
-/// The part of JSON Schema 2020-12 that the schema makes use of; anything else fails.
-fn look(rule: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
+/// The part of JSON Schema 2020-12 that the schemas make use of; anything else fails.
+fn look(schema: &Value, rule: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
     let rule = rule.as_object().unwrap_or_else(|| panic!("a rule for {at}: {rule}"));
     if let Some(name) = rule.get("$ref") {
         let name = name.as_str().and_then(|name| name.strip_prefix("#/$defs/")).expect("a definition's name");
-        look(&schema()["$defs"][name], value, at, found);
+        look(schema, &schema["$defs"][name], value, at, found);
     }
     for several in ["anyOf", "oneOf"] {
         let Some(rules) = rule.get(several).and_then(Value::as_array) else { continue };
         let mut of_each = Vec::new();
         let fits = rules.iter().any(|rule| {
             let before = of_each.len();
-            look(rule, value, at, &mut of_each);
+            look(schema, rule, value, at, &mut of_each);
             of_each.len() == before
         });
         if !fits {
@@ -59,11 +76,11 @@ fn look(rule: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
         found.push(format!("{at}: {value} is no {wanted}"));
     }
     match value {
-        Value::Object(table) => look_into(rule, table, at, found),
+        Value::Object(table) => look_into(schema, rule, table, at, found),
         Value::Array(list) => {
             for (position, element) in list.iter().enumerate() {
                 if let Some(rule) = rule.get("items") {
-                    look(rule, element, &format!("{at}[{position}]"), found);
+                    look(schema, rule, element, &format!("{at}[{position}]"), found);
                 }
             }
         }
@@ -71,7 +88,13 @@ fn look(rule: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
-fn look_into(rule: &Map<String, Value>, table: &Map<String, Value>, at: &str, found: &mut Vec<String>) {
+fn look_into(
+    schema: &Value,
+    rule: &Map<String, Value>,
+    table: &Map<String, Value>,
+    at: &str,
+    found: &mut Vec<String>,
+) {
     for required in rule.get("required").and_then(Value::as_array).into_iter().flatten() {
         let required = required.as_str().expect("a name");
         if !table.contains_key(required) {
@@ -81,7 +104,7 @@ fn look_into(rule: &Map<String, Value>, table: &Map<String, Value>, at: &str, fo
     for (key, value) in table {
         let at = format!("{at}.{key}");
         match (rule.get("properties").and_then(|known| known.get(key)), rule.get("additionalProperties")) {
-            (Some(rule), _) | (None, Some(rule @ Value::Object(_))) => look(rule, value, &at, found),
+            (Some(rule), _) | (None, Some(rule @ Value::Object(_))) => look(schema, rule, value, &at, found),
             (None, Some(Value::Bool(false))) => found.push(format!("{at}: unknown")),
             (None, _) => {}
         }
@@ -132,6 +155,28 @@ fn it_describes_the_file_section_by_section() {
 fn it_knows_every_key_of_the_shop() {
     let text = std::fs::read_to_string(root().join("examples/shop/intertie.toml")).expect("the shop's file");
     assert_eq!(violations(&text), Vec::<String>::new());
+}
+
+#[test]
+fn a_script_has_a_schema_of_its_own() {
+    let schema = script_schema();
+    let keys: Vec<_> = schema["properties"].as_object().expect("keys").keys().collect();
+    assert_eq!(keys, ["duration", "route", "seed"]);
+    for definition in ["SimulationConfig", "FaultConfig"] {
+        for (name, rule) in schema["$defs"][definition]["properties"].as_object().expect(definition) {
+            assert!(rule["description"].is_string(), "editors show what `{name}` means: {rule}");
+        }
+    }
+    let shop = std::fs::read_to_string(root().join("examples/shop/faults.toml")).expect("the shop's script");
+    assert_eq!(script_violations(&shop), Vec::<String>::new());
+    for (right, wrong, violation) in [
+        ("queue = ", "queu = ", ".route./orders/**.queu: unknown"),
+        ("effect = \"refuse\"", "effect = \"refus\"", ".route./payments/**.fault[0].effect: "),
+        ("capacity = 20", "capacity = \"20\"", ".route./orders/**.capacity: \"20\" is no"),
+    ] {
+        let found = script_violations(&shop.replacen(right, wrong, 1));
+        assert!(found.iter().any(|found| found.starts_with(violation)), "{wrong}: {found:#?}");
+    }
 }
 
 #[test]
