@@ -95,6 +95,7 @@ fn policies(effective: &Effective) -> PipelineConfig {
         retry: effective.retry.value.clone(),
         circuit_breaker: effective.circuit_breaker.value.clone(),
         attempt_timeout: effective.attempt_timeout.value,
+        ..PipelineConfig::default()
     }
 }
 

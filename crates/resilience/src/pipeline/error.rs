@@ -18,11 +18,12 @@ pub enum CallError<E> {
     DeadlineExceeded,
     /// A policy refused the call.
     Rejected(Rejection),
-    /// More than one attempt was made, and the last one failed too.
+    /// More than one attempt was made and the last one failed too, or one that failed was to be repeated and the
+    /// retry budget did not pay for it.
     Exhausted(Box<Exhausted<E>>),
 }
 
-/// The attempts of a call that failed more than once.
+/// The attempts of a call that used up its attempts, or found the retry budget used up.
 #[derive(Debug)]
 pub struct Exhausted<E> {
     /// How the last attempt failed.
@@ -64,7 +65,7 @@ impl<E> CallError<E> {
         }
     }
 
-    /// Whether attempts were used up here. A service that answers its own caller says so, by
+    /// Whether attempts, or the budget for them, were used up here. A service that answers its own caller says so, by
     /// `Intertie-Retry: exhausted` on the wire, and the caller's [`Verdict`](super::Verdict) says it again:
     /// one tier repeats, and budgets do not multiply.
     pub fn is_exhausted(&self) -> bool {
@@ -95,6 +96,9 @@ impl<E> fmt::Display for CallError<E> {
             Self::Exhausted(exhausted) => {
                 let attempts = exhausted.attempts;
                 match exhausted.last {
+                    _ if attempts == 1 => {
+                        f.write_str("the attempt failed, and the retry budget paid for no other")
+                    }
                     AttemptError::Operation(_) => write!(f, "all {attempts} attempts failed"),
                     AttemptError::Timeout => {
                         write!(f, "all {attempts} attempts failed, the last one by its attempt_timeout")

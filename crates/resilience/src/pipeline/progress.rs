@@ -61,6 +61,8 @@ struct Repetitions<'p> {
     history: Vec<AttemptRecord>,
     /// What the budget paid for, until it ended.
     under_way: Option<Repetition<'p>>,
+    /// Another attempt was due, and the budget did not pay for it.
+    unpaid: bool,
 }
 
 /// The wait for a place in the bulkhead, in a box since it is rare and large.
@@ -325,7 +327,7 @@ impl<'p> Progress<'p> {
         retry_after: Option<Duration>,
     ) -> Option<Duration> {
         self.note(now, attempt_started, class);
-        let Repetitions { retry, under_way, .. } = &mut **self.repetitions.as_mut()?;
+        let Repetitions { retry, under_way, unpaid, .. } = &mut **self.repetitions.as_mut()?;
         let retry = retry.as_mut()?;
         let random = Ratio::from_millionths(fastrand::u32(0..=1_000_000));
         let wait = retry.next(now, self.deadline, class, retry_after, random).ok()?;
@@ -334,7 +336,11 @@ impl<'p> Progress<'p> {
             return None;
         }
         if let Some(budget) = &self.pipeline.budget {
-            *under_way = Some(budget.withdraw(now)?);
+            *under_way = budget.withdraw(now);
+            *unpaid = under_way.is_none();
+            if *unpaid {
+                return None;
+            }
         }
         Some(wait)
     }
@@ -342,9 +348,9 @@ impl<'p> Progress<'p> {
     /// Keeps in mind that an attempt failed that could be repeated.
     fn note(&mut self, now: Instant, attempt_started: Instant, class: Class) {
         let retry = self.pipeline.config.retry.as_ref().map(Retry::new);
-        let repetitions = self
-            .repetitions
-            .get_or_insert_with(|| Box::new(Repetitions { retry, history: Vec::new(), under_way: None }));
+        let repetitions = self.repetitions.get_or_insert_with(|| {
+            Box::new(Repetitions { retry, history: Vec::new(), under_way: None, unpaid: false })
+        });
         repetitions.history.push(AttemptRecord {
             began_after: attempt_started.saturating_since(self.started),
             took: now.saturating_since(attempt_started),
@@ -386,10 +392,12 @@ impl<'p> Progress<'p> {
     #[cold]
     fn fail<E>(&mut self, last: AttemptError<E>) -> CallError<E> {
         self.end(Counter::Failed);
+        let unpaid = self.repetitions.as_ref().is_some_and(|repetitions| repetitions.unpaid);
+        let alone = self.attempts == 1 && !unpaid;
         match last {
-            AttemptError::Operation(error) if self.attempts == 1 => CallError::Operation(error),
-            AttemptError::Timeout if self.attempts == 1 => CallError::AttemptTimeout,
-            AttemptError::Injected if self.attempts == 1 => CallError::Injected,
+            AttemptError::Operation(error) if alone => CallError::Operation(error),
+            AttemptError::Timeout if alone => CallError::AttemptTimeout,
+            AttemptError::Injected if alone => CallError::Injected,
             last => {
                 let history =
                     self.repetitions.take().map(|repetitions| repetitions.history).unwrap_or_default();

@@ -20,6 +20,8 @@ pub enum Reason {
     AttemptTimeout,
     /// A call took longer than its deadline.
     Deadline,
+    /// The chaos of a tier made an attempt fail.
+    Injected,
     /// A policy of one of the tiers refused the call.
     Rejected(Policy),
 }
@@ -34,6 +36,7 @@ impl Reason {
             Self::Failed => "failed",
             Self::AttemptTimeout => "attempt_timeout",
             Self::Deadline => "deadline",
+            Self::Injected => "injected",
             Self::Rejected(policy) => policy.name(),
         }
     }
@@ -48,6 +51,7 @@ impl fmt::Display for Reason {
             Self::Failed => f.write_str("answered with an error"),
             Self::AttemptTimeout => f.write_str("ended by attempt_timeout"),
             Self::Deadline => f.write_str("ended by deadline"),
+            Self::Injected => f.write_str("made to fail by chaos"),
             Self::Rejected(policy) => write!(f, "rejected by {policy}"),
         }
     }
@@ -75,7 +79,11 @@ impl Failure {
             Reason::Overloaded => Class::Unavailable,
             Reason::Throttled | Reason::Rejected(Policy::RateLimiter) => Class::Throttled,
             Reason::Rejected(_) => Class::Unavailable,
-            Reason::Refused | Reason::Failed | Reason::AttemptTimeout | Reason::Deadline => Class::Transient,
+            Reason::Refused
+            | Reason::Failed
+            | Reason::AttemptTimeout
+            | Reason::Deadline
+            | Reason::Injected => Class::Transient,
         };
         Self { reason, class, retry_after, exhausted: false }
     }

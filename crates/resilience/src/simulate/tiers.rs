@@ -22,7 +22,6 @@ pub(super) struct Tiers {
 struct Tier {
     pipeline: Pipeline,
     marks: bool,
-    repeats: bool,
     tells_callers_apart: bool,
 }
 
@@ -41,10 +40,9 @@ impl Tiers {
     pub(super) fn new(pipelines: Vec<Pipeline>, marks: bool, downstream: Arc<Downstream>) -> Self {
         let tiers = pipelines.into_iter().map(|pipeline| {
             let config = pipeline.config();
-            let repeats = config.retry.as_ref().is_some_and(|retry| retry.attempts.get() > 1);
             let limiter = config.rate_limiter.as_ref();
             let tells_callers_apart = limiter.is_some_and(|limiter| limiter.by != LimitBy::All);
-            Tier { pipeline, marks, repeats, tells_callers_apart }
+            Tier { pipeline, marks, tells_callers_apart }
         });
         Self { tiers: tiers.collect(), downstream }
     }
@@ -69,16 +67,17 @@ impl Tiers {
             if let Some(remaining) = request.remaining {
                 call = call.remaining(remaining);
             }
-            call.classify(verdict).await.map_err(|error| tier.answer(request.idempotent, &error))
+            call.classify(verdict).await.map_err(|error| tier.answer(&error))
         })
     }
 }
 
 impl Tier {
     /// What this tier answers its own caller.
-    fn answer(&self, idempotent: bool, error: &CallError<Failure>) -> Failure {
+    fn answer(&self, error: &CallError<Failure>) -> Failure {
         let failure = match error {
             CallError::Operation(failure) => *failure,
+            CallError::Injected => Failure::new(Reason::Injected, None),
             CallError::AttemptTimeout => Failure::new(Reason::AttemptTimeout, None),
             CallError::DeadlineExceeded => Failure::new(Reason::Deadline, None),
             CallError::Rejected(rejection) => {
@@ -86,16 +85,11 @@ impl Tier {
             }
             CallError::Exhausted(exhausted) => match exhausted.last {
                 AttemptError::Operation(failure) => failure,
+                AttemptError::Injected => Failure::new(Reason::Injected, None),
                 AttemptError::Timeout => Failure::new(Reason::AttemptTimeout, None),
             },
         };
-        // The gateway marks what it gave up on because no attempt is left or because the budget did not pay.
-        // A pipeline's error tells only the first; after the second the call looks as if it could have been
-        // repeated and was not. So it does before an open breaker, where the gateway leaves it unmarked: a
-        // repetition would be rejected there anyway.
-        let attempted = !matches!(error, CallError::Rejected(_));
-        let unpaid = attempted && self.repeats && idempotent && failure.class.is_retriable();
-        let exhausted = failure.exhausted || error.is_exhausted() || unpaid;
+        let exhausted = failure.exhausted || error.is_exhausted();
         Failure { exhausted: exhausted && self.marks, ..failure }
     }
 }

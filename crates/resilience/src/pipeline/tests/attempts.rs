@@ -67,7 +67,8 @@ async fn retries_stop_when_the_budget_is_spent() {
     let pipeline = Pipeline::named("poor").retry(stingy).build().expect("valid");
     let operation = Operation::default();
     for _ in 0..4 {
-        let _ = pipeline.call(|_| operation.attempt(Does::Fail)).idempotent().await;
+        let error = pipeline.call(|_| operation.attempt(Does::Fail)).idempotent().await.expect_err("fails");
+        assert!(error.is_exhausted(), "the attempts of the first, the budget of the others: {error}");
     }
     assert_eq!(operation.attempts(), 4 + 3);
 }
@@ -122,7 +123,11 @@ async fn a_repetition_keeps_its_place_in_the_budget_until_it_ended_or_its_caller
     let failing = async || pipeline.call(|_| Does::Fail.it()).idempotent().await;
     let (first, second) = tokio::join!(failing(), failing());
     assert!(matches!(first, Err(CallError::Exhausted(exhausted)) if exhausted.attempts == 3));
-    assert!(matches!(second, Err(CallError::Operation("failed"))), "the first one's wait holds the place");
+    let attempts = |result| match result {
+        Err(CallError::Exhausted(exhausted)) => exhausted.attempts,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(attempts(second), 1, "the first one's wait holds the place");
     let left = tokio::time::timeout(SECOND / 2, failing()).await;
     assert!(left.is_err(), "it waited for its repetition");
     let alone = failing().await;
