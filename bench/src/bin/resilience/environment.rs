@@ -18,8 +18,17 @@ pub struct Environment {
 }
 
 /// Whose versions are told.
-const LIBRARIES: [&str; 7] =
-    ["backon", "failsafe", "governor", "recloser", "tokio", "tower", "tower-resilience-circuitbreaker"];
+const LIBRARIES: [&str; 9] = [
+    "backon",
+    "bb8",
+    "deadpool",
+    "failsafe",
+    "governor",
+    "recloser",
+    "tokio",
+    "tower",
+    "tower-resilience-circuitbreaker",
+];
 
 impl Environment {
     pub fn read() -> Result<Self> {

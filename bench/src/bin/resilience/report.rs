@@ -32,6 +32,7 @@ const fn title(row: Row) -> &'static str {
         Row::Limiter => "rate limiter",
         Row::Keyed => "rate limiter, a million keys",
         Row::Bulkhead => "bulkhead",
+        Row::Pool => "pool, an idle resource",
         Row::Pipeline => "five policies",
     }
 }

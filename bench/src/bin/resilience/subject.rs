@@ -18,11 +18,12 @@ pub enum Row {
     Limiter,
     Keyed,
     Bulkhead,
+    Pool,
     Pipeline,
 }
 
 impl Row {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Closed,
         Self::Failing,
         Self::Consecutive,
@@ -32,6 +33,7 @@ impl Row {
         Self::Limiter,
         Self::Keyed,
         Self::Bulkhead,
+        Self::Pool,
         Self::Pipeline,
     ];
 
@@ -47,6 +49,7 @@ impl Row {
             Self::Limiter => "limiter",
             Self::Keyed => "keyed",
             Self::Bulkhead => "bulkhead",
+            Self::Pool => "pool",
             Self::Pipeline => "pipeline",
         }
     }

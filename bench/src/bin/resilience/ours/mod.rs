@@ -3,6 +3,7 @@
 pub mod bulkhead;
 pub mod circuit_breaker;
 pub mod pipeline;
+pub mod pool;
 pub mod rate_limiter;
 pub mod retry;
 pub mod timeout;

@@ -1,6 +1,8 @@
 //! The peers, one adapter for each library.
 
 pub mod backon;
+pub mod bb8;
+pub mod deadpool;
 pub mod failsafe;
 pub mod governor;
 pub mod recloser;
