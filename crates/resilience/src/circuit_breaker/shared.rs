@@ -13,7 +13,7 @@ use super::outcomes::Outcomes;
 use super::state::{Outcome, Phase, State, Transition, still_open};
 use super::word::Word;
 use crate::clock::MonotonicClock;
-use crate::striped::{Padded, STRIPES, stripe};
+use crate::striped::{Padded, StripedCounters};
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 
 /// What all handles on a breaker share: atomics for a closed one, a lock for the ways between phases.
@@ -24,7 +24,7 @@ pub(super) struct Shared {
     /// When an open breaker lets probes through, or when a ramp began. Written before `word`.
     since_or_until: AtomicU64,
     pub(super) outcomes: Outcomes,
-    rejected: [Padded<AtomicU64>; STRIPES],
+    rejected: StripedCounters<1>,
     inner: Mutex<Inner>,
     listener: Option<Listener>,
 }
@@ -84,12 +84,13 @@ impl Shared {
         self.word.0.store(word.bits(), Ordering::Release);
     }
 
+    #[inline]
     pub(super) fn count_rejection(&self) {
-        self.rejected[stripe()].0.fetch_add(1, Ordering::Relaxed);
+        self.rejected.increment(0);
     }
 
     pub(super) fn rejected(&self) -> u64 {
-        self.rejected.iter().map(|count| count.0.load(Ordering::Relaxed)).sum()
+        self.rejected.sum(0)
     }
 
     #[inline]
@@ -97,6 +98,14 @@ impl Shared {
         let word = self.word();
         if word.passes() {
             return Ok(Admission::call(word.epoch(), now));
+        }
+        // An outage is no time to be slow either.
+        if word.is_open() {
+            let until = Instant::from_nanos(self.since_or_until.load(Ordering::Relaxed));
+            if now < until {
+                self.count_rejection();
+                return Err(still_open(until, now));
+            }
         }
         self.ask(now, word)
     }

@@ -45,6 +45,11 @@ impl Word {
         self.0 & (PHASE | MODE_IS_BLIND | RAMPING) == 0
     }
 
+    /// Open and enforced: calls are rejected until its time is over.
+    pub(super) fn is_open(self) -> bool {
+        self.0 & (PHASE | MODE) == Phase::Open as u64
+    }
+
     pub(super) fn phase(self) -> Phase {
         // The remainder spares a panic's code; three is never written.
         PHASES[(self.0 & PHASE) as usize % PHASES.len()]
@@ -85,12 +90,14 @@ mod tests {
         }
 
         #[test]
-        fn a_call_passes_a_breaker_that_is_closed_and_counts_and_does_not_ramp(
+        fn what_is_decided_by_the_word_alone(
             (phase, mode, ramping, epoch) in words()
         ) {
             let counts = matches!(mode, Mode::Enforce | Mode::Observe);
             let passes = phase == Phase::Closed && counts && !ramping;
-            prop_assert_eq!(Word::new(phase, mode, ramping, epoch).passes(), passes);
+            let word = Word::new(phase, mode, ramping, epoch);
+            prop_assert_eq!(word.passes(), passes);
+            prop_assert_eq!(word.is_open(), phase == Phase::Open && mode == Mode::Enforce);
         }
 
         #[test]

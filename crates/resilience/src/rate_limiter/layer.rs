@@ -9,10 +9,10 @@ use intertie_core::rejection::{Policy, Rejection};
 use tokio::sync::watch;
 
 use super::config::RateLimiterConfig;
-use super::counters::Counters;
 use super::engine::Engine;
 use super::limit::Decision;
 use super::status::{Status, StatusBoard};
+use crate::striped::StripedCounters;
 
 /// A shared rate limiter. Clones are handles on the same quotas.
 ///
@@ -40,9 +40,12 @@ pub(super) struct Shared {
     pub(super) engine: Engine,
     pub(super) waiting: AtomicU32,
     hasher: RandomState,
-    counters: Counters,
+    counters: StripedCounters<2>,
     status: StatusBoard,
 }
+
+const ADMITTED: usize = 0;
+const REJECTED: usize = 1;
 
 /// What is left of a caller's quota after a call was admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +88,7 @@ impl RateLimiter {
                 engine,
                 waiting: AtomicU32::new(0),
                 hasher,
-                counters: Counters::default(),
+                counters: StripedCounters::default(),
                 status: StatusBoard::default(),
             }),
         })
@@ -126,10 +129,9 @@ impl RateLimiter {
 
     /// What the limiter did so far.
     pub fn stats(&self) -> Stats {
-        let (admitted, rejected) = self.shared.counters.totals();
         Stats {
-            admitted,
-            rejected,
+            admitted: self.shared.counters.sum(ADMITTED),
+            rejected: self.shared.counters.sum(REJECTED),
             keys: self.shared.engine.keys(),
             waiting: self.shared.waiting.load(Ordering::Relaxed),
         }
@@ -151,7 +153,7 @@ impl Shared {
         match decision {
             Decision::Admitted { remaining, reset } => {
                 self.status.admitted(now);
-                self.counters.count(true);
+                self.counters.increment(ADMITTED);
                 Ok(Quota { remaining, reset })
             }
             Decision::Rejected { retry_after } => {
@@ -167,7 +169,7 @@ impl Shared {
     /// Counts a rejection at `bound`.
     #[cold]
     pub(super) fn reject(&self, bound: &'static str, retry_after: Option<Duration>) -> Rejection {
-        self.counters.count(false);
+        self.counters.increment(REJECTED);
         Rejection { by: Policy::RateLimiter, bound, retry_after }
     }
 }

@@ -7,7 +7,6 @@ use intertie_core::quantity::Rate;
 use loom::sync::Arc;
 use loom::thread;
 
-use super::counters::Counters;
 use super::keyed::{Keyed, Owner};
 use super::leased::Leased;
 use super::limit::{Decision, Limit, StateCell};
@@ -171,16 +170,4 @@ fn one_key_has_one_quota() {
             assert_eq!(keyed.len(), 1);
         },
     );
-}
-
-#[test]
-fn counts_of_threads_with_a_number_and_without_are_never_lost() {
-    let counts = |counters: &Counters| counters.count(true);
-    let beyond = |counters: &Counters| {
-        be_thread(crate::striped::STRIPES);
-        counters.count(true);
-    };
-    check(Counters::default, [counts, beyond, beyond], |counters, _| {
-        assert_eq!(counters.totals(), (3, 0));
-    });
 }

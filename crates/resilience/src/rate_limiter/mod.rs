@@ -26,7 +26,6 @@
 
 mod claim;
 mod config;
-mod counters;
 mod engine;
 mod fixed_window;
 mod keyed;

@@ -6,7 +6,7 @@ use intertie_core::clock::Instant;
 use loom::sync::Arc;
 use loom::thread;
 
-use super::{StripedCounters, StripedWindow, be_thread};
+use super::{STRIPES, StripedCounters, StripedWindow, be_thread};
 use crate::window::Counts;
 
 const LENGTH: Duration = Duration::from_nanos(100);
@@ -83,16 +83,17 @@ fn a_call_that_comes_late_takes_no_newer_call_away() {
 }
 
 #[test]
-fn counters_lose_nothing_in_one_stripe_or_in_two() {
-    for other in [0, 1] {
+fn counters_lose_nothing_in_lines_of_their_own_or_in_the_shared_one() {
+    // Threads beyond the stripes share a line; those below have their numbers for themselves.
+    for numbers in [[0, 1], [0, STRIPES], [STRIPES, STRIPES + 1]] {
         loom::model(move || {
             let counters = Arc::new(StripedCounters::<1>::default());
             let raising = Arc::clone(&counters);
             let raises = thread::spawn(move || {
-                be_thread(other);
+                be_thread(numbers[1]);
                 raising.increment(0);
             });
-            be_thread(0);
+            be_thread(numbers[0]);
             counters.increment(0);
             raises.join().expect("no panic");
             assert_eq!(counters.sum(0), 2);
