@@ -43,23 +43,21 @@ impl<M: Manage> Granted<M> {
 /// A resource of a pool. It goes back when dropped, or away when it is broken or a panic unwinds through
 /// its holder, since nobody knows in which state that left it.
 pub struct Pooled<M: Manage> {
-    shared: Arc<Shared<M>>,
-    /// Taken when it leaves the guard.
-    entry: Option<Entry<M::Resource>>,
+    held: Unproven<M>,
 }
 
 impl<M: Manage> Pooled<M> {
     /// Keeps the resource for good: the pool may connect another in its place.
     pub fn take(mut self) -> M::Resource {
-        let entry = self.entry.take().expect("present until the guard ends");
+        let entry = self.held.entry.take().expect("present until the guard ends");
         let (resource, discarded) =
-            self.shared.update(|state| state.remove(entry, Holder::Caller, Reason::Taken));
+            self.held.shared.update(|state| state.remove(entry, Holder::Caller, Reason::Taken));
         drop(discarded);
         resource
     }
 
     pub(super) fn id(&self) -> u64 {
-        self.entry.as_ref().expect("present until the guard ends").id
+        self.held.entry().id
     }
 }
 
@@ -67,13 +65,13 @@ impl<M: Manage> Deref for Pooled<M> {
     type Target = M::Resource;
 
     fn deref(&self) -> &M::Resource {
-        &self.entry.as_ref().expect("present until the guard ends").resource
+        &self.held.entry().resource
     }
 }
 
 impl<M: Manage> DerefMut for Pooled<M> {
     fn deref_mut(&mut self) -> &mut M::Resource {
-        &mut self.entry.as_mut().expect("present until the guard ends").resource
+        &mut self.held.entry.as_mut().expect("present until the guard ends").resource
     }
 }
 
@@ -85,10 +83,10 @@ impl<M: Manage<Resource: fmt::Debug>> fmt::Debug for Pooled<M> {
 
 impl<M: Manage> Drop for Pooled<M> {
     fn drop(&mut self) {
-        let Some(entry) = self.entry.take() else { return };
-        let unproven = Unproven::new(&self.shared, entry, Holder::Caller);
-        if !std::thread::panicking() && !unproven.is_broken() {
-            unproven.bring_back(State::release);
+        let was_taken = self.held.entry.is_none();
+        // What is not brought back leaves the pool.
+        if !was_taken && !std::thread::panicking() && !self.held.is_broken() {
+            self.held.bring_back(State::release);
         }
     }
 }
@@ -164,7 +162,7 @@ impl<M: Manage> Unproven<M> {
     }
 
     fn bring_back(
-        mut self,
+        &mut self,
         how: impl FnOnce(&mut State<M::Resource>, Instant, Entry<M::Resource>) -> Effects<M::Resource>,
     ) {
         let entry = self.entry.take().expect("present until the guard ends");
@@ -185,8 +183,8 @@ impl<M: Manage> Unproven<M> {
         connecting
     }
 
-    fn into_pooled(mut self) -> Pooled<M> {
-        Pooled { shared: Arc::clone(&self.shared), entry: self.entry.take() }
+    fn into_pooled(self) -> Pooled<M> {
+        Pooled { held: self }
     }
 }
 
@@ -220,7 +218,7 @@ impl<M: Manage> Connecting<M> {
                     let (entry, effects) = state.connected(MonotonicClock::now(), place, resource);
                     ((entry, state.closed), effects)
                 });
-                let pooled = Pooled { shared: Arc::clone(&self.shared), entry: Some(entry) };
+                let pooled = Unproven::new(&self.shared, entry, Holder::Caller).into_pooled();
                 drop(discarded);
                 return if closed { Err(PoolError::Closed) } else { Ok(pooled) };
             }
