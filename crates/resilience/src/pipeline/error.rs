@@ -29,7 +29,8 @@ pub struct Exhausted<E> {
     pub last: AttemptError<E>,
     /// How many attempts were made.
     pub attempts: u32,
-    /// Every failed attempt that could have been repeated, the first one first.
+    /// Every failed attempt that could have been repeated, in the order in which they failed. Attempts that were
+    /// still under way when the call, or its `attempt_timeout`, ended are not among them, but for the first.
     pub history: Vec<AttemptRecord>,
 }
 

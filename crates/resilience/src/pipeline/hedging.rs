@@ -1,12 +1,12 @@
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use intertie_core::clock::Instant;
 use intertie_core::failure::Class;
 use tokio::time::Sleep;
 
-use super::attempt::End;
+use super::attempt::{End, HeldUp};
 use super::context::{Cx, Verdict};
 use super::progress::Progress;
 use super::steps::{Ended, Stage, Steps};
@@ -24,9 +24,33 @@ struct Begun<'p, Fut> {
 }
 
 struct UnderWay<'p, Fut> {
-    operation: Pin<Box<Fut>>,
+    part: Part<Fut>,
     permit: Option<Permit<'p>>,
     started: Instant,
+}
+
+enum Part<Fut> {
+    HeldUp(HeldUp),
+    Operation(Pin<Box<Fut>>),
+}
+
+impl<Fut: Future> Part<Fut> {
+    /// Ready with the outcome; with nothing when chaos kept the attempt from its operation.
+    fn poll(
+        &mut self,
+        operation: impl Fn(Cx) -> Fut,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Fut::Output>> {
+        loop {
+            match self {
+                Self::Operation(operation) => return operation.as_mut().poll(context).map(Some),
+                Self::HeldUp(held) => match ready!(held.poll(context)) {
+                    Some(cx) => *self = Self::Operation(Box::pin(operation(cx))),
+                    None => return Poll::Ready(None),
+                },
+            }
+        }
+    }
 }
 
 impl<Fut> Default for Hedges<'_, Fut> {
@@ -59,27 +83,26 @@ where
     ) -> Poll<Ended<'p, Fut::Output>> {
         let Some(hedge) = progress.hedge(self.terms) else { return Poll::Pending };
         loop {
-            let begun = self.hedges.0.get_or_insert_with(|| {
-                Box::new(Begun { next: due(hedge), under_way: Vec::new(), so_far: 1 })
-            });
+            let begun = self.hedges.0.get_or_insert_with(|| Box::new(Begun::beside_the_first(hedge)));
             let mut place = 0;
             while let Some(attempt) = begun.under_way.get_mut(place) {
                 // Held here while the operation runs, the permit sees a panic unwind through it.
                 let permit = attempt.permit.take();
-                let Poll::Ready(outcome) = attempt.operation.as_mut().poll(context) else {
+                let Poll::Ready(outcome) = attempt.part.poll(self.operation, context) else {
                     attempt.permit = permit;
                     place += 1;
                     continue;
                 };
+                let verdict = outcome.as_ref().map_or(Class::Transient.into(), self.classify);
                 let started = begun.under_way.swap_remove(place).started;
-                let verdict = (self.classify)(&outcome);
-                let ended = Ended { end: End::Outcome(outcome), verdict: Some(verdict), permit };
                 let others = !begun.under_way.is_empty() || !matches!(*self.stage, Stage::Overtaken);
                 if verdict.class.is_retriable() && others {
-                    progress.lost(MonotonicClock::now(), started, ended.permit, verdict);
-                    *self.last = Some(ended.end);
+                    progress.lost(MonotonicClock::now(), started, permit, verdict);
+                    begun.heed(verdict);
                     continue;
                 }
+                let end = outcome.map_or(End::Injected, End::Outcome);
+                let ended = Ended { end, verdict: Some(verdict), permit };
                 if verdict.class == Class::Success {
                     hedge.count_won();
                 }
@@ -98,14 +121,17 @@ where
             }
             // Whoever refuses it refuses a second attempt only.
             let Ok(permit) = progress.admit_hedge(now, self.terms) else { return Poll::Pending };
+            let cx = progress.told(self.idempotency_key);
+            hedge.count_hedged();
             begun.so_far += 1;
             if begun.so_far < hedge.config().attempts.get() {
                 begun.next = due(hedge);
             }
-            let operation = Box::pin(self.attempt(progress));
-            if let Some(begun) = &mut self.hedges.0 {
-                begun.under_way.push(UnderWay { operation, permit, started: now });
-            }
+            let part = match progress.injection() {
+                Some(injection) => Part::HeldUp(HeldUp::new(injection, cx)),
+                None => Part::Operation(Box::pin((self.operation)(cx))),
+            };
+            begun.under_way.push(UnderWay { part, permit, started: now });
         }
     }
 
@@ -117,11 +143,11 @@ where
         ended: Ended<'p, Fut::Output>,
         now: Instant,
     ) -> Option<Ended<'p, Fut::Output>> {
-        let others = self.hedges.0.as_ref().is_some_and(|begun| !begun.under_way.is_empty());
-        match ended.verdict {
-            Some(verdict) if others && verdict.class.is_retriable() => {
+        let others = self.hedges.0.as_mut().filter(|begun| !begun.under_way.is_empty());
+        match (others, ended.verdict) {
+            (Some(others), Some(verdict)) if verdict.class.is_retriable() => {
                 progress.lost(now, progress.attempt_started(), ended.permit, verdict);
-                *self.last = Some(ended.end);
+                others.heed(verdict);
                 self.stage.set(Stage::Overtaken);
                 None
             }
@@ -129,6 +155,20 @@ where
                 self.hedges.0 = None;
                 Some(ended)
             }
+        }
+    }
+}
+
+impl<Fut> Begun<'_, Fut> {
+    fn beside_the_first(hedge: &Hedge) -> Self {
+        Self { next: due(hedge), under_way: Vec::new(), so_far: 1 }
+    }
+
+    /// No further attempt begins before the wait that the dependency asked for, or beside the repetitions of a
+    /// tier further down.
+    fn heed(&mut self, verdict: Verdict) {
+        if verdict.retry_after.is_some() || verdict.exhausted {
+            self.next = None;
         }
     }
 }

@@ -8,13 +8,12 @@ use intertie_core::failure::Class;
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
-use super::attempt::{End, Timer};
+use super::attempt::{End, HeldUp, Timer};
 use super::context::{Cx, Verdict};
 use super::error::CallError;
 use super::hedging::Hedges;
 use super::progress::{Progress, Terms, Waiting};
 use crate::MonotonicClock;
-use crate::chaos::Injection;
 use crate::circuit_breaker::Permit;
 
 pin_project! {
@@ -24,8 +23,8 @@ pin_project! {
         // Nothing is under way; the next step follows in the same poll.
         Ready,
         Queued { waiting: Waiting<'p> },
-        // Chaos holds the attempt up, and may then make it fail.
-        HeldUp { pause: Pin<Box<Sleep>>, is_fault: bool },
+        // Chaos keeps the attempt from its operation. In a box, as it is rare.
+        HeldUp { held: Box<HeldUp> },
         Attempting { #[pin] operation: Fut },
         // The attempt failed; those that were begun beside it go on.
         Overtaken,
@@ -130,10 +129,11 @@ where
                     };
                     if let Some(injection) = progress.injection() {
                         progress.permit = permit;
-                        self.hold_up(injection);
+                        let held = Box::new(HeldUp::new(injection, progress.told(self.idempotency_key)));
+                        self.stage.set(Stage::HeldUp { held });
                         continue;
                     }
-                    let operation = self.attempt(progress);
+                    let operation = (self.operation)(progress.told(self.idempotency_key));
                     self.stage.set(Stage::Attempting { operation });
                     permit
                 }
@@ -179,23 +179,8 @@ where
         }
     }
 
-    /// Makes an attempt that was admitted.
-    #[inline(always)]
-    pub(super) fn attempt(&self, progress: &Progress<'p>) -> Fut {
-        (self.operation)(Cx {
-            attempt: progress.attempts,
-            until: progress.until(),
-            idempotency_key: self.idempotency_key.clone(),
-        })
-    }
-
-    #[cold]
-    fn hold_up(&mut self, Injection { latency, is_fault }: Injection) {
-        let pause = Box::pin(tokio::time::sleep(latency.unwrap_or_default()));
-        self.stage.set(Stage::HeldUp { pause, is_fault });
-    }
-
-    /// The attempt has to wait, or is not to begin yet: what else can end it. Nothing when it now begins.
+    /// The attempt has to wait, or its operation is not to be called yet: what else can end it. Nothing when
+    /// the operation is called now.
     #[inline(never)]
     fn wait(
         &mut self,
@@ -203,19 +188,24 @@ where
         permit: Option<Permit<'p>>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Ended<'p, Fut::Output>>> {
-        if let StageProjection::HeldUp { pause, is_fault } = self.stage.as_mut().project() {
-            let is_fault = *is_fault;
-            if pause.as_mut().poll(context).is_ready() {
-                if is_fault {
-                    let verdict = Some(Class::Transient.into());
-                    return Poll::Ready(Some(Ended { end: End::Injected, verdict, permit }));
-                }
-                let operation = self.attempt(progress);
+        let held = match self.stage.as_mut().project() {
+            StageProjection::HeldUp { held } => held.poll(context),
+            _ => Poll::Pending,
+        };
+        match held {
+            Poll::Pending => {}
+            Poll::Ready(None) => {
+                let verdict = Some(Class::Transient.into());
+                return Poll::Ready(Some(Ended { end: End::Injected, verdict, permit }));
+            }
+            Poll::Ready(Some(cx)) => {
+                let operation = (self.operation)(cx);
                 self.stage.set(Stage::Attempting { operation });
                 progress.permit = permit;
                 return Poll::Ready(None);
             }
-        } else if let Poll::Ready(ended) = self.poll_hedges(progress, context) {
+        }
+        if let Poll::Ready(ended) = self.poll_hedges(progress, context) {
             // Nobody knows what the overtaken attempt would have shown: its permit goes back untold.
             return Poll::Ready(Some(ended));
         }
