@@ -16,6 +16,7 @@
 //! | [`batch`] | can calls that come together go as one? |
 //! | [`hedge`] | is a second attempt worth it while the first is still under way? |
 //! | [`timeout`] | how long may one operation outside of a pipeline take, and what becomes of it then? |
+//! | `tower` | how does a pipeline come around a service of axum, tonic or hyper? (feature `tower`) |
 //!
 //! Each pattern is a pure core that takes `now` and returns a decision, under a shell that adds a lock,
 //! a clock and, where a caller may have to wait, a future. The order in which they nest is fixed:
@@ -36,6 +37,8 @@ pub mod rate_limiter;
 pub mod registry;
 pub mod retry;
 pub mod timeout;
+#[cfg(feature = "tower")]
+pub mod tower;
 
 #[cfg(test)]
 mod by_hand;

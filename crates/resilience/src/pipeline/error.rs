@@ -72,6 +72,21 @@ impl<E> CallError<E> {
         matches!(self, Self::Exhausted(_))
     }
 
+    /// The operation's own error, if it is what failed last; otherwise the error as it is.
+    ///
+    /// # Errors
+    /// What a policy made of the call.
+    pub fn into_operation(self) -> Result<E, Self> {
+        match self {
+            Self::Operation(error) => Ok(error),
+            Self::Exhausted(exhausted) => match *exhausted {
+                Exhausted { last: AttemptError::Operation(error), .. } => Ok(error),
+                other => Err(Self::Exhausted(Box::new(other))),
+            },
+            other => Err(other),
+        }
+    }
+
     /// The operation's own error, if it is what failed last.
     pub fn operation(&self) -> Option<&E> {
         match self {

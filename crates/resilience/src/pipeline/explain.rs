@@ -89,7 +89,7 @@ impl Explanation {
     }
 }
 
-fn attempts_max(config: &PipelineConfig) -> u32 {
+pub(super) fn attempts_max(config: &PipelineConfig) -> u32 {
     let repeated = config.retry.as_ref().map_or(1, |retry| retry.attempts.get());
     let together = config.hedge.as_ref().map_or(1, |hedge| hedge.attempts.get());
     repeated.saturating_mul(together)
