@@ -107,8 +107,24 @@ mod tests {
     fn grpc_codes_are_classed_one_by_one() {
         use Class::{Permanent, Success, Throttled, Transient, Unavailable, Unjudged};
         let classes = [
-            Success, Unjudged, Transient, Permanent, Transient, Permanent, Permanent, Permanent, Throttled,
-            Permanent, Permanent, Permanent, Permanent, Transient, Unavailable, Transient, Permanent, Transient,
+            Success,
+            Unjudged,
+            Transient,
+            Permanent,
+            Transient,
+            Permanent,
+            Permanent,
+            Permanent,
+            Throttled,
+            Permanent,
+            Permanent,
+            Permanent,
+            Permanent,
+            Transient,
+            Unavailable,
+            Transient,
+            Permanent,
+            Transient,
         ];
         for (code, class) in (0..).zip(classes) {
             assert_eq!(Class::of_grpc_status(code), class, "{code}");
