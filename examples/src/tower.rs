@@ -28,7 +28,7 @@ impl Service<&'static str> for Prices {
     }
 
     fn call(&mut self, product: &'static str) -> Self::Future {
-        let fails = self.calls.fetch_add(1, Ordering::Relaxed) % 3 == 0;
+        let fails = self.calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(3);
         ready(if fails { Err(Error::from(ErrorKind::ConnectionReset)) } else { Ok(product.len()) })
     }
 }

@@ -20,7 +20,7 @@
 //!
 //! Each pattern is a pure core that takes `now` and returns a decision, under a shell that adds a lock,
 //! a clock and, where a caller may have to wait, a future. The order in which they nest is fixed:
-//! deadline, rate limiter, bulkhead, retry, circuit breaker (one for each endpoint), attempt timeout.
+//! deadline, rate limiter, bulkhead, retry, hedge, circuit breaker (one for each endpoint), attempt timeout, chaos.
 //! `coalesce` stands outside all of them, and `batch` is itself a call that they may guard.
 
 pub mod batch;
