@@ -1,5 +1,6 @@
 //! `cargo run -p intertie-examples -- circuit-breaker`: one example for each pattern.
 
+mod axum;
 mod batch;
 mod bulkhead;
 mod chaos;
@@ -12,13 +13,17 @@ mod pipeline;
 mod pool;
 mod rate_limiter;
 mod registry;
+mod reqwest;
 mod retry;
 mod simulate;
 mod timeout;
+mod tonic;
+mod tower;
 
 use anyhow::{Result, bail};
 
 const NAMES: &[&str] = &[
+    "axum",
     "batch",
     "bulkhead",
     "chaos",
@@ -31,9 +36,12 @@ const NAMES: &[&str] = &[
     "pool",
     "rate-limiter",
     "registry",
+    "reqwest",
     "retry",
     "simulate",
     "timeout",
+    "tonic",
+    "tower",
 ];
 
 #[tokio::main(flavor = "current_thread")]
@@ -44,6 +52,7 @@ async fn main() -> Result<()> {
 
 async fn run(name: &str) -> Result<()> {
     match name {
+        "axum" => axum::example().await,
         "batch" => batch::example().await,
         "bulkhead" => bulkhead::example().await,
         "chaos" => chaos::example().await,
@@ -56,25 +65,32 @@ async fn run(name: &str) -> Result<()> {
         "pool" => pool::example().await,
         "rate-limiter" => rate_limiter::example().await,
         "registry" => registry::example().await,
+        "reqwest" => reqwest::example().await,
         "retry" => retry::example().await,
         "simulate" => simulate::example(),
         "timeout" => timeout::example().await,
+        "tonic" => tonic::example().await,
+        "tower" => tower::example().await,
         _ => bail!("name an example: {}", NAMES.join(", ")),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    /// A paused clock runs ahead of what comes over a socket.
+    const WITH_A_SERVER: &[&str] = &["axum", "pool", "reqwest", "tonic"];
+
     #[tokio::test(start_paused = true)]
     async fn every_example_runs() {
-        for name in super::NAMES.iter().filter(|name| **name != "pool") {
+        for name in super::NAMES.iter().filter(|name| !WITH_A_SERVER.contains(*name)) {
             super::run(name).await.expect(name);
         }
     }
 
-    /// A paused clock runs ahead of a server in another process.
     #[tokio::test]
-    async fn the_example_with_a_server_runs_in_real_time() {
-        super::run("pool").await.expect("pool");
+    async fn every_example_with_a_server_runs_in_real_time() {
+        for name in WITH_A_SERVER {
+            super::run(name).await.expect(name);
+        }
     }
 }

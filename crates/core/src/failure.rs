@@ -65,6 +65,21 @@ impl Class {
             _ => Self::Success,
         }
     }
+
+    /// The class of a gRPC status code: `UNAVAILABLE` is unavailable and `RESOURCE_EXHAUSTED` throttled;
+    /// `UNKNOWN`, `DEADLINE_EXCEEDED`, `INTERNAL`, `DATA_LOSS` and codes that gRPC does not know are transient;
+    /// `CANCELLED` is unjudged. Of the others the request itself is the cause, `ABORTED` included: what is to
+    /// be repeated then is more than this call.
+    pub const fn of_grpc_status(code: u32) -> Self {
+        match code {
+            0 => Self::Success,
+            1 => Self::Unjudged,
+            3 | 5..=7 | 9..=12 | 16 => Self::Permanent,
+            8 => Self::Throttled,
+            14 => Self::Unavailable,
+            _ => Self::Transient,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -85,6 +100,34 @@ mod tests {
             (504, Class::Transient),
         ] {
             assert_eq!(Class::of_http_status(status), class, "{status}");
+        }
+    }
+
+    #[test]
+    fn grpc_codes_are_classed_one_by_one() {
+        use Class::{Permanent, Success, Throttled, Transient, Unavailable, Unjudged};
+        let classes = [
+            Success,
+            Unjudged,
+            Transient,
+            Permanent,
+            Transient,
+            Permanent,
+            Permanent,
+            Permanent,
+            Throttled,
+            Permanent,
+            Permanent,
+            Permanent,
+            Permanent,
+            Transient,
+            Unavailable,
+            Transient,
+            Permanent,
+            Transient,
+        ];
+        for (code, class) in (0..).zip(classes) {
+            assert_eq!(Class::of_grpc_status(code), class, "{code}");
         }
     }
 }

@@ -17,10 +17,11 @@
 //! | [`hedge`] | is a second attempt worth it while the first is still under way? |
 //! | [`timeout`] | how long may one operation outside of a pipeline take, and what becomes of it then? |
 //! | `simulate` (feature `simulate`) | what would these policies make of an outage, before there is one? |
+//! | `tower` | how does a pipeline come around a service of axum, tonic or hyper? (feature `tower`) |
 //!
 //! Each pattern is a pure core that takes `now` and returns a decision, under a shell that adds a lock,
 //! a clock and, where a caller may have to wait, a future. The order in which they nest is fixed:
-//! deadline, rate limiter, bulkhead, retry, circuit breaker (one for each endpoint), attempt timeout.
+//! deadline, rate limiter, bulkhead, retry, hedge, circuit breaker (one for each endpoint), attempt timeout, chaos.
 //! `coalesce` stands outside all of them, and `batch` is itself a call that they may guard.
 
 pub mod batch;
@@ -39,6 +40,8 @@ pub mod retry;
 #[cfg(feature = "simulate")]
 pub mod simulate;
 pub mod timeout;
+#[cfg(feature = "tower")]
+pub mod tower;
 
 #[cfg(test)]
 mod by_hand;

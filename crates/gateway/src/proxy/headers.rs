@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, RETRY_AFTER, TE, TRANSFER_ENCODING, UPGRADE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
-use intertie_core::clock::WallClock;
 use intertie_core::trace::TraceContext;
+pub(super) use intertie_resilience::pipeline::http::retry_after;
 
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -294,17 +294,6 @@ pub(super) fn mark_exhausted(headers: &mut HeaderMap) {
     headers.insert(&INTERTIE_RETRY, HeaderValue::from_static("exhausted"));
 }
 
-/// `Retry-After` in either of its forms.
-pub(super) fn retry_after(headers: &HeaderMap, clock: &WallClock) -> Option<Duration> {
-    let value = headers.get(RETRY_AFTER)?;
-    if let Some(seconds) = number(value) {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = httpdate::parse_http_date(value.to_str().ok()?).ok()?;
-    let at = at.duration_since(std::time::UNIX_EPOCH).ok()?;
-    Some(at.saturating_sub(Duration::from_nanos(clock.now().as_unix_nanos())))
-}
-
 /// An address as `X-Forwarded-For` says it.
 pub(super) fn address_value(address: IpAddr) -> HeaderValue {
     HeaderValue::try_from(address.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
@@ -384,16 +373,6 @@ mod tests {
         for garbage in ["", "-1", "1x", "S", "999999999S", "1 S"] {
             assert_eq!(read(&[("grpc-timeout", garbage)]), None, "{garbage:?}");
         }
-    }
-
-    #[test]
-    fn retry_after_is_read_in_both_forms() {
-        let clock = WallClock::fixed(intertie_core::clock::Timestamp::from_unix_seconds(784_111_770));
-        let read = |value| retry_after(&headers(&[("retry-after", value)]), &clock);
-        assert_eq!(read("7"), Some(Duration::from_secs(7)));
-        assert_eq!(read("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_secs(7)));
-        assert_eq!(read("Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO));
-        assert_eq!(read("soon"), None);
     }
 
     #[test]

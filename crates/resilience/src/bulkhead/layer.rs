@@ -39,7 +39,7 @@ use crate::sync::{Arc, Mutex};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Bulkhead {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// What all handles and permits of a bulkhead have in common.
@@ -101,7 +101,7 @@ impl Bulkhead {
     /// A [`Rejection`] with the bound `concurrent`.
     pub fn try_acquire(&self) -> Result<Permit<'_>, Rejection> {
         self.shared.try_enter()?;
-        Ok(Permit::new(&self.shared))
+        Ok(Permit::new(self))
     }
 
     /// As [`Bulkhead::try_acquire`], with a permit that borrows nothing.
@@ -110,14 +110,14 @@ impl Bulkhead {
     /// Those of [`Bulkhead::try_acquire`].
     pub fn try_acquire_owned(&self) -> Result<OwnedPermit, Rejection> {
         self.shared.try_enter()?;
-        Ok(OwnedPermit::new(Arc::clone(&self.shared)))
+        Ok(OwnedPermit::new(self.clone()))
     }
 
     /// A place that is free now. Unlike [`Bulkhead::try_acquire`] it counts nothing when there is none, for a
     /// caller that will then wait.
     pub(crate) fn pass(&self) -> Option<Permit<'_>> {
         // Not `then_some`, which would make a permit, and give a place back, in any case.
-        self.shared.gate.try_pass(stripe()).then(|| Permit::new(&self.shared))
+        self.shared.gate.try_pass(stripe()).then(|| Permit::new(self))
     }
 
     /// Takes a place, waiting for it as long as `wait` and what the caller's deadline leaves both allow.
@@ -133,7 +133,7 @@ impl Bulkhead {
             return Ok(permit);
         }
         self.shared.enter(caller.into()).await?;
-        Ok(Permit::new(&self.shared))
+        Ok(Permit::new(self))
     }
 
     /// As [`Bulkhead::acquire`], with a permit that borrows nothing.
@@ -144,7 +144,7 @@ impl Bulkhead {
         if !self.shared.gate.try_pass(stripe()) {
             self.shared.enter(caller.into()).await?;
         }
-        Ok(OwnedPermit::new(Arc::clone(&self.shared)))
+        Ok(OwnedPermit::new(self.clone()))
     }
 
     /// What the bulkhead did so far.

@@ -34,5 +34,5 @@ mod wait;
 pub use caller::Caller;
 pub use config::{BulkheadConfig, Order};
 pub use layer::{Bulkhead, Stats};
-pub use permit::{OwnedPermit, Permit};
+pub use permit::{OwnedPermit, Permit, PermitOn};
 pub use state::{Arrival, Queue, Served, Ticket};

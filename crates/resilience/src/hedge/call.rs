@@ -49,6 +49,9 @@ where
         *this.began = now;
         this.timer.set(None);
         let number = this.attempts.begin();
+        if number > 1 {
+            this.hedge.count(Counter::Hedged);
+        }
         this.running.as_mut().begin(number, (this.operation)(number));
     }
 

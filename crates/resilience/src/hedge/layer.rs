@@ -134,6 +134,11 @@ impl Hedge {
         self.shared.record(now, latency);
     }
 
+    /// A further attempt begins.
+    pub(crate) fn count_hedged(&self) {
+        self.shared.count(Counter::Hedged);
+    }
+
     /// A further attempt succeeded.
     pub(crate) fn count_won(&self) {
         self.shared.count(Counter::WonByHedge);
@@ -175,7 +180,9 @@ impl Shared {
     /// Whether the budget pays for a further attempt.
     pub(super) fn pay(&self, now: Instant) -> bool {
         let paid = self.budget.withdraw(now).is_some();
-        self.count(if paid { Counter::Hedged } else { Counter::Refused });
+        if !paid {
+            self.count(Counter::Refused);
+        }
         paid
     }
 

@@ -76,9 +76,14 @@ impl<'p, F, Fut: Future, C> Call<'p, F, Fut, C> {
 
     /// The receiver recognises a repetition by this key, which attempts find in [`Cx::idempotency_key`]:
     /// failed attempts may be repeated.
-    pub fn idempotency_key(mut self, key: impl Into<Arc<str>>) -> Self {
-        self.idempotency_key = Some(key.into());
-        self.idempotent()
+    pub fn idempotency_key(self, key: impl Into<Arc<str>>) -> Self {
+        self.with_idempotency_key(key.into()).idempotent()
+    }
+
+    /// The same for a call that can not be made twice for another reason.
+    pub(crate) fn with_idempotency_key(mut self, key: Arc<str>) -> Self {
+        self.idempotency_key = Some(key);
+        self
     }
 
     /// Whose quota of the rate limiter the call counts against. Calls without a key share one.

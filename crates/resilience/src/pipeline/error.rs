@@ -30,7 +30,8 @@ pub struct Exhausted<E> {
     pub last: AttemptError<E>,
     /// How many attempts were made.
     pub attempts: u32,
-    /// Every failed attempt that could have been repeated, the first one first.
+    /// Every failed attempt that could have been repeated, in the order in which they failed. Attempts that were
+    /// still under way when the call, or its `attempt_timeout`, ended are not among them, but for the first.
     pub history: Vec<AttemptRecord>,
 }
 
@@ -70,6 +71,21 @@ impl<E> CallError<E> {
     /// one tier repeats, and budgets do not multiply.
     pub fn is_exhausted(&self) -> bool {
         matches!(self, Self::Exhausted(_))
+    }
+
+    /// The operation's own error, if it is what failed last; otherwise the error as it is.
+    ///
+    /// # Errors
+    /// What a policy made of the call.
+    pub fn into_operation(self) -> Result<E, Self> {
+        match self {
+            Self::Operation(error) => Ok(error),
+            Self::Exhausted(exhausted) => match *exhausted {
+                Exhausted { last: AttemptError::Operation(error), .. } => Ok(error),
+                other => Err(Self::Exhausted(Box::new(other))),
+            },
+            other => Err(other),
+        }
     }
 
     /// The operation's own error, if it is what failed last.

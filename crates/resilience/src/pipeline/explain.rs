@@ -39,9 +39,12 @@ impl Explanation {
             }
         });
         let retry = config.retry.as_ref().map(|retry| {
+            let at_once = retry.budget_in_flight.map(|most| format!(", {most} repetitions at the same time"));
             format!(
-                "{} attempts of calls marked idempotent, within {} of the calls",
-                retry.attempts, retry.budget
+                "{} attempts of calls marked idempotent, within {} of the calls{}",
+                retry.attempts,
+                retry.budget,
+                at_once.unwrap_or_default()
             )
         });
         let breaker = config
@@ -89,7 +92,7 @@ impl Explanation {
     }
 }
 
-fn attempts_max(config: &PipelineConfig) -> u32 {
+pub(super) fn attempts_max(config: &PipelineConfig) -> u32 {
     let repeated = config.retry.as_ref().map_or(1, |retry| retry.attempts.get());
     let together = config.hedge.as_ref().map_or(1, |hedge| hedge.attempts.get());
     repeated.saturating_mul(together)

@@ -25,6 +25,8 @@ mod context;
 mod error;
 mod explain;
 mod hedging;
+#[cfg(feature = "http")]
+pub mod http;
 mod progress;
 mod stats;
 mod steps;
@@ -190,6 +192,12 @@ impl Pipeline {
     /// The injection of faults, to be switched on and off.
     pub fn chaos(&self) -> Option<&Chaos> {
         self.shared.chaos.as_ref()
+    }
+
+    /// Whether an idempotent call can have more than one attempt.
+    #[cfg(feature = "tower")]
+    pub(crate) fn may_repeat(&self) -> bool {
+        explain::attempts_max(&self.shared.config) > 1
     }
 
     /// What the pipeline did so far.

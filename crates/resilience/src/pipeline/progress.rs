@@ -1,5 +1,6 @@
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use intertie_core::clock::Instant;
@@ -9,7 +10,7 @@ use intertie_core::rejection::{Policy, Rejection};
 
 use super::Shared;
 use super::attempt::End;
-use super::context::Verdict;
+use super::context::{Cx, Verdict};
 use super::error::{AttemptError, AttemptRecord, CallError, Exhausted};
 use super::stats::Counter;
 use crate::chaos::Injection;
@@ -63,6 +64,14 @@ struct Repetitions<'p> {
     under_way: Option<Repetition<'p>>,
     /// Another attempt was due, and the budget did not pay for it.
     unpaid: bool,
+    /// What the attempts asked for that failed while others were under way beside them.
+    lost: Lost,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Lost {
+    not_before: Option<Instant>,
+    exhausted: bool,
 }
 
 /// The wait for a place in the bulkhead, in a box since it is rare and large.
@@ -144,6 +153,12 @@ impl<'p> Progress<'p> {
     /// When the first attempt under way began.
     pub(super) fn attempt_started(&self) -> Instant {
         self.attempt_started
+    }
+
+    /// What the attempt that was just admitted is told about itself.
+    #[inline(always)]
+    pub(super) fn told(&self, idempotency_key: &Option<Arc<str>>) -> Cx {
+        Cx { attempt: self.attempts, until: self.until(), idempotency_key: idempotency_key.clone() }
     }
 
     /// What happens to the attempt that was just admitted, if chaos has a hand in it.
@@ -237,11 +252,13 @@ impl<'p> Progress<'p> {
         permit: Option<Permit<'p>>,
         verdict: Verdict,
     ) {
-        let Verdict { class, retry_after, .. } = verdict;
+        let Verdict { class, retry_after, exhausted } = verdict;
         if let Some(permit) = permit {
             permit.record(now, Outcome { evidence: class.evidence(), retry_after, took: None });
         }
-        self.note(now, started, class);
+        let lost = &mut self.note(now, started, class).lost;
+        lost.not_before = lost.not_before.max(retry_after.map(|wait| now + wait));
+        lost.exhausted |= exhausted;
     }
 
     /// An attempt that began at `started` ended the call instead of the first, which was still under way or had
@@ -326,16 +343,18 @@ impl<'p> Progress<'p> {
         class: Class,
         retry_after: Option<Duration>,
     ) -> Option<Duration> {
-        self.note(now, attempt_started, class);
-        let Repetitions { retry, under_way, unpaid, .. } = &mut **self.repetitions.as_mut()?;
-        let retry = retry.as_mut()?;
+        let (pipeline, deadline) = (self.pipeline, self.deadline);
+        let Repetitions { retry, under_way, unpaid, lost, .. } = self.note(now, attempt_started, class);
+        let lost = std::mem::take(lost);
+        let retry = retry.as_mut().filter(|_| !lost.exhausted)?;
+        let retry_after = retry_after.max(lost.not_before.map(|at| at.saturating_since(now)));
         let random = Ratio::from_millionths(fastrand::u32(0..=1_000_000));
-        let wait = retry.next(now, self.deadline, class, retry_after, random).ok()?;
-        let breaker = self.pipeline.circuit_breaker.as_ref();
+        let wait = retry.next(now, deadline, class, retry_after, random).ok()?;
+        let breaker = pipeline.circuit_breaker.as_ref();
         if breaker.is_some_and(|breaker| !breaker.would_admit(now + wait)) {
             return None;
         }
-        if let Some(budget) = &self.pipeline.budget {
+        if let Some(budget) = &pipeline.budget {
             *under_way = budget.withdraw(now);
             *unpaid = under_way.is_none();
             if *unpaid {
@@ -346,16 +365,22 @@ impl<'p> Progress<'p> {
     }
 
     /// Keeps in mind that an attempt failed that could be repeated.
-    fn note(&mut self, now: Instant, attempt_started: Instant, class: Class) {
+    fn note(&mut self, now: Instant, attempt_started: Instant, class: Class) -> &mut Repetitions<'p> {
         let retry = self.pipeline.config.retry.as_ref().map(Retry::new);
-        let repetitions = self.repetitions.get_or_insert_with(|| {
-            Box::new(Repetitions { retry, history: Vec::new(), under_way: None, unpaid: false })
-        });
+        let none = || Repetitions {
+            retry,
+            history: Vec::new(),
+            under_way: None,
+            unpaid: false,
+            lost: Lost::default(),
+        };
+        let repetitions = self.repetitions.get_or_insert_with(|| Box::new(none()));
         repetitions.history.push(AttemptRecord {
             began_after: attempt_started.saturating_since(self.started),
             took: now.saturating_since(attempt_started),
             class,
         });
+        repetitions
     }
 
     /// The call ends without an attempt.

@@ -8,13 +8,12 @@ use intertie_core::failure::Class;
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
-use super::attempt::End;
+use super::attempt::{End, HeldUp};
 use super::context::{Cx, Verdict};
 use super::error::CallError;
 use super::progress::{Progress, Terms, Waiting};
 use super::waits::Waits;
 use crate::MonotonicClock;
-use crate::chaos::Injection;
 use crate::circuit_breaker::Permit;
 
 pin_project! {
@@ -24,8 +23,8 @@ pin_project! {
         // Nothing is under way; the next step follows in the same poll.
         Ready,
         Queued { waiting: Waiting<'p> },
-        // Chaos holds the attempt up, and may then make it fail.
-        HeldUp { pause: Pin<Box<Sleep>>, is_fault: bool },
+        // Chaos keeps the attempt from its operation. In a box, as it is rare.
+        HeldUp { held: Box<HeldUp> },
         Attempting { #[pin] operation: Fut },
         // The attempt failed; those that were begun beside it go on.
         Overtaken,
@@ -45,10 +44,10 @@ pub(super) struct Steps<'a, 'p, F, Fut: Future, C> {
     pub(super) waits: &'a mut Waits<'p, Fut>,
 }
 
-/// An attempt that ended, and what it holds of the circuit breaker unless it was the first.
+/// An attempt beside the first that ended the call, and what it holds of the circuit breaker.
 pub(super) struct Ended<'p, T> {
     pub(super) end: End<T>,
-    pub(super) verdict: Option<Verdict>,
+    pub(super) verdict: Verdict,
     pub(super) permit: Option<Permit<'p>>,
 }
 
@@ -129,10 +128,11 @@ where
                     };
                     if let Some(injection) = progress.injection() {
                         progress.permit = permit;
-                        self.hold_up(injection);
+                        let held = Box::new(HeldUp::new(injection, progress.told(self.idempotency_key)));
+                        self.stage.set(Stage::HeldUp { held });
                         continue;
                     }
-                    let operation = self.attempt(progress);
+                    let operation = (self.operation)(progress.told(self.idempotency_key));
                     self.stage.set(Stage::Attempting { operation });
                     permit
                 }
@@ -157,8 +157,9 @@ where
                 Poll::Ready(outcome) => {
                     let at = *now.insert(MonotonicClock::now());
                     let verdict = (self.classify)(&outcome);
+                    let end = End::Outcome(outcome);
                     if let Some(result) =
-                        self.conclude_unless_others_go_on(progress, outcome, verdict, permit, at)
+                        self.conclude_unless_others_go_on(progress, end, verdict, permit, at)
                     {
                         return Poll::Ready(result);
                     }
@@ -198,24 +199,8 @@ where
         }
     }
 
-    /// Makes an attempt that was admitted.
-    #[inline(always)]
-    pub(super) fn attempt(&self, progress: &Progress<'p>) -> Fut {
-        (self.operation)(Cx {
-            attempt: progress.attempts,
-            until: progress.until(),
-            idempotency_key: self.idempotency_key.clone(),
-        })
-    }
-
-    #[cold]
-    fn hold_up(&mut self, Injection { latency, is_fault }: Injection) {
-        let pause = Box::pin(tokio::time::sleep(latency.unwrap_or_default()));
-        self.stage.set(Stage::HeldUp { pause, is_fault });
-    }
-
-    /// The attempt has to wait, or is not to begin yet. Ready with the result when something else ends the call,
-    /// and with nothing when there is a next step.
+    /// The attempt has to wait, or its operation is not to be called yet. Ready with the result when something
+    /// else ends the call, and with nothing when there is a next step.
     #[inline(never)]
     fn wait(
         &mut self,
@@ -223,45 +208,34 @@ where
         permit: Option<Permit<'p>>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<T, CallError<E>>>> {
-        let Ended { end, verdict, permit } = match self.what_ends_it(progress, context) {
-            // Nobody knows what an overtaken attempt would have shown: its permit goes back untold.
-            Poll::Ready(Some(ended)) if ended.permit.is_some() => ended,
-            Poll::Ready(Some(ended)) => Ended { permit, ..ended },
-            Poll::Ready(None) => {
-                progress.permit = permit;
-                return Poll::Ready(None);
-            }
-            Poll::Pending => {
-                progress.permit = permit;
-                return Poll::Pending;
-            }
+        let held = match self.stage.as_mut().project() {
+            StageProjection::HeldUp { held } => held.poll(context),
+            _ => Poll::Pending,
         };
-        Poll::Ready(self.conclude(progress, end, verdict, permit, MonotonicClock::now()))
-    }
-
-    /// Something other than the operation ended the attempt, or the operation was held up and now begins.
-    fn what_ends_it(
-        &mut self,
-        progress: &mut Progress<'p>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Ended<'p, Fut::Output>>> {
-        if let StageProjection::HeldUp { pause, is_fault } = self.stage.as_mut().project() {
-            let is_fault = *is_fault;
-            if pause.as_mut().poll(context).is_ready() {
-                if is_fault {
-                    let verdict = Some(Class::Transient.into());
-                    return Poll::Ready(Some(Ended { end: End::Injected, verdict, permit: None }));
-                }
-                let operation = self.attempt(progress);
+        match held {
+            Poll::Pending => {}
+            Poll::Ready(None) => {
+                let (verdict, now) = (Class::Transient.into(), MonotonicClock::now());
+                let end = End::Injected;
+                return Poll::Ready(self.conclude_unless_others_go_on(progress, end, verdict, permit, now));
+            }
+            Poll::Ready(Some(cx)) => {
+                let operation = (self.operation)(cx);
                 self.stage.set(Stage::Attempting { operation });
+                progress.permit = permit;
                 return Poll::Ready(None);
             }
-        } else if let Poll::Ready(ended) = self.poll_hedges(progress, context) {
-            return Poll::Ready(Some(ended));
         }
-        self.waits.poll_limit(progress.until(), context).map(|()| {
+        if let Poll::Ready(Ended { end, verdict, permit: own }) = self.poll_hedges(progress, context) {
+            // Nobody knows what the overtaken attempt would have shown: its permit goes back untold.
+            drop(permit);
+            return Poll::Ready(self.conclude(progress, end, Some(verdict), own, MonotonicClock::now()));
+        }
+        if self.waits.poll_limit(progress.until(), context).is_ready() {
             let end = End::TimedOut(progress.limit().by);
-            Some(Ended { end, verdict: None, permit: None })
-        })
+            return Poll::Ready(self.conclude(progress, end, None, permit, MonotonicClock::now()));
+        }
+        progress.permit = permit;
+        Poll::Pending
     }
 }

@@ -1,9 +1,12 @@
+use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use intertie_core::clock::Instant;
 use tokio::time::Sleep;
 
+use super::attempt::HeldUp;
+use super::context::{Cx, Verdict};
 use crate::MonotonicClock;
 use crate::circuit_breaker::Permit;
 
@@ -25,9 +28,43 @@ pub(super) struct Hedges<'p, Fut> {
 }
 
 pub(super) struct UnderWay<'p, Fut> {
-    pub(super) operation: Pin<Box<Fut>>,
+    pub(super) part: Part<Fut>,
     pub(super) permit: Option<Permit<'p>>,
     pub(super) started: Instant,
+}
+
+pub(super) enum Part<Fut> {
+    HeldUp(HeldUp),
+    Operation(Pin<Box<Fut>>),
+}
+
+impl<Fut: Future> Part<Fut> {
+    /// Ready with the outcome; with nothing when chaos kept the attempt from its operation.
+    pub(super) fn poll(
+        &mut self,
+        operation: impl Fn(Cx) -> Fut,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Fut::Output>> {
+        loop {
+            match self {
+                Self::Operation(operation) => return operation.as_mut().poll(context).map(Some),
+                Self::HeldUp(held) => match ready!(held.poll(context)) {
+                    Some(cx) => *self = Self::Operation(Box::pin(operation(cx))),
+                    None => return Poll::Ready(None),
+                },
+            }
+        }
+    }
+}
+
+impl<Fut> Hedges<'_, Fut> {
+    /// No further attempt begins before the wait that the dependency asked for, or beside the repetitions of a
+    /// tier further down.
+    pub(super) fn heed(&mut self, verdict: Verdict) {
+        if verdict.retry_after.is_some() || verdict.exhausted {
+            self.next = None;
+        }
+    }
 }
 
 impl<Fut> Default for Waits<'_, Fut> {

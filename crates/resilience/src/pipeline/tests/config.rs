@@ -61,3 +61,12 @@ fn it_explains_its_order_and_its_worst_case() {
         Pipeline::named("bare").retry(retry()).circuit_breaker(touchy()).build().expect("valid").explain();
     assert_eq!((bare.attempts_max, bare.duration_max, bare.warnings.len()), (3, None, 3));
 }
+
+#[test]
+fn it_explains_how_many_repetitions_there_may_be_at_the_same_time() {
+    let retry = RetryConfig { budget_in_flight: NonZeroU32::new(7), ..retry() };
+    let explained = Pipeline::named("bounded").retry(retry).build().expect("valid").explain();
+    let text =
+        "3 attempts of calls marked idempotent, within 20% of the calls, 7 repetitions at the same time";
+    assert_eq!(explained.policies, [(Policy::Retry, text.to_owned())]);
+}

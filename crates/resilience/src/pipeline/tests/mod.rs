@@ -1,5 +1,7 @@
 mod attempts;
+mod chaos;
 mod config;
+mod hedging;
 mod leaving;
 
 use std::cell::Cell;
