@@ -18,6 +18,7 @@
 //!
 //! A call that never has to wait allocates nothing, spawns nothing and reads the clock once.
 
+mod admission;
 mod attempt;
 mod call;
 mod config;
@@ -28,6 +29,7 @@ mod hedging;
 #[cfg(feature = "http")]
 pub mod http;
 mod progress;
+mod repetitions;
 mod stats;
 mod steps;
 mod substitute;

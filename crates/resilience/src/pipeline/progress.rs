@@ -1,24 +1,20 @@
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use intertie_core::clock::Instant;
 use intertie_core::failure::{Class, Evidence};
-use intertie_core::quantity::Ratio;
-use intertie_core::rejection::{Policy, Rejection};
 
 use super::Shared;
+use super::admission::Refusal;
 use super::attempt::End;
 use super::context::{Cx, Verdict};
 use super::error::{AttemptError, AttemptRecord, CallError, Exhausted};
+use super::repetitions::Repetitions;
 use super::stats::Counter;
 use crate::chaos::Injection;
 use crate::circuit_breaker::{Outcome, Permit};
 use crate::deadline::{AttemptLimit, Deadline, LimitedBy};
-use crate::rate_limiter::Count;
-use crate::retry::{Repetition, Retry};
-use crate::{Hedge, RateLimiter, bulkhead};
+use crate::{Hedge, bulkhead};
 
 /// What the caller said about a call.
 #[derive(Debug, Clone, Copy)]
@@ -32,21 +28,21 @@ pub(super) struct Terms {
 /// What a call did and holds: the steps between its awaits.
 #[derive(Debug)]
 pub(super) struct Progress<'p> {
-    pipeline: &'p Shared,
+    pub(super) pipeline: &'p Shared,
     has_ended: bool,
     has_succeeded: bool,
     pub(super) attempts: u32,
     started: Instant,
-    deadline: Deadline,
-    attempt_started: Instant,
+    pub(super) deadline: Deadline,
+    pub(super) attempt_started: Instant,
     /// Made when an attempt first may be repeated.
     repetitions: Option<Box<Repetitions<'p>>>,
-    place: Option<bulkhead::Permit<'p>>,
+    pub(super) place: Option<bulkhead::Permit<'p>>,
     /// What the last attempt shows an adaptive bulkhead.
     sample: Option<Sample>,
     pub(super) permit: Option<Permit<'p>>,
     /// When the first of the attempts that are under way together began, while its latency is of use to a hedge.
-    measured_from: Option<Instant>,
+    pub(super) measured_from: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -54,42 +50,6 @@ struct Sample {
     at: Instant,
     class: Class,
     latency: Duration,
-}
-
-#[derive(Debug)]
-struct Repetitions<'p> {
-    retry: Option<Retry<'p>>,
-    history: Vec<AttemptRecord>,
-    /// What the budget paid for, until it ended.
-    under_way: Option<Repetition<'p>>,
-    /// Another attempt was due, and the budget did not pay for it.
-    unpaid: bool,
-    /// What the attempts asked for that failed while others were under way beside them.
-    lost: Lost,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Lost {
-    not_before: Option<Instant>,
-    exhausted: bool,
-}
-
-/// The wait for a place in the bulkhead, in a box since it is rare and large.
-pub(super) type Waiting<'p> =
-    Pin<Box<dyn Future<Output = Result<bulkhead::Permit<'p>, Rejection>> + Send + 'p>>;
-
-/// Why no attempt is made.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Refusal {
-    Deadline,
-    Rejected(Rejection),
-}
-
-impl From<Rejection> for Refusal {
-    #[inline]
-    fn from(rejection: Rejection) -> Self {
-        Self::Rejected(rejection)
-    }
 }
 
 impl<'p> Progress<'p> {
@@ -115,39 +75,6 @@ impl<'p> Progress<'p> {
 
     pub(super) fn has_succeeded(&self) -> bool {
         self.has_succeeded
-    }
-
-    /// Asks what is asked once for a call. `Some` when a place must be waited for.
-    #[inline(always)]
-    pub(super) fn begin(&mut self, now: Instant, terms: &Terms) -> Result<Option<Waiting<'p>>, Refusal> {
-        let pipeline = self.pipeline;
-        if self.deadline.is_over(now) {
-            return Err(Refusal::Deadline);
-        }
-        self.ask_limiter(Count::Calls, now, terms)?;
-        if let Some(bulkhead) = &pipeline.bulkhead {
-            self.place = bulkhead.pass();
-            if self.place.is_none() {
-                let remaining = self.deadline.remaining(now);
-                return Ok(Some(Box::pin(bulkhead.acquire(remaining))));
-            }
-        }
-        self.pay_in(now);
-        Ok(None)
-    }
-
-    /// The wait for a place is over.
-    pub(super) fn place_granted(
-        &mut self,
-        granted: Result<bulkhead::Permit<'p>, Rejection>,
-        now: Instant,
-    ) -> Result<(), Refusal> {
-        self.place = Some(granted.map_err(|rejection| match rejection.by {
-            Policy::Deadline => Refusal::Deadline,
-            _ => Refusal::Rejected(rejection),
-        })?);
-        self.pay_in(now);
-        Ok(())
     }
 
     /// When the first attempt under way began.
@@ -184,66 +111,6 @@ impl<'p> Progress<'p> {
         self.deadline.attempt_end(self.attempt_started, self.pipeline.config.attempt_timeout)
     }
 
-    #[inline]
-    fn pay_in(&self, now: Instant) {
-        if let Some(budget) = &self.pipeline.budget {
-            budget.deposit(now);
-        }
-    }
-
-    #[inline(always)]
-    fn ask_limiter(&self, what: Count, now: Instant, terms: &Terms) -> Result<(), Rejection> {
-        match &self.pipeline.rate_limiter {
-            Some(limiter) if self.pipeline.counts == what => take(limiter, now, terms),
-            _ => Ok(()),
-        }
-    }
-
-    /// Asks what is asked before each attempt.
-    #[inline(always)]
-    pub(super) fn admit_attempt(
-        &mut self,
-        now: Instant,
-        terms: &Terms,
-    ) -> Result<Option<Permit<'p>>, Refusal> {
-        if self.deadline.is_over(now) {
-            return Err(Refusal::Deadline);
-        }
-        let permit = self.ask_for_attempt(now, terms)?;
-        if self.attempts > 0 {
-            self.pipeline.counters.increment(Counter::Retries);
-        }
-        self.attempts += 1;
-        self.attempt_started = now;
-        if let Some(hedge) = self.hedge(terms) {
-            hedge.begin(now);
-            self.measured_from = Some(now);
-        }
-        Ok(permit)
-    }
-
-    /// The same for one that begins beside another. It is no repetition.
-    pub(super) fn admit_hedge(
-        &mut self,
-        now: Instant,
-        terms: &Terms,
-    ) -> Result<Option<Permit<'p>>, Rejection> {
-        let permit = self.ask_for_attempt(now, terms)?;
-        self.attempts += 1;
-        Ok(permit)
-    }
-
-    #[inline(always)]
-    fn ask_for_attempt(&self, now: Instant, terms: &Terms) -> Result<Option<Permit<'p>>, Rejection> {
-        // The breaker first: an attempt that is not made must not use up a quota that is billed.
-        let permit = match &self.pipeline.circuit_breaker {
-            Some(breaker) => Some(breaker.try_admit(now)?),
-            None => None,
-        };
-        self.ask_limiter(Count::Attempts, now, terms)?;
-        Ok(permit)
-    }
-
     /// One of several attempts that are under way together failed.
     pub(super) fn lost(
         &mut self,
@@ -252,13 +119,11 @@ impl<'p> Progress<'p> {
         permit: Option<Permit<'p>>,
         verdict: Verdict,
     ) {
-        let Verdict { class, retry_after, exhausted } = verdict;
+        let Verdict { class, retry_after, .. } = verdict;
         if let Some(permit) = permit {
             permit.record(now, Outcome { evidence: class.evidence(), retry_after, took: None });
         }
-        let lost = &mut self.note(now, started, class).lost;
-        lost.not_before = lost.not_before.max(retry_after.map(|wait| now + wait));
-        lost.exhausted |= exhausted;
+        self.note(now, started, class).heed(now, verdict);
     }
 
     /// An attempt that began at `started` ended the call instead of the first, which was still under way or had
@@ -289,7 +154,7 @@ impl<'p> Progress<'p> {
             permit.record(now, Outcome { evidence, retry_after, took: None });
         }
         if let Some(repetitions) = &mut self.repetitions {
-            repetitions.under_way = None;
+            repetitions.end();
         }
         self.has_succeeded = class == Class::Success;
         if self.pipeline.hedge.is_some() && idempotent {
@@ -303,7 +168,8 @@ impl<'p> Progress<'p> {
         }
         let exhausted = verdict.is_some_and(|verdict| verdict.exhausted);
         if idempotent && class.is_retriable() && !exhausted {
-            return self.repeat(now, at, class, retry_after);
+            let (pipeline, deadline) = (self.pipeline, self.deadline);
+            return self.note(now, at, class).next(pipeline, now, deadline, class, retry_after);
         }
         None
     }
@@ -334,48 +200,12 @@ impl<'p> Progress<'p> {
         (class, evidence, None)
     }
 
-    /// The wait before the next attempt after one that failed, if there is one.
-    #[cold]
-    fn repeat(
-        &mut self,
-        now: Instant,
-        attempt_started: Instant,
-        class: Class,
-        retry_after: Option<Duration>,
-    ) -> Option<Duration> {
-        let (pipeline, deadline) = (self.pipeline, self.deadline);
-        let Repetitions { retry, under_way, unpaid, lost, .. } = self.note(now, attempt_started, class);
-        let lost = std::mem::take(lost);
-        let retry = retry.as_mut().filter(|_| !lost.exhausted)?;
-        let retry_after = retry_after.max(lost.not_before.map(|at| at.saturating_since(now)));
-        let random = Ratio::from_millionths(fastrand::u32(0..=1_000_000));
-        let wait = retry.next(now, deadline, class, retry_after, random).ok()?;
-        let breaker = pipeline.circuit_breaker.as_ref();
-        if breaker.is_some_and(|breaker| !breaker.would_admit(now + wait)) {
-            return None;
-        }
-        if let Some(budget) = &pipeline.budget {
-            *under_way = budget.withdraw(now);
-            *unpaid = under_way.is_none();
-            if *unpaid {
-                return None;
-            }
-        }
-        Some(wait)
-    }
-
     /// Keeps in mind that an attempt failed that could be repeated.
+    #[cold]
     fn note(&mut self, now: Instant, attempt_started: Instant, class: Class) -> &mut Repetitions<'p> {
-        let retry = self.pipeline.config.retry.as_ref().map(Retry::new);
-        let none = || Repetitions {
-            retry,
-            history: Vec::new(),
-            under_way: None,
-            unpaid: false,
-            lost: Lost::default(),
-        };
-        let repetitions = self.repetitions.get_or_insert_with(|| Box::new(none()));
-        repetitions.history.push(AttemptRecord {
+        let pipeline = self.pipeline;
+        let repetitions = self.repetitions.get_or_insert_with(|| Box::new(Repetitions::new(pipeline)));
+        repetitions.note(AttemptRecord {
             began_after: attempt_started.saturating_since(self.started),
             took: now.saturating_since(attempt_started),
             class,
@@ -417,7 +247,7 @@ impl<'p> Progress<'p> {
     #[cold]
     fn fail<E>(&mut self, last: AttemptError<E>) -> CallError<E> {
         self.end(Counter::Failed);
-        let unpaid = self.repetitions.as_ref().is_some_and(|repetitions| repetitions.unpaid);
+        let unpaid = self.repetitions.as_ref().is_some_and(|repetitions| repetitions.are_unpaid());
         let alone = self.attempts == 1 && !unpaid;
         match last {
             AttemptError::Operation(error) if alone => CallError::Operation(error),
@@ -425,7 +255,7 @@ impl<'p> Progress<'p> {
             AttemptError::Injected if alone => CallError::Injected,
             last => {
                 let history =
-                    self.repetitions.take().map(|repetitions| repetitions.history).unwrap_or_default();
+                    self.repetitions.take().map(|repetitions| repetitions.into_history()).unwrap_or_default();
                 CallError::Exhausted(Box::new(Exhausted { last, attempts: self.attempts, history }))
             }
         }
@@ -441,15 +271,6 @@ impl<'p> Progress<'p> {
         }
         self.pipeline.counters.increment(counter);
     }
-}
-
-fn take(limiter: &RateLimiter, now: Instant, terms: &Terms) -> Result<(), Rejection> {
-    // Without a key the quota is everybody's, which is the fastest.
-    let taken = match terms.key {
-        Some(key) => limiter.try_acquire(key, now, terms.cost),
-        None => limiter.try_acquire((), now, terms.cost),
-    };
-    taken.map(drop)
 }
 
 impl Drop for Progress<'_> {

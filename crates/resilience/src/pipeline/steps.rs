@@ -8,10 +8,11 @@ use intertie_core::failure::Class;
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
+use super::admission::Waiting;
 use super::attempt::{End, HeldUp};
 use super::context::{Cx, Verdict};
 use super::error::CallError;
-use super::progress::{Progress, Terms, Waiting};
+use super::progress::{Progress, Terms};
 use super::waits::Waits;
 use crate::MonotonicClock;
 use crate::circuit_breaker::Permit;
