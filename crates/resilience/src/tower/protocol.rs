@@ -7,7 +7,8 @@ use intertie_core::failure::Class;
 
 use crate::pipeline::{Cx, Verdict};
 
-/// What requests and their outcomes say about a call. Every method has an answer that is safe for any protocol.
+/// What requests `Q`, answers `A` and errors `E` of a service say about a call. Every method has a default that is
+/// safe for any protocol.
 pub trait Protocol<Q, A, E> {
     /// Whether making the request twice does no harm. Default: no, so there is one attempt.
     fn is_idempotent(&self, request: &Q) -> bool {

@@ -19,6 +19,8 @@ fn always_waits(latency: Duration) -> ChaosConfig {
 async fn a_fault_fails_the_attempt_at_once_without_reaching_the_operation() {
     let pipeline = Pipeline::named("chaotic").chaos(always_fails()).build().expect("valid");
     let operation = Operation::default();
+    // Timers have whole milliseconds; a fault needs none.
+    tokio::time::advance(Duration::from_micros(1)).await;
     let started = tokio::time::Instant::now();
     let error = pipeline.call(|_| operation.attempt(Does::Succeed)).idempotent().await.expect_err("injected");
     assert!(matches!(error, CallError::Injected), "{error:?}");

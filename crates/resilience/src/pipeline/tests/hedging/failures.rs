@@ -3,15 +3,19 @@
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_first_attempt_that_fails_waits_for_the_one_beside_it() {
-    let pipeline = hedging().retry(retry()).circuit_breaker(CircuitBreakerConfig::standard());
-    let pipeline = pipeline.build().expect("valid");
-    let script = Script::new([(2 * SECOND, Does::Fail), (3 * SECOND, Does::Succeed)]);
-    assert_eq!(pipeline.call(|cx| script.attempt(cx)).idempotent().await.expect("succeeds"), 2);
-    assert_eq!(script.began(), [Duration::ZERO, SECOND], "nothing is repeated meanwhile");
-    assert_eq!(script.started.elapsed(), 4 * SECOND);
-    let breaker = pipeline.circuit_breaker().expect("in force").stats(MonotonicClock::now());
-    assert_eq!((breaker.window_calls, breaker.window_failures), (2, 1), "both ended");
+async fn an_attempt_that_fails_waits_for_the_one_beside_it() {
+    let first_fails = [(2 * SECOND, Does::Fail), (3 * SECOND, Does::Succeed)];
+    let second_fails = [(4 * SECOND, Does::Succeed), (2 * SECOND, Does::Fail)];
+    for (attempts, winner) in [(first_fails, 2), (second_fails, 1)] {
+        let pipeline = hedging().retry(retry()).circuit_breaker(CircuitBreakerConfig::standard());
+        let pipeline = pipeline.build().expect("valid");
+        let script = Script::new(attempts);
+        assert_eq!(pipeline.call(|cx| script.attempt(cx)).idempotent().await.expect("succeeds"), winner);
+        assert_eq!(script.began(), [Duration::ZERO, SECOND], "nothing is repeated meanwhile");
+        assert_eq!(script.started.elapsed(), 4 * SECOND);
+        let breaker = pipeline.circuit_breaker().expect("in force").stats(MonotonicClock::now());
+        assert_eq!((breaker.window_calls, breaker.window_failures), (2, 1), "both ended");
+    }
 }
 
 #[tokio::test(start_paused = true)]
