@@ -15,7 +15,7 @@ usage: resilience [flags]
   --rounds N     interleaved samples of each subject                 [default 11]
   --processes N  fresh processes for two threads and for many keys   [default 5]
   --only A,B     these rows only: closed, failing, consecutive, open, retry, timeout,
-                 limiter, keyed, bulkhead, pool, pipeline                  [default all]
+                 limiter, keyed, bulkhead, pool, alone, pipeline                  [default all]
   --append FILE  append the table to FILE too
   --help         this
 ";

@@ -33,6 +33,7 @@ const fn title(row: Row) -> &'static str {
         Row::Keyed => "rate limiter, a million keys",
         Row::Bulkhead => "bulkhead",
         Row::Pool => "pool, an idle resource",
+        Row::Alone => "a caller alone",
         Row::Pipeline => "five policies",
     }
 }

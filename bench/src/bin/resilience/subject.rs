@@ -19,11 +19,12 @@ pub enum Row {
     Keyed,
     Bulkhead,
     Pool,
+    Alone,
     Pipeline,
 }
 
 impl Row {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Closed,
         Self::Failing,
         Self::Consecutive,
@@ -34,6 +35,7 @@ impl Row {
         Self::Keyed,
         Self::Bulkhead,
         Self::Pool,
+        Self::Alone,
         Self::Pipeline,
     ];
 
@@ -50,6 +52,7 @@ impl Row {
             Self::Keyed => "keyed",
             Self::Bulkhead => "bulkhead",
             Self::Pool => "pool",
+            Self::Alone => "alone",
             Self::Pipeline => "pipeline",
         }
     }

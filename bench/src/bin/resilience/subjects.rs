@@ -13,6 +13,7 @@ pub fn of(rows: &[Row]) -> Vec<Subject> {
         ours::rate_limiter::subjects(),
         ours::bulkhead::subjects(),
         ours::pool::subjects(),
+        ours::alone::subjects(),
         ours::pipeline::subjects(),
         rivals::backon::subjects(),
         rivals::bb8::subjects(),

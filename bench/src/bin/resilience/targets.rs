@@ -31,7 +31,7 @@ pub fn of(row: Row) -> &'static [Goal] {
         Row::Limiter => &[Clock(1.6), Times(1.0, rivals::governor::SAME_CLOCK), NoAllocation],
         Row::Keyed => &[Times(0.7, keyed::GOVERNOR), BytesPerKey(40.0)],
         Row::Bulkhead => &[Clock(0.9), NoAllocation],
-        Row::Pool => &[],
+        Row::Pool | Row::Alone => &[],
         Row::Pipeline => &[Clock(3.5), Times(0.08, rivals::tower_resilience::NAME), NoAllocation],
     }
 }

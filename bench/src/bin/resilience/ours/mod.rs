@@ -1,5 +1,6 @@
 //! Ours, one adapter for each policy.
 
+pub mod alone;
 pub mod bulkhead;
 pub mod circuit_breaker;
 pub mod pipeline;
