@@ -124,9 +124,18 @@ impl Hedge {
         self.shared.begin(now);
     }
 
-    /// Whether the budget pays for a further attempt.
-    pub(crate) fn pay(&self, now: Instant) -> bool {
-        self.shared.pay(now)
+    /// Whether the budget can pay for a further attempt. Counted when it can not.
+    pub(crate) fn can_pay(&self, now: Instant) -> bool {
+        let can_pay = self.shared.budget.stats(now).remaining > 0;
+        if !can_pay {
+            self.shared.count(Counter::Refused);
+        }
+        can_pay
+    }
+
+    /// Pays for a further attempt that begins.
+    pub(crate) fn pay(&self, now: Instant) {
+        drop(self.shared.budget.withdraw(now));
     }
 
     /// The first attempt succeeded after `latency`, or was overtaken then.

@@ -41,8 +41,12 @@ impl<'p> Progress<'p> {
         if let Some(bulkhead) = &pipeline.bulkhead {
             self.place = bulkhead.pass();
             if self.place.is_none() {
-                let remaining = self.deadline.remaining(now);
-                return Ok(Some(Box::pin(bulkhead.acquire(remaining))));
+                if bulkhead.config().queue == 0 {
+                    self.place = Some(bulkhead.try_acquire()?);
+                } else {
+                    let remaining = self.deadline.remaining(now);
+                    return Ok(Some(Box::pin(bulkhead.acquire(remaining))));
+                }
             }
         }
         self.pay_in(now);
@@ -125,10 +129,5 @@ impl<'p> Progress<'p> {
 }
 
 fn take(limiter: &RateLimiter, now: Instant, terms: &Terms) -> Result<(), Rejection> {
-    // Without a key the quota is everybody's, which is the fastest.
-    let taken = match terms.key {
-        Some(key) => limiter.try_acquire(key, now, terms.cost),
-        None => limiter.try_acquire((), now, terms.cost),
-    };
-    taken.map(drop)
+    limiter.try_acquire_hashed(terms.key, now, terms.cost).map(drop)
 }

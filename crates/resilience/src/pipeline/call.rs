@@ -34,7 +34,7 @@ pin_project! {
         waits: Waits<'p, Fut>,
         pipeline: &'p Shared,
         // Set when the call has ended.
-        succeeded: Option<bool>,
+        ended: Option<Ended>,
         // None until the call first has to wait: what never waits is never stored. Last, so that a dropped
         // call lets go of the operation before it gives its place to another.
         progress: Option<Progress<'p>>,
@@ -53,14 +53,27 @@ impl<'p, F, Fut: Future, C> Call<'p, F, Fut, C> {
             stage: Stage::Ready,
             waits: Waits::default(),
             pipeline,
-            succeeded: None,
+            ended: None,
             progress: None,
         }
     }
 
     /// Whether its operation succeeded in the end.
     pub(super) fn has_succeeded(&self) -> bool {
-        self.succeeded == Some(true)
+        self.ended.is_some_and(|ended| ended.succeeded)
+    }
+
+    /// Whether its attempts, or the budget for them, were used up.
+    #[cfg(feature = "tower")]
+    pub(crate) fn has_used_up(&self) -> bool {
+        self.ended.is_some_and(|ended| ended.used_up)
+    }
+
+    /// With a key that the pipeline has hashed.
+    #[cfg(feature = "tower")]
+    pub(crate) fn with_key(mut self, key: Option<u64>) -> Self {
+        self.terms.key = key;
+        self
     }
 
     pub(super) fn pipeline(&self) -> &'p Shared {
@@ -86,9 +99,10 @@ impl<'p, F, Fut: Future, C> Call<'p, F, Fut, C> {
         self
     }
 
-    /// Whose quota of the rate limiter the call counts against. Calls without a key share one.
+    /// Whose quota of the rate limiter the call counts against: a key as [`crate::RateLimiter::try_acquire`] takes
+    /// it. Calls without a key share one.
     pub fn key(mut self, key: impl Hash) -> Self {
-        self.terms.key = Some(self.pipeline.hash(key));
+        self.terms.key = self.pipeline.hash(key);
         self
     }
 
@@ -122,7 +136,7 @@ impl<'p, F, Fut: Future, C> Call<'p, F, Fut, C> {
             stage: self.stage,
             waits: self.waits,
             pipeline: self.pipeline,
-            succeeded: self.succeeded,
+            ended: self.ended,
             progress: self.progress,
         }
     }
@@ -147,7 +161,11 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        assert!(this.succeeded.is_none(), "a call was polled again after it had ended");
+        assert!(this.ended.is_none(), "a call was polled again after it had ended");
+        // What is begun here ends here if it panics.
+        *this.ended = Some(Ended { succeeded: false, used_up: false });
+        // Before the steps, which let go of the operation first when they are dropped by a panic.
+        let mut begun = None;
         let mut steps = Steps {
             operation: this.operation,
             classify: this.classify,
@@ -157,19 +175,38 @@ where
             stage: this.stage,
             waits: this.waits,
         };
-        if let Some(progress) = this.progress {
-            let poll = steps.go_on(progress, context);
-            *this.succeeded = poll.is_ready().then(|| progress.has_succeeded());
-            return poll;
-        }
-        let now = MonotonicClock::now();
-        let mut progress = Progress::new(this.pipeline, now, this.terms);
-        let poll = steps.begin(&mut progress, now, context);
-        match poll {
-            Poll::Pending => *this.progress = Some(progress),
-            Poll::Ready(_) => *this.succeeded = Some(progress.has_succeeded()),
+        let (progress, poll) = match this.progress {
+            Some(progress) => {
+                let poll = steps.go_on(progress, context);
+                (progress, poll)
+            }
+            None => {
+                let now = MonotonicClock::now();
+                let progress = begun.insert(Progress::new(this.pipeline, now, this.terms));
+                let poll = steps.begin(progress, now, context);
+                (progress, poll)
+            }
+        };
+        *this.ended = poll.is_ready().then(|| Ended::of(progress));
+        drop(steps);
+        if poll.is_pending() && begun.is_some() {
+            *this.progress = begun;
         }
         poll
+    }
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ended {
+    succeeded: bool,
+    used_up: bool,
+}
+
+impl Ended {
+    #[inline]
+    fn of(progress: &Progress<'_>) -> Self {
+        Self { succeeded: progress.has_succeeded(), used_up: progress.has_used_up() }
     }
 }
 

@@ -18,18 +18,20 @@ pub enum CallError<E> {
     DeadlineExceeded,
     /// A policy refused the call.
     Rejected(Rejection),
-    /// More than one attempt was made and the last one failed too, or one that failed was to be repeated and the
-    /// retry budget did not pay for it.
+    /// More than one attempt failed, or one that failed was to be repeated and the retry budget did not pay for it.
     Exhausted(Box<Exhausted<E>>),
 }
 
-/// The attempts of a call that used up its attempts, or found the retry budget used up.
+/// The attempts of a call of which more than one failed, or for which the retry budget was used up.
 #[derive(Debug)]
 pub struct Exhausted<E> {
     /// How the last attempt failed.
     pub last: AttemptError<E>,
-    /// How many attempts were made.
+    /// How many attempts were made, those included that others overtook.
     pub attempts: u32,
+    /// Whether no attempt was left, or no budget for it, although another one might have succeeded. False when the
+    /// last one failed in a way that no repetition mends.
+    pub used_up: bool,
     /// Every failed attempt that could have been repeated, in the order in which they failed. Attempts that were
     /// still under way when the call, or its `attempt_timeout`, ended are not among them, but for the first.
     pub history: Vec<AttemptRecord>,
@@ -70,7 +72,7 @@ impl<E> CallError<E> {
     /// `Intertie-Retry: exhausted` on the wire, and the caller's [`Verdict`](super::Verdict) says it again:
     /// one tier repeats, and budgets do not multiply.
     pub fn is_exhausted(&self) -> bool {
-        matches!(self, Self::Exhausted(_))
+        matches!(self, Self::Exhausted(exhausted) if exhausted.used_up)
     }
 
     /// The operation's own error, if it is what failed last; otherwise the error as it is.
@@ -115,12 +117,15 @@ impl<E> fmt::Display for CallError<E> {
                     _ if attempts == 1 => {
                         f.write_str("the attempt failed, and the retry budget paid for no other")
                     }
-                    AttemptError::Operation(_) => write!(f, "all {attempts} attempts failed"),
+                    AttemptError::Operation(_) => write!(f, "the call failed after {attempts} attempts"),
                     AttemptError::Timeout => {
-                        write!(f, "all {attempts} attempts failed, the last one by its attempt_timeout")
+                        write!(
+                            f,
+                            "the call failed after {attempts} attempts, the last one by its attempt_timeout"
+                        )
                     }
                     AttemptError::Injected => {
-                        write!(f, "all {attempts} attempts failed, the last one by chaos")
+                        write!(f, "the call failed after {attempts} attempts, the last one by chaos")
                     }
                 }
             }

@@ -62,11 +62,12 @@ where
             }
             hedges.next = None;
             let now = MonotonicClock::now();
-            if !hedge.pay(now) {
+            // What is refused is not paid for, and whoever refuses it refuses a second attempt only.
+            if !hedge.can_pay(now) {
                 return Poll::Pending;
             }
-            // Whoever refuses it refuses a second attempt only.
             let Ok(permit) = progress.admit_hedge(now, self.terms) else { return Poll::Pending };
+            hedge.pay(now);
             let cx = progress.told(self.idempotency_key);
             hedge.count_hedged();
             hedges.begun += 1;

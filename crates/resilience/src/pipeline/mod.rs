@@ -37,7 +37,7 @@ mod substitute;
 mod tests;
 mod waits;
 
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,7 +104,6 @@ struct Shared {
     counts: Count,
     /// Whether the bulkhead learns from its calls.
     adapts: bool,
-    hasher: RandomState,
     counters: Arc<Counters>,
 }
 
@@ -153,7 +152,6 @@ impl Pipeline {
             budget: carry(budget, &config.retry, pay).map_err(at(Policy::Retry))?,
             counts: config.rate_limiter.as_ref().map_or(Count::Calls, |limiter| limiter.count),
             adapts: config.bulkhead.as_ref().is_some_and(|bulkhead| bulkhead.adaptive.is_some()),
-            hasher: before.map_or_else(RandomState::new, |before| before.hasher.clone()),
             counters: before.map(|before| Arc::clone(&before.counters)).unwrap_or_default(),
             config,
             name,
@@ -194,6 +192,12 @@ impl Pipeline {
     /// The injection of faults, to be switched on and off.
     pub fn chaos(&self) -> Option<&Chaos> {
         self.shared.chaos.as_ref()
+    }
+
+    /// The key as calls of this pipeline take it.
+    #[cfg(feature = "tower")]
+    pub(crate) fn hash(&self, key: impl Hash) -> Option<u64> {
+        self.shared.hash(key)
     }
 
     /// Whether an idempotent call can have more than one attempt.
@@ -241,8 +245,9 @@ fn carry<C: Clone + PartialEq, P: Clone>(
 }
 
 impl Shared {
-    fn hash(&self, key: impl Hash) -> u64 {
-        self.hasher.hash_one(key)
+    /// The key as the rate limiter knows it, if there is one.
+    fn hash(&self, key: impl Hash) -> Option<u64> {
+        self.rate_limiter.as_ref()?.hash(key)
     }
 }
 

@@ -31,6 +31,10 @@ pub(super) struct Progress<'p> {
     pub(super) pipeline: &'p Shared,
     has_ended: bool,
     has_succeeded: bool,
+    /// Attempts that failed.
+    failures: u32,
+    /// The last attempt failed, and another one might have succeeded.
+    might_succeed: bool,
     pub(super) attempts: u32,
     started: Instant,
     pub(super) deadline: Deadline,
@@ -38,18 +42,9 @@ pub(super) struct Progress<'p> {
     /// Made when an attempt first may be repeated.
     repetitions: Option<Box<Repetitions<'p>>>,
     pub(super) place: Option<bulkhead::Permit<'p>>,
-    /// What the last attempt shows an adaptive bulkhead.
-    sample: Option<Sample>,
     pub(super) permit: Option<Permit<'p>>,
     /// When the first of the attempts that are under way together began, while its latency is of use to a hedge.
     pub(super) measured_from: Option<Instant>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Sample {
-    at: Instant,
-    class: Class,
-    latency: Duration,
 }
 
 impl<'p> Progress<'p> {
@@ -61,13 +56,14 @@ impl<'p> Progress<'p> {
             pipeline,
             has_ended: false,
             has_succeeded: false,
+            failures: 0,
+            might_succeed: false,
             attempts: 0,
             started: now,
             deadline,
             attempt_started: now,
             repetitions: None,
             place: None,
-            sample: None,
             permit: None,
             measured_from: None,
         }
@@ -75,6 +71,12 @@ impl<'p> Progress<'p> {
 
     pub(super) fn has_succeeded(&self) -> bool {
         self.has_succeeded
+    }
+
+    /// Whether attempts, or the budget for them, were used up although another one might have succeeded.
+    pub(super) fn has_used_up(&self) -> bool {
+        let unpaid = self.repetitions.as_ref().is_some_and(|repetitions| repetitions.are_unpaid());
+        unpaid || (self.might_succeed && self.attempts > 1)
     }
 
     /// When the first attempt under way began.
@@ -123,6 +125,8 @@ impl<'p> Progress<'p> {
         if let Some(permit) = permit {
             permit.record(now, Outcome { evidence: class.evidence(), retry_after, took: None });
         }
+        self.failures += 1;
+        self.observe(now, started, class);
         self.note(now, started, class).heed(now, verdict);
     }
 
@@ -148,7 +152,7 @@ impl<'p> Progress<'p> {
         let at = self.attempt_started;
         let (class, evidence, retry_after) = match verdict {
             Some(Verdict { class, retry_after, .. }) => (class, class.evidence(), retry_after),
-            None => self.timed_out(),
+            None => self.timed_out(now),
         };
         if let Some(permit) = permit {
             permit.record(now, Outcome { evidence, retry_after, took: None });
@@ -157,21 +161,30 @@ impl<'p> Progress<'p> {
             repetitions.end();
         }
         self.has_succeeded = class == Class::Success;
+        self.failures += u32::from(!self.has_succeeded);
         if self.pipeline.hedge.is_some() && idempotent {
             self.tell_hedge(now, class);
         }
-        if self.pipeline.adapts && self.place.is_some() {
-            // A limit that was missed counts as a failure if it judges the dependency at all.
-            let missed = || if self.limit().judges { Class::Transient } else { Class::Unjudged };
-            let class = verdict.map_or_else(missed, |verdict| verdict.class);
-            self.sample = Some(Sample { at: now, class, latency: now.saturating_since(at) });
-        }
+        // A limit that was missed counts as a failure if it judges the dependency at all.
+        let missed = verdict.is_none() && evidence == Evidence::None;
+        self.observe(now, at, if missed { Class::Unjudged } else { class });
         let exhausted = verdict.is_some_and(|verdict| verdict.exhausted);
-        if idempotent && class.is_retriable() && !exhausted {
+        self.might_succeed = idempotent && class.is_retriable() && !exhausted;
+        if self.might_succeed {
             let (pipeline, deadline) = (self.pipeline, self.deadline);
             return self.note(now, at, class).next(pipeline, now, deadline, class, retry_after);
         }
         None
+    }
+
+    /// Shows an adaptive bulkhead an attempt.
+    #[inline]
+    fn observe(&self, now: Instant, started: Instant, class: Class) {
+        if self.pipeline.adapts
+            && let Some(place) = &self.place
+        {
+            place.observe(now, class, now.saturating_since(started));
+        }
     }
 
     /// How all attempts together ended.
@@ -187,9 +200,11 @@ impl<'p> Progress<'p> {
     }
 
     #[cold]
-    fn timed_out(&self) -> (Class, Evidence, Option<Duration>) {
+    fn timed_out(&self, now: Instant) -> (Class, Evidence, Option<Duration>) {
         let limit = self.limit();
-        let evidence = if limit.judges { Evidence::Failure } else { Evidence::None };
+        // One that began beside another ends with it, and may have had less time.
+        let had_its_time = limit.at.is_none_or(|at| had_nearly_all(self.attempt_started, now, at));
+        let evidence = if limit.judges && had_its_time { Evidence::Failure } else { Evidence::None };
         let class = match limit.by {
             LimitedBy::AttemptTimeout => {
                 self.pipeline.counters.increment(Counter::AttemptTimeouts);
@@ -247,8 +262,8 @@ impl<'p> Progress<'p> {
     #[cold]
     fn fail<E>(&mut self, last: AttemptError<E>) -> CallError<E> {
         self.end(Counter::Failed);
-        let unpaid = self.repetitions.as_ref().is_some_and(|repetitions| repetitions.are_unpaid());
-        let alone = self.attempts == 1 && !unpaid;
+        let used_up = self.has_used_up();
+        let alone = self.failures <= 1 && !used_up;
         match last {
             AttemptError::Operation(error) if alone => CallError::Operation(error),
             AttemptError::Timeout if alone => CallError::AttemptTimeout,
@@ -256,7 +271,7 @@ impl<'p> Progress<'p> {
             last => {
                 let history =
                     self.repetitions.take().map(|repetitions| repetitions.into_history()).unwrap_or_default();
-                CallError::Exhausted(Box::new(Exhausted { last, attempts: self.attempts, history }))
+                CallError::Exhausted(Box::new(Exhausted { last, attempts: self.attempts, used_up, history }))
             }
         }
     }
@@ -264,18 +279,26 @@ impl<'p> Progress<'p> {
     #[inline(always)]
     fn end(&mut self, counter: Counter) {
         self.has_ended = true;
-        if let Some(place) = self.place.take()
-            && let Some(Sample { at, class, latency }) = self.sample
-        {
-            place.record(at, class, latency);
+        self.place = None;
+        if let Some(repetitions) = &mut self.repetitions {
+            repetitions.end();
         }
         self.pipeline.counters.increment(counter);
     }
 }
 
+/// Whether nine tenths of the time from `from` to `to` were over at `now`.
+fn had_nearly_all(from: Instant, now: Instant, to: Instant) -> bool {
+    now.saturating_since(from) >= to.saturating_since(from).mul_f64(0.9)
+}
+
 impl Drop for Progress<'_> {
     #[inline]
     fn drop(&mut self) {
+        // While the attempt itself runs, its permit is elsewhere: a panic that comes by here is another's.
+        if let Some(permit) = self.permit.take() {
+            permit.record(self.attempt_started, Evidence::None);
+        }
         if !self.has_ended {
             self.pipeline.counters.increment(Counter::Cancelled);
         }

@@ -227,16 +227,33 @@ where
                 return Poll::Ready(None);
             }
         }
-        if let Poll::Ready(Ended { end, verdict, permit: own }) = self.poll_hedges(progress, context) {
-            // Nobody knows what the overtaken attempt would have shown: its permit goes back untold.
-            drop(permit);
-            return Poll::Ready(self.conclude(progress, end, Some(verdict), own, MonotonicClock::now()));
-        }
-        if self.waits.poll_limit(progress.until(), context).is_ready() {
-            let end = End::TimedOut(progress.limit().by);
-            return Poll::Ready(self.conclude(progress, end, None, permit, MonotonicClock::now()));
-        }
         progress.permit = permit;
-        Poll::Pending
+        if let Poll::Ready(Ended { end, verdict, permit }) = self.poll_hedges(progress, context) {
+            // Nobody knows what the overtaken attempt would have shown: its permit goes back untold.
+            progress.permit = None;
+            return Poll::Ready(self.conclude(progress, end, Some(verdict), permit, MonotonicClock::now()));
+        }
+        if self.waits.poll_limit(progress.until(), context).is_pending() {
+            return Poll::Pending;
+        }
+        let end = End::TimedOut(progress.limit().by);
+        let mut permit = progress.permit.take();
+        if matches!(*self.stage, Stage::Overtaken)
+            && let Some(oldest) = self.waits.take_oldest()
+        {
+            progress.overtaken(oldest.started, false);
+            permit = oldest.into_permit();
+        }
+        Poll::Ready(self.conclude(progress, end, None, permit, MonotonicClock::now()))
+    }
+}
+
+impl<Fut: Future, F, C> Drop for Steps<'_, '_, F, Fut, C> {
+    #[inline]
+    fn drop(&mut self) {
+        // A panic lets go of the operation before what the call holds for it.
+        if std::thread::panicking() {
+            self.stage.set(Stage::Ready);
+        }
     }
 }

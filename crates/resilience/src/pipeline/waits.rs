@@ -3,6 +3,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use intertie_core::clock::Instant;
+use intertie_core::failure::Evidence;
 use tokio::time::Sleep;
 
 use super::attempt::HeldUp;
@@ -74,7 +75,29 @@ impl<Fut> Default for Waits<'_, Fut> {
     }
 }
 
+impl<'p, Fut> UnderWay<'p, Fut> {
+    pub(super) fn into_permit(mut self) -> Option<Permit<'p>> {
+        self.permit.take()
+    }
+}
+
+impl<Fut> Drop for UnderWay<'_, Fut> {
+    fn drop(&mut self) {
+        // While the attempt itself runs, its permit is elsewhere: a panic that comes by here is another's.
+        if let Some(permit) = self.permit.take() {
+            permit.record(self.started, Evidence::None);
+        }
+    }
+}
+
 impl<'p, Fut> Waits<'p, Fut> {
+    /// Of those beside the first, the one that has been under way for longest.
+    pub(super) fn take_oldest(&mut self) -> Option<UnderWay<'p, Fut>> {
+        let under_way = &mut self.0.as_mut()?.hedges.as_mut()?.under_way;
+        let oldest = (0..under_way.len()).min_by_key(|place| under_way[*place].started)?;
+        Some(under_way.swap_remove(oldest))
+    }
+
     /// Ready when `until` is over.
     pub(super) fn poll_limit(&mut self, until: Option<Instant>, context: &mut Context<'_>) -> Poll<()> {
         let Some(at) = until else { return Poll::Pending };

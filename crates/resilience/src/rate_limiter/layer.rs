@@ -111,7 +111,22 @@ impl RateLimiter {
     /// above what can ever be admitted at once.
     #[inline]
     pub fn try_acquire(&self, key: impl Hash, now: Instant, cost: u64) -> Result<Quota, Rejection> {
-        let key = self.shared.hash(key);
+        self.try_acquire_hashed(self.hash(key), now, cost)
+    }
+
+    /// The key as [`RateLimiter::try_acquire_hashed`] takes it.
+    pub(crate) fn hash(&self, key: impl Hash) -> Option<u64> {
+        self.shared.hash(key)
+    }
+
+    /// As [`RateLimiter::try_acquire`].
+    #[inline]
+    pub(crate) fn try_acquire_hashed(
+        &self,
+        key: Option<u64>,
+        now: Instant,
+        cost: u64,
+    ) -> Result<Quota, Rejection> {
         let (decision, _) = self.shared.engine.decide(key, now, cost);
         self.shared.conclude(decision, now)
     }

@@ -8,7 +8,8 @@ use intertie_core::failure::Class;
 
 use super::protocol::Protocol;
 use crate::pipeline::http::{
-    grpc_verdict, idempotency_key, is_idempotent, remaining, verdict, write_grpc_timeout, write_marks,
+    grpc_verdict, idempotency_key, is_idempotent, remaining, verdict, write_exhausted, write_grpc_timeout,
+    write_marks,
 };
 use crate::pipeline::{Cx, Verdict};
 
@@ -69,6 +70,10 @@ impl<B, R, E> Protocol<Request<B>, Response<R>, E> for Http<B> {
         write_marks(request.headers_mut(), cx);
     }
 
+    fn mark_exhausted(&self, answer: &mut Response<R>) {
+        write_exhausted(answer.headers_mut());
+    }
+
     fn classify(&self, outcome: &Result<Response<R>, E>) -> Verdict {
         match outcome {
             Ok(response) => verdict(response.status(), response.headers(), &self.clock),
@@ -109,6 +114,10 @@ impl<B, R, E> Protocol<Request<B>, Response<R>, E> for Grpc<B> {
     fn mark(&self, request: &mut Request<B>, cx: &Cx) {
         write_marks(request.headers_mut(), cx);
         write_grpc_timeout(request.headers_mut(), cx);
+    }
+
+    fn mark_exhausted(&self, answer: &mut Response<R>) {
+        write_exhausted(answer.headers_mut());
     }
 
     fn classify(&self, outcome: &Result<Response<R>, E>) -> Verdict {

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,16 +37,20 @@ pub trait Protocol<Q, A, E> {
         None
     }
 
-    /// The hash of whose quota of the rate limiter the call counts against; [`KeyedBy`] computes it. Default:
-    /// everybody's.
-    fn key(&self, request: &Q) -> Option<u64> {
-        let _ = request;
-        None
+    /// Whose quota of the rate limiter the call counts against: a key that is written to `hasher`, as
+    /// [`KeyedBy`] does. Default: nothing is written, and the quota is everybody's.
+    fn key(&self, request: &Q, hasher: &mut dyn Hasher) {
+        let _ = (request, hasher);
     }
 
     /// Tells the receiver about the attempt. Default: nothing.
     fn mark(&self, request: &mut Q, cx: &Cx) {
         let _ = (request, cx);
+    }
+
+    /// Says in an answer that attempts were used up for it, so that whoever gets it makes no more. Default: nothing.
+    fn mark_exhausted(&self, answer: &mut A) {
+        let _ = answer;
     }
 
     /// What the outcome of an attempt means. Default: each error is transient.
@@ -69,13 +73,12 @@ impl<Q, A, E> Protocol<Q, A, E> for Plain {}
 pub struct KeyedBy<P, F> {
     protocol: P,
     key: F,
-    hasher: RandomState,
 }
 
 impl<P, F> KeyedBy<P, F> {
     /// `protocol`, with quotas by `key`.
     pub fn new(protocol: P, key: F) -> Self {
-        Self { protocol, key, hasher: RandomState::new() }
+        Self { protocol, key }
     }
 }
 
@@ -101,12 +104,16 @@ where
         self.protocol.remaining(request)
     }
 
-    fn key(&self, request: &Q) -> Option<u64> {
-        Some(self.hasher.hash_one((self.key)(request)))
+    fn key(&self, request: &Q, mut hasher: &mut dyn Hasher) {
+        (self.key)(request).hash(&mut hasher);
     }
 
     fn mark(&self, request: &mut Q, cx: &Cx) {
         self.protocol.mark(request, cx);
+    }
+
+    fn mark_exhausted(&self, answer: &mut A) {
+        self.protocol.mark_exhausted(answer);
     }
 
     fn classify(&self, outcome: &Result<A, E>) -> Verdict {

@@ -1,7 +1,9 @@
 use std::cell::Cell;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::hash::{Hash, Hasher};
+use std::marker::PhantomData;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -32,7 +34,7 @@ impl<S, P> PipelineService<S, P> {
     {
         let Self { inner, handle, protocol } = self;
         let pipeline = handle.get();
-        let key = protocol.key(&request);
+        let key = pipeline.hash(KeyOf { protocol: &*protocol, request: &request, of: PhantomData });
         let remaining = protocol.remaining(&request);
         let idempotency_key = protocol.idempotency_key(&request);
         let may_repeat = pipeline.may_repeat() && protocol.is_idempotent(&request);
@@ -47,19 +49,23 @@ impl<S, P> PipelineService<S, P> {
             asked.mark(&mut request, &cx);
             ready_and_call(inner.clone(), request)
         });
+        call = call.with_key(key);
         if let Some(key) = idempotency_key {
             call = call.with_idempotency_key(key);
         }
         if is_idempotent {
             call = call.idempotent();
         }
-        if let Some(key) = key {
-            call = call.key(key);
-        }
         if let Some(remaining) = remaining {
             call = call.remaining(remaining);
         }
-        call.classify(move |outcome| protocol.classify(outcome)).await
+        let classifying = Arc::clone(&protocol);
+        let mut call = pin!(call.classify(move |outcome| classifying.classify(outcome)));
+        let mut outcome = call.as_mut().await;
+        if let (true, Ok(answer)) = (call.has_used_up(), &mut outcome) {
+            protocol.mark_exhausted(answer);
+        }
+        outcome
     }
 }
 
@@ -82,6 +88,19 @@ where
 
     fn call(&mut self, request: Q) -> Self::Future {
         Box::pin(self.clone().run(request))
+    }
+}
+
+/// Hashes what a protocol says about a request.
+struct KeyOf<'a, P, Q, A, E> {
+    protocol: &'a P,
+    request: &'a Q,
+    of: PhantomData<fn() -> (A, E)>,
+}
+
+impl<P: Protocol<Q, A, E>, Q, A, E> Hash for KeyOf<'_, P, Q, A, E> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.protocol.key(self.request, state);
     }
 }
 

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use http::header::RETRY_AFTER;
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use intertie_core::rejection::Policy;
 
 use super::{EXHAUSTED, INTERTIE_RETRY};
@@ -25,9 +25,14 @@ pub fn answer<E>(error: &CallError<E>) -> Response<()> {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
     }
     if error.is_exhausted() {
-        response.headers_mut().insert(INTERTIE_RETRY, HeaderValue::from_static(EXHAUSTED));
+        write_exhausted(response.headers_mut());
     }
     response
+}
+
+/// Says that attempts were used up for this answer, so that whoever gets it makes no more.
+pub fn write_exhausted(headers: &mut HeaderMap) {
+    headers.insert(INTERTIE_RETRY, HeaderValue::from_static(EXHAUSTED));
 }
 
 fn status<E>(error: &CallError<E>) -> StatusCode {

@@ -19,7 +19,7 @@ mod verdict;
 
 use http::HeaderValue;
 
-pub use answer::answer;
+pub use answer::{answer, write_exhausted};
 pub use marks::{idempotency_key, is_idempotent, remaining, write_grpc_timeout, write_marks};
 pub use verdict::{grpc_verdict, retry_after, verdict};
 

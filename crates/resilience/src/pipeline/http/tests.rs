@@ -127,7 +127,7 @@ fn a_call_that_a_policy_ended_is_answered_with_its_reason_and_its_wait() {
     for (last, status) in
         [(AttemptError::Operation(()), 502), (AttemptError::Timeout, 504), (AttemptError::Injected, 503)]
     {
-        let exhausted = Exhausted { last, attempts: 2, history: Vec::new() };
+        let exhausted = Exhausted { last, attempts: 2, used_up: true, history: Vec::new() };
         let expected = (status, None, seconds("exhausted"));
         assert_eq!(answered(CallError::Exhausted(Box::new(exhausted))), expected);
     }

@@ -14,7 +14,7 @@ async fn an_idempotent_call_is_repeated_on_schedule_and_tells_its_history() {
     assert_eq!(began, [Duration::ZERO, SECOND, 3 * SECOND]);
     assert!(exhausted.history.iter().all(|attempt| attempt.class == Class::Transient));
     assert_eq!(error.operation(), Some(&"failed"));
-    assert_eq!(error.to_string(), "all 3 attempts failed");
+    assert_eq!(error.to_string(), "the call failed after 3 attempts");
     assert_eq!(pipeline.stats(), Stats { failed: 1, retries: 2, ..Stats::default() });
 }
 
