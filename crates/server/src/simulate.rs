@@ -104,6 +104,10 @@ fn left_out(route: &Route) -> Vec<String> {
     if let Some(limits) = route.effective.limits.value.as_ref().filter(|limits| !limits.is_empty()) {
         left_out.push(format!("the shared limits {}", limits.join(", ")));
     }
+    let limiter = route.effective.rate_limiter.value.as_ref();
+    if limiter.is_some_and(|limiter| !limiter.overrides.is_empty()) {
+        left_out.push("the quotas of named callers: every caller has the usual one".to_owned());
+    }
     match route.service.endpoints.len() {
         1 => {}
         endpoints => left_out.push(format!("the choice of an endpoint: one stands for all {endpoints}")),

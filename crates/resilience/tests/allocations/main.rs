@@ -122,6 +122,13 @@ fn a_bulkhead_with_free_places_allocates_nothing() {
 }
 
 #[test]
+fn a_call_that_a_full_bulkhead_turns_away_allocates_nothing() {
+    let pipeline = Pipeline::named("full").bulkhead(BulkheadConfig::new(number(1))).build().expect("valid");
+    let _held = pipeline.bulkhead().expect("in force").try_acquire();
+    check("a pipeline", || now(pipeline.call(async |_| Ok::<_, ()>(()))).expect_err("full"));
+}
+
+#[test]
 fn a_retry_schedule_and_its_budget_allocate_nothing() {
     let config = RetryConfig::standard();
     let budget = RetryBudget::new(config.budget_limits());

@@ -133,3 +133,40 @@ async fn a_repetition_keeps_its_place_in_the_budget_until_it_ended_or_its_caller
     let alone = failing().await;
     assert!(matches!(alone, Err(CallError::Exhausted(exhausted)) if exhausted.attempts == 3));
 }
+
+#[tokio::test(start_paused = true)]
+async fn callers_that_a_limiter_names_have_their_own_quotas_in_a_pipeline_too() {
+    let named = [(
+        "alice".to_owned(),
+        crate::rate_limiter::QuotaOverride { limit: "3/min".parse().expect("a rate"), burst: None },
+    )];
+    let limiter =
+        RateLimiterConfig { overrides: named.into_iter().collect(), ..per_minute("1/min", Count::Calls) };
+    let pipeline = Pipeline::named("named").rate_limiter(limiter).build().expect("valid");
+    for (caller, quota) in [("alice", 3), ("bob", 1)] {
+        let mut admitted = 0;
+        for _ in 0..5 {
+            admitted += u32::from(pipeline.call(|_| Does::Succeed.it()).key(caller).await.is_ok());
+        }
+        assert_eq!(admitted, quota, "{caller}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_adaptive_bulkhead_sees_each_attempt() {
+    let adaptive = serde_json::json!({ "algorithm": "aimd", "max": 50, "latency_max": "100ms" });
+    let adaptive = serde_json::from_value(adaptive).expect("valid");
+    let bulkhead = BulkheadConfig {
+        adaptive: Some(adaptive),
+        ..BulkheadConfig::new(NonZeroU32::new(20).expect("not zero"))
+    };
+    let pipeline = Pipeline::named("learning").bulkhead(bulkhead).retry(retry()).attempt_timeout(SECOND / 2);
+    let pipeline = pipeline.build().expect("valid");
+    for _ in 0..10 {
+        let second =
+            async |cx: Cx| if cx.attempt() == 1 { Does::Hang.it().await } else { Does::Succeed.it().await };
+        assert!(pipeline.call(second).idempotent().await.is_ok());
+    }
+    let limit = pipeline.bulkhead().expect("in force").stats().limit;
+    assert!(limit < 20, "half of the attempts ran into their limit: {limit}");
+}

@@ -79,3 +79,29 @@ async fn a_panic_anywhere_in_the_operation_is_a_failure_and_frees_the_place() {
         assert!(pipeline.call(|_| Does::Succeed.it()).await.is_ok(), "the place is free");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_panicked_has_ended() {
+    let pipeline = everything();
+    let mut call = Box::pin(pipeline.call(|_| async { panic!("as planned") as Result<(), ()> }));
+    for expected in ["as planned", "polled again"] {
+        let mut context = Context::from_waker(Waker::noop());
+        let panic = catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(&mut context).is_ready()));
+        let panic = panic.expect_err("panics");
+        let text = panic.downcast_ref::<&str>().expect("text");
+        assert!(text.contains(expected), "{text}");
+    }
+    drop(call);
+    assert_eq!(pipeline.stats().cancelled, 1, "counted once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_ended_holds_no_place_in_the_budget_however_long_it_is_kept() {
+    let retry = RetryConfig { budget_in_flight: Some(NonZeroU32::MIN), ..retry() };
+    let limiter = per_minute("1/min", Count::Attempts);
+    let pipeline = Pipeline::named("kept").retry(retry).rate_limiter(limiter).build().expect("valid");
+    let mut kept = pin!(pipeline.call(|_| Does::Fail.it()).idempotent());
+    assert!(kept.as_mut().await.is_err(), "its repetition found no quota");
+    let budget = pipeline.shared.budget.as_ref().expect("in force");
+    assert_eq!(budget.stats(MonotonicClock::now()).in_flight, 0);
+}

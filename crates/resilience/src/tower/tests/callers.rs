@@ -156,3 +156,34 @@ async fn a_dropped_call_and_a_panic_free_the_place() {
     assert!(catch_unwind(AssertUnwindSafe(move || call.as_mut().poll(&mut context).is_ready())).is_err());
     assert_eq!((running(), pipeline.stats().cancelled), (0, 2));
 }
+
+#[tokio::test(start_paused = true)]
+async fn layers_of_one_pipeline_share_the_quotas_of_its_callers() {
+    let pipeline = pipeline().rate_limiter(per_minute("1/min")).build().expect("valid");
+    let layer = || {
+        PipelineLayer::http_by(pipeline.clone(), |request: &Request<Body>| request.uri().path().to_owned())
+    };
+    let get = || Request::get("/a").body(Body::default()).expect("valid");
+    assert!(layer().layer(Server::answering(&[200])).call(get()).await.is_ok());
+    assert!(
+        layer().layer(Server::answering(&[200])).call(get()).await.is_err(),
+        "used up by the other layer"
+    );
+    let closure = pipeline.call(async |_| Ok::<_, Infallible>(())).key("/a").await;
+    assert!(closure.is_err(), "and by closures of the same pipeline");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_for_which_attempts_were_used_up_says_so() {
+    let pipeline = pipeline().retry(retry()).build().expect("valid");
+    let marked = |response: &Response<Body>| response.headers().get("intertie-retry").is_some();
+    for (statuses, expected) in
+        [(&[503][..], true), (&[503, 404], false), (&[503, 200], false), (&[404], false)]
+    {
+        let service = Server::answering(statuses);
+        let mut service =
+            PipelineLayer::new(pipeline.clone(), Http::with_bodies(Body::try_clone)).layer(service);
+        let response = service.call(Request::get("/").body(Body::default()).expect("valid")).await;
+        assert_eq!(marked(&response.expect("an answer")), expected, "{statuses:?}");
+    }
+}

@@ -95,3 +95,97 @@ async fn a_dropped_call_lets_go_of_all_attempts_before_its_place() {
         assert_eq!(pipeline.stats().cancelled, 1);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_timeout_of_one_that_outlived_the_first_is_told_to_the_breaker() {
+    let pipeline = hedging().attempt_timeout(20 * SECOND).circuit_breaker(CircuitBreakerConfig::standard());
+    let pipeline = pipeline.build().expect("valid");
+    let script = Script::new([(SECOND + SECOND / 2, Does::Fail), (99 * SECOND, Does::Succeed)]);
+    let error = pipeline.call(|cx| script.attempt(cx)).idempotent().await.expect_err("too slow");
+    let breaker = pipeline.circuit_breaker().expect("in force").stats(MonotonicClock::now());
+    assert_eq!((breaker.window_calls, breaker.window_failures), (2, 2), "it had 19 of its 20 seconds");
+    let CallError::Exhausted(exhausted) = error else { panic!("{error:?}") };
+    let began: Vec<_> = exhausted.history.iter().map(|attempt| attempt.began_after).collect();
+    assert_eq!(began, [Duration::ZERO, SECOND], "each attempt once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_attempt_that_had_little_time_does_not_speak_against_the_dependency() {
+    let pipeline = hedging().attempt_timeout(3 * SECOND).circuit_breaker(CircuitBreakerConfig::standard());
+    let pipeline = pipeline.build().expect("valid");
+    let script = Script::new([(2 * SECOND, Does::Fail), (99 * SECOND, Does::Succeed)]);
+    let _ = pipeline.call(|cx| script.attempt(cx)).idempotent().await.expect_err("too slow");
+    let breaker = pipeline.circuit_breaker().expect("in force").stats(MonotonicClock::now());
+    assert_eq!(
+        (breaker.window_calls, breaker.window_failures),
+        (1, 1),
+        "two of three seconds are not enough"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_is_refused_costs_no_budget() {
+    let hedge = HedgeConfig { budget: Ratio::ZERO, budget_minimum: 1, ..after_a_second() };
+    let pipeline = hedging().hedge(hedge).rate_limiter(per_minute("2/min", Count::Attempts));
+    let pipeline = pipeline.build().expect("valid");
+    let slow = async || {
+        pipeline.call(async |_| Ok::<_, ()>(tokio::time::sleep(3 * SECOND).await)).idempotent().await
+    };
+    let (first, second) = tokio::join!(slow(), slow());
+    assert!(first.is_ok() && second.is_ok());
+    assert_eq!(hedged(&pipeline).hedged, 0, "the quota was used up");
+    tokio::time::advance(60 * SECOND).await;
+    assert!(slow().await.is_ok());
+    assert_eq!(hedged(&pipeline).hedged, 1, "and the budget was not");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_no_repetition_mends_is_the_operations_own_whatever_was_beside_it() {
+    let pipeline = hedging().build().expect("valid");
+    let script = Script::new([(2 * SECOND, Does::Fail), (9 * SECOND, Does::Succeed)]);
+    let call = pipeline.call(|cx| script.attempt(cx)).idempotent();
+    let error = call.classify(|outcome: &Result<_, _>| match outcome {
+        Ok(_) => Class::Success,
+        Err(_) => Class::Permanent,
+    });
+    let error = error.await.expect_err("permanent");
+    assert!(matches!(error, CallError::Operation("failed")), "{error:?}");
+    assert!(!error.is_exhausted());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_one_of_several_attempts_counts_once() {
+    for panicking in [1, 2, 3] {
+        let three = HedgeConfig { attempts: NonZeroU32::new(3).expect("not zero"), ..after_a_second() };
+        let pipeline = hedging().hedge(three).circuit_breaker(CircuitBreakerConfig::standard());
+        let pipeline = pipeline.build().expect("valid");
+        let mut call = Box::pin(
+            pipeline
+                .call(async |cx| {
+                    tokio::time::sleep(9 * SECOND).await;
+                    assert_ne!(cx.attempt(), panicking, "as planned");
+                    pending::<Result<(), ()>>().await
+                })
+                .idempotent(),
+        );
+        let mut panicked = false;
+        for _ in 0..20 {
+            let poll = poll_fn(|context| {
+                Poll::Ready(catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(context).is_pending())))
+            });
+            match poll.await {
+                Ok(pending) => assert!(pending),
+                Err(_) => {
+                    panicked = true;
+                    break;
+                }
+            }
+            tokio::time::advance(SECOND).await;
+        }
+        assert!(panicked);
+        drop(call);
+        let breaker = pipeline.circuit_breaker().expect("in force").stats(MonotonicClock::now());
+        assert_eq!((breaker.window_calls, breaker.window_failures), (1, 1), "attempt {panicking}");
+        assert_eq!(pipeline.stats().cancelled, 1);
+    }
+}
