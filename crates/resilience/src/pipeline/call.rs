@@ -63,9 +63,10 @@ impl<'p, F, Fut: Future, C> Call<'p, F, Fut, C> {
         self.ended.is_some_and(|ended| ended.succeeded)
     }
 
-    /// Whether its attempts, or the budget for them, were used up.
-    #[cfg(feature = "tower")]
-    pub(crate) fn has_used_up(&self) -> bool {
+    /// Whether the call has ended because no attempt was left, or no budget for it, although another one might have
+    /// succeeded: what [`CallError::is_exhausted`] says of an error, for a value that was classed as a failure. Who
+    /// answers a caller of its own says so there.
+    pub fn is_exhausted(&self) -> bool {
         self.ended.is_some_and(|ended| ended.used_up)
     }
 

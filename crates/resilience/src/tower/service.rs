@@ -62,7 +62,7 @@ impl<S, P> PipelineService<S, P> {
         let classifying = Arc::clone(&protocol);
         let mut call = pin!(call.classify(move |outcome| classifying.classify(outcome)));
         let mut outcome = call.as_mut().await;
-        if let (true, Ok(answer)) = (call.has_used_up(), &mut outcome) {
+        if let (true, Ok(answer)) = (call.is_exhausted(), &mut outcome) {
             protocol.mark_exhausted(answer);
         }
         outcome

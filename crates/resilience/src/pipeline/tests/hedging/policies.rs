@@ -129,7 +129,13 @@ async fn an_attempt_that_is_refused_costs_no_budget() {
     let pipeline = hedging().hedge(hedge).rate_limiter(per_minute("2/min", Count::Attempts));
     let pipeline = pipeline.build().expect("valid");
     let slow = async || {
-        pipeline.call(async |_| Ok::<_, ()>(tokio::time::sleep(3 * SECOND).await)).idempotent().await
+        pipeline
+            .call(async |_| {
+                tokio::time::sleep(3 * SECOND).await;
+                Ok::<_, ()>(())
+            })
+            .idempotent()
+            .await
     };
     let (first, second) = tokio::join!(slow(), slow());
     assert!(first.is_ok() && second.is_ok());
