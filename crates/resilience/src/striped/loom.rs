@@ -83,9 +83,10 @@ fn a_call_that_comes_late_takes_no_newer_call_away() {
 }
 
 #[test]
-fn counters_lose_nothing_in_lines_of_their_own_or_in_the_shared_one() {
-    // Threads beyond the stripes share a line; those below have their numbers for themselves.
-    for numbers in [[0, 1], [0, STRIPES], [STRIPES, STRIPES + 1]] {
+fn counters_lose_nothing_in_lines_of_their_own_or_in_shared_ones() {
+    // Threads beyond the stripes share lines; those below have their numbers for themselves.
+    const OTHER: usize = STRIPES;
+    for numbers in [[0, 1], [0, OTHER], [OTHER, OTHER + 1], [OTHER, OTHER + STRIPES]] {
         loom::model(move || {
             let counters = Arc::new(StripedCounters::<1>::default());
             let raising = Arc::clone(&counters);
