@@ -78,11 +78,7 @@ pub(crate) fn simulate(arguments: &SimulateArguments) -> Result<Simulated, Strin
         reports.insert(name, RouteReport { service, left_out: left_out(route), report });
     }
     let recovered = reports.values().all(|route| route.report.has_recovered());
-    let text = if arguments.json {
-        serde_json::to_string_pretty(&reports).unwrap_or_default()
-    } else {
-        tell(&reports)
-    };
+    let text = if arguments.json { as_json(&reports)? } else { tell(&reports) };
     Ok(Simulated { text, recovered })
 }
 
@@ -115,6 +111,11 @@ fn left_out(route: &Route) -> Vec<String> {
     left_out
 }
 
+fn as_json(reports: &impl Serialize) -> Result<String, String> {
+    serde_json::to_string_pretty(reports)
+        .map_err(|error| format!("error: the reports can not be written as JSON: {error}\n"))
+}
+
 fn tell(reports: &BTreeMap<&String, RouteReport>) -> String {
     let mut text = String::new();
     for (name, RouteReport { service, left_out, report }) in reports {
@@ -127,4 +128,16 @@ fn tell(reports: &BTreeMap<&String, RouteReport>) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_that_are_no_json_are_an_error_and_not_silence() {
+        let keys_are_no_text = BTreeMap::from([([1, 2], "reports")]);
+        let error = as_json(&keys_are_no_text).expect_err("JSON has no such keys");
+        assert!(error.starts_with("error: the reports can not be written as JSON: "), "{error}");
+    }
 }

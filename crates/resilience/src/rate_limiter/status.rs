@@ -1,4 +1,5 @@
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use intertie_core::clock::Instant;
@@ -23,16 +24,27 @@ pub(super) struct StatusBoard {
     /// When all that were rejected may succeed, in nanoseconds; zero while admitting. It changes only under
     /// the lock of `sender`, and is read without it.
     rejecting_until: AtomicU64,
+    /// Held while somebody subscribes: who found nobody listening must not take from another what that one was
+    /// told since.
+    subscribing: Mutex<()>,
 }
 
 impl Default for StatusBoard {
     fn default() -> Self {
-        Self { sender: watch::Sender::new(Status::Admitting), rejecting_until: AtomicU64::new(0) }
+        Self {
+            sender: watch::Sender::new(Status::Admitting),
+            rejecting_until: AtomicU64::new(0),
+            subscribing: Mutex::default(),
+        }
     }
 }
 
 impl StatusBoard {
     pub(super) fn subscribe(&self) -> watch::Receiver<Status> {
+        let _subscribing = self.subscribing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.sender.receiver_count() == 0 {
+            self.forget();
+        }
         self.sender.subscribe()
     }
 
@@ -57,6 +69,15 @@ impl StatusBoard {
                 *status = Status::Rejecting { until };
             }
             is_edge
+        });
+    }
+
+    /// While nobody listened nothing was kept, so what is left is of no use to who listens next.
+    fn forget(&self) {
+        self.sender.send_if_modified(|status| {
+            self.rejecting_until.store(0, Ordering::Relaxed);
+            *status = Status::Admitting;
+            false
         });
     }
 

@@ -84,6 +84,9 @@ pub enum Effect {
 /// More calls than this are more than one looks at, and each is remembered until the report is made.
 const CALLS_MAX: u128 = 5_000_000;
 
+/// The report has a row for each second, however few calls there are.
+const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 fn all() -> Ratio {
     Ratio::ONE
 }
@@ -120,6 +123,16 @@ impl SimulationConfig {
     pub fn validate(&self, duration: Duration) -> Result<(), Invalid> {
         if duration.is_zero() {
             return Err(Invalid::new("duration", "0s leaves no time for any call; use more than 0s"));
+        }
+        if duration > DURATION_MAX {
+            return Err(Invalid::new(
+                "duration",
+                format!(
+                    "{} is above {}, the most that is simulated",
+                    format_duration(duration),
+                    format_duration(DURATION_MAX)
+                ),
+            ));
         }
         let calls = u128::from(self.rate.amount()).saturating_mul(duration.as_nanos())
             / self.rate.period().as_nanos().max(1);

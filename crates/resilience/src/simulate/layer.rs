@@ -83,7 +83,7 @@ impl Simulation {
         self
     }
 
-    /// How long calls arrive, instead of a minute. Those under way at the end are awaited.
+    /// How long calls arrive, instead of a minute; a day at most. Those under way at the end are awaited.
     pub fn duration(mut self, duration: Duration) -> Self {
         self.duration = duration;
         self
@@ -103,7 +103,8 @@ impl Simulation {
     }
 
     /// Runs it to its end, on a thread of its own. The calling thread waits: in asynchronous code call this
-    /// from a thread that may block. What it takes grows with the number of attempts, not with the length.
+    /// from a thread that may block. What it takes, time and memory, grows with the number of calls and attempts;
+    /// the length adds no more than the report's row for each second.
     ///
     /// # Errors
     /// When the settings can not be simulated, or there is no thread to be had.

@@ -41,15 +41,24 @@ fn no_call_of_one_stripe_is_lost() {
 /// The sum that one of two threads finds decides whether a breaker opens.
 #[test]
 fn of_two_threads_that_add_and_sum_up_one_sees_both_calls() {
-    let adds = |window: &StripedWindow| {
-        window.add(NOW, 1, true);
-        window.total(NOW, 1).marked
-    };
-    for numbers in [[0, 0], [0, 1]] {
-        check(numbers.map(|number| (number, adds as fn(&StripedWindow) -> u64)), |_, seen| {
-            assert!(seen.contains(&2), "each thread missed the other's call: {seen:?}");
-        });
+    let adds: fn(&StripedWindow) -> u64 = |window| adds_and_sums_up(window, NOW);
+    let adds_in_the_next_bucket: fn(&StripedWindow) -> u64 =
+        |window| adds_and_sums_up(window, NOW + LENGTH / 2);
+    let adds_in_the_next_lap: fn(&StripedWindow) -> u64 = |window| adds_and_sums_up(window, NOW + LENGTH);
+    for (one, other) in
+        [(adds, adds), (adds, adds_in_the_next_bucket), (adds_in_the_next_bucket, adds_in_the_next_lap)]
+    {
+        for number in [0, 1] {
+            check([(0, one), (number, other)], |_, seen| {
+                assert!(seen.contains(&2), "each thread missed the other's call: {seen:?}");
+            });
+        }
     }
+}
+
+fn adds_and_sums_up(window: &StripedWindow, now: Instant) -> u64 {
+    window.add(now, 1, true);
+    window.total(now, 1).marked
 }
 
 #[test]
@@ -83,9 +92,10 @@ fn a_call_that_comes_late_takes_no_newer_call_away() {
 }
 
 #[test]
-fn counters_lose_nothing_in_lines_of_their_own_or_in_the_shared_one() {
-    // Threads beyond the stripes share a line; those below have their numbers for themselves.
-    for numbers in [[0, 1], [0, STRIPES], [STRIPES, STRIPES + 1]] {
+fn counters_lose_nothing_in_lines_of_their_own_or_in_shared_ones() {
+    // Threads beyond the stripes share lines; those below have their numbers for themselves.
+    const OTHER: usize = STRIPES;
+    for numbers in [[0, 1], [0, OTHER], [OTHER, OTHER + 1], [OTHER, OTHER + STRIPES]] {
         loom::model(move || {
             let counters = Arc::new(StripedCounters::<1>::default());
             let raising = Arc::clone(&counters);

@@ -26,7 +26,12 @@ pub(crate) const STRIPES: usize = if cfg!(intertie_loom) { 2 } else { 8 };
 /// The stripe of the calling thread.
 #[inline]
 pub(crate) fn stripe() -> usize {
-    thread_number() % STRIPES
+    stripe_of(thread_number())
+}
+
+#[inline]
+fn stripe_of(thread: usize) -> usize {
+    thread % STRIPES
 }
 
 /// Keeps what is written by different threads on different cache lines, and apart from their neighbours,

@@ -18,8 +18,8 @@ const BUCKETS: u64 = if cfg!(intertie_loom) { 2 } else { 10 };
 /// A bucket is one word: its *lap* (how often the ring went round), the *epoch* in which it was counted,
 /// the marked calls, and all calls. A bucket of another lap or epoch counts as empty, so nothing is ever
 /// swept. Laps are told apart modulo 65,536: a bucket that nobody touched for that many windows would be
-/// counted once more, if someone looks in that very lap, and takes no calls in the eight laps before it. Epochs
-/// are told apart modulo 256 within one window.
+/// counted once more, if someone looks in that very lap or in the bucket before it, and takes no calls in the
+/// eight laps before it. Epochs are told apart modulo 256 within one window.
 #[derive(Debug)]
 pub(crate) struct StripedWindow {
     bucket_nanos: Divisor,
@@ -71,20 +71,25 @@ impl StripedWindow {
         }
     }
 
-    /// The counts of the window that ends at `now`. Of two threads that each add and then sum up, at least
-    /// one sees both calls: the last failure of a limit would open nothing otherwise.
+    /// The counts of the window that ends at `now`, and of the bucket after it, in which only those can have
+    /// counted who read the clock later. Of two threads that each add and then sum up, at least one sees both
+    /// calls, unless one of them was held up for more than a bucket between reading the clock and summing up:
+    /// the last failure of a limit would open nothing otherwise.
     pub(crate) fn total(&self, now: Instant, epoch: u32) -> Counts {
         // Between what this thread added and what it reads from others; without it neither might see the
         // other's call.
         fence(Ordering::SeqCst);
         let number = self.bucket_nanos.divide(now.as_nanos());
         let newest = number % BUCKETS;
+        let ahead = tag((number + 1) / BUCKETS, epoch);
         let mut total = Counts::default();
         for Padded(stripe) in &self.stripes {
             for (place, slot) in stripe.iter().enumerate() {
                 let age = (newest + BUCKETS - place as u64) % BUCKETS;
                 let word = slot.load(Ordering::Relaxed);
-                if number >= age && word & !COUNTS == tag((number - age) / BUCKETS, epoch) {
+                let of_window = number >= age && word & !COUNTS == tag((number - age) / BUCKETS, epoch);
+                // The next bucket takes the place of the oldest.
+                if of_window || (age == BUCKETS - 1 && word & !COUNTS == ahead) {
                     total.all += word & ALL_MAX;
                     total.marked += word >> ALL_BITS & MARKED_MAX;
                 }
@@ -180,6 +185,19 @@ mod tests {
         window.add(late, 1, true);
         window.add(early, 3, true);
         assert_eq!(window.total(late, 3), Counts { all: 1, marked: 1 });
+    }
+
+    #[test]
+    fn a_call_of_the_next_bucket_counts_for_who_read_the_clock_before() {
+        let at = |bucket: u64| Instant::from_nanos(bucket * 100 + 5);
+        for bucket in 0..25 {
+            let window = StripedWindow::new(Duration::from_nanos(1_000));
+            window.add(at(bucket + 1), 3, true);
+            window.add(at(bucket), 3, false);
+            assert_eq!(window.total(at(bucket), 3), Counts { all: 2, marked: 1 }, "bucket {bucket}");
+            assert_eq!(window.total(at(bucket), 4), Counts::default(), "another epoch saw nothing");
+            assert_eq!(window.total(at(bucket + 1), 3), Counts { all: 2, marked: 1 });
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(crate) struct Script {
     /// What all chance begins with: the same seed gives the same report. Default 0.
     #[serde(default)]
     pub(crate) seed: u64,
-    /// How long calls arrive. Default "60s".
+    /// How long calls arrive, at most a day. Default "60s".
     #[serde(default = "minute", with = "quantity::duration")]
     #[schemars(with = "DurationText")]
     pub(crate) duration: Duration,

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method};
 
-use super::{INTERTIE_ATTEMPT, INTERTIE_DEADLINE, number};
+use super::{INTERTIE_ATTEMPT, INTERTIE_DEADLINE, digits, number};
 use crate::pipeline::Cx;
 
 const GRPC_TIMEOUT: &str = "grpc-timeout";
@@ -57,11 +57,11 @@ fn millis(duration: Duration) -> u64 {
 /// gRPC's `TimeoutValue TimeoutUnit`: at most eight digits and one of `HMSmun`.
 fn grpc_timeout(value: &HeaderValue) -> Option<Duration> {
     let text = value.to_str().ok()?;
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.len() > 8 {
+    let (amount, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if amount.len() > 8 {
         return None;
     }
-    let amount: u64 = digits.parse().ok()?;
+    let amount = digits(amount)?;
     Some(match unit {
         "H" => Duration::from_secs(amount * 3600),
         "M" => Duration::from_secs(amount * 60),

@@ -9,7 +9,8 @@
 //! | how is a call answered that a policy ended? | [`answer`] |
 //!
 //! The headers are those of the gateway: `Intertie-Deadline` in milliseconds, `Intertie-Attempt`, counted from 1,
-//! and `Intertie-Retry: exhausted`. What is malformed counts as absent.
+//! and `Intertie-Retry: exhausted`. What is malformed counts as absent, but for `grpc-retry-pushback-ms`, which then
+//! forbids a repetition (gRFC A6).
 
 mod answer;
 mod marks;
@@ -29,5 +30,10 @@ const INTERTIE_RETRY: &str = "intertie-retry";
 const EXHAUSTED: &str = "exhausted";
 
 fn number(value: &HeaderValue) -> Option<u64> {
-    value.to_str().ok()?.trim().parse().ok()
+    digits(value.to_str().ok()?.trim())
+}
+
+/// A number as HTTP and gRPC write it. `parse` alone would take a sign.
+fn digits(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }

@@ -21,7 +21,7 @@ fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
 #[test]
 fn an_answer_says_what_it_means_and_how_long_to_wait() {
     let clock = WallClock::fixed(Timestamp::from_unix_seconds(784_111_770));
-    let read = |status: u16, pairs| {
+    let read = |status: u16, pairs: &[_]| {
         verdict(StatusCode::from_u16(status).expect("a status"), &headers(pairs), &clock)
     };
     assert_eq!(read(200, &[]), Class::Success.into());
@@ -30,7 +30,9 @@ fn an_answer_says_what_it_means_and_how_long_to_wait() {
     assert_eq!(read(429, &[("retry-after", "7")]), waits(Class::Throttled, 7));
     assert_eq!(read(503, &[("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")]), waits(Class::Unavailable, 7));
     assert_eq!(read(503, &[("retry-after", "Sun, 06 Nov 1994 08:00:00 GMT")]), waits(Class::Unavailable, 0));
-    assert_eq!(read(503, &[("retry-after", "soon")]), Class::Unavailable.into());
+    for malformed in ["soon", "+5", "-5", ""] {
+        assert_eq!(read(503, &[("retry-after", malformed)]), Class::Unavailable.into(), "{malformed:?}");
+    }
     let exhausted = Verdict { exhausted: true, ..Class::Transient.into() };
     assert_eq!(read(502, &[("intertie-retry", "exhausted")]), exhausted);
     assert_eq!(read(502, &[("intertie-retry", "1")]), Class::Transient.into());
@@ -39,8 +41,8 @@ fn an_answer_says_what_it_means_and_how_long_to_wait() {
 #[test]
 fn an_answer_of_grpc_is_judged_by_its_own_status() {
     let clock = WallClock::system();
-    let read = |status: StatusCode, pairs| grpc_verdict(status, &headers(pairs), &clock);
-    let ok = |pairs| read(StatusCode::OK, pairs);
+    let read = |status: StatusCode, pairs: &[_]| grpc_verdict(status, &headers(pairs), &clock);
+    let ok = |pairs: &[_]| read(StatusCode::OK, pairs);
     assert_eq!(ok(&[]).class, Class::Success);
     assert_eq!(ok(&[("grpc-status", "0")]).class, Class::Success);
     assert_eq!(ok(&[("grpc-status", "14")]).class, Class::Unavailable);
@@ -49,8 +51,11 @@ fn an_answer_of_grpc_is_judged_by_its_own_status() {
     assert_eq!(read(StatusCode::BAD_GATEWAY, &[]).class, Class::Transient, "a proxy that speaks no gRPC");
     let pushed = ok(&[("grpc-status", "14"), ("grpc-retry-pushback-ms", "2000")]);
     assert_eq!((pushed.retry_after, pushed.exhausted), (Some(2 * SECOND), false));
-    let forbidden = ok(&[("grpc-status", "14"), ("grpc-retry-pushback-ms", "-1")]);
-    assert_eq!((forbidden.retry_after, forbidden.exhausted), (None, true));
+    for forbids in ["-1", "+5", "soon", ""] {
+        let forbidden = ok(&[("grpc-status", "14"), ("grpc-retry-pushback-ms", forbids)]);
+        assert_eq!((forbidden.retry_after, forbidden.exhausted), (None, true), "{forbids:?}");
+    }
+    assert_eq!(ok(&[("grpc-status", "+14")]).class, Class::Success, "malformed counts as absent");
 }
 
 #[test]
@@ -77,7 +82,7 @@ fn the_shorter_deadline_wins_and_garbage_counts_as_absent() {
     {
         assert_eq!(read(&[("grpc-timeout", text)]), Some(time), "{text}");
     }
-    for garbage in ["", "-1", "1x", "S", "999999999S", "1 S"] {
+    for garbage in ["", "-1", "1x", "S", "999999999S", "1 S", "+5", "+5S"] {
         assert_eq!(read(&[("grpc-timeout", garbage)]), None, "{garbage:?}");
         assert_eq!(read(&[("intertie-deadline", garbage)]), None, "{garbage:?}");
     }

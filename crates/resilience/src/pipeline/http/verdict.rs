@@ -5,7 +5,7 @@ use http::{HeaderMap, StatusCode};
 use intertie_core::clock::WallClock;
 use intertie_core::failure::Class;
 
-use super::{EXHAUSTED, INTERTIE_RETRY, number};
+use super::{EXHAUSTED, INTERTIE_RETRY, digits, number};
 use crate::pipeline::Verdict;
 
 const GRPC_STATUS: &str = "grpc-status";
@@ -22,7 +22,7 @@ pub fn verdict(status: StatusCode, headers: &HeaderMap, clock: &WallClock) -> Ve
 }
 
 /// The same for gRPC: [`Class::of_grpc_status`], and the wait that `grpc-retry-pushback-ms` asks for, where a
-/// negative one forbids a repetition (gRFC A6).
+/// negative or malformed one forbids a repetition (gRFC A6).
 ///
 /// A failure that has no message beside it carries both in its head, and nearly all have none. Without a
 /// `grpc-status` in the head the call went well so far, or its answer is none of gRPC: then the status of HTTP
@@ -31,7 +31,7 @@ pub fn grpc_verdict(status: StatusCode, headers: &HeaderMap, clock: &WallClock) 
     let http = verdict(status, headers, clock);
     let Some(code) = headers.get(GRPC_STATUS).and_then(number) else { return http };
     let pushback = headers.get(GRPC_PUSHBACK).and_then(|value| value.to_str().ok());
-    let wait = pushback.and_then(|text| text.parse().ok()).map(Duration::from_millis);
+    let wait = pushback.and_then(digits).map(Duration::from_millis);
     Verdict {
         class: Class::of_grpc_status(u32::try_from(code).unwrap_or(u32::MAX)),
         retry_after: http.retry_after.max(wait),

@@ -136,3 +136,22 @@ fn subscribers_are_told_of_edges_only() {
     assert!(limiter.try_acquire("b", NOW + ms(1_500), 2).is_err(), "can never fit");
     assert!(!status.has_changed().expect("alive"));
 }
+
+#[test]
+fn who_subscribes_alone_sees_nothing_of_what_others_were_told() {
+    let limiter = limiter(RateLimiterConfig::new(rate("1/s")));
+    let first = limiter.subscribe();
+    assert!(limiter.try_acquire("a", NOW, 1).is_ok() && limiter.try_acquire("a", NOW, 1).is_err());
+    let second = limiter.subscribe();
+    assert_eq!(*second.borrow(), Status::Rejecting { until: NOW + ms(1_000) }, "as the first sees it");
+    drop((first, second));
+
+    let hour_later = NOW + ms(3_600_000);
+    assert!(limiter.try_acquire("a", hour_later, 1).is_ok());
+    let mut status = limiter.subscribe();
+    assert_eq!(*status.borrow(), Status::Admitting);
+    assert!(!status.has_changed().expect("alive"));
+    assert!(limiter.try_acquire("a", hour_later, 1).is_err());
+    assert!(status.has_changed().expect("alive"), "the next rejection is an edge");
+    assert_eq!(*status.borrow_and_update(), Status::Rejecting { until: hour_later + ms(1_000) });
+}

@@ -196,6 +196,13 @@ fn a_tier_is_told_what_its_callers_deadline_leaves() {
 }
 
 #[test]
+fn a_day_is_simulated() {
+    let report =
+        Simulation::new(config("1/h", millis(10), 10)).duration(secs(86_400)).run().expect("it runs");
+    assert_eq!((report.succeeded, report.seconds.len()), (report.offered, 86_400));
+}
+
+#[test]
 fn what_can_not_be_simulated_is_refused_with_its_place() {
     let good = || config("100/s", millis(10), 10);
     let refusal = |config: SimulationConfig, duration| {
@@ -206,6 +213,7 @@ fn what_can_not_be_simulated_is_refused_with_its_place() {
     let with = |fault| SimulationConfig { faults: vec![super::fault(1, 1, Effect::Hang), fault], ..good() };
     for (config, duration, words) in [
         (good(), secs(0), "`duration`: 0s"),
+        (config("1/h", millis(10), 10), secs(86_401), "`duration`: 1day 1s is above 1day"),
         (good(), secs(50_001), "`rate`: 100/s for 13h 53m 21s are 5000100 calls"),
         (SimulationConfig { latency: Latency::Quantiles(Vec::new()), ..good() }, secs(60), "`latency`: "),
         (with(fault(10, 0, Effect::Hang)), secs(60), "`fault`: number 2 has a wrong `for`: 0s"),

@@ -158,6 +158,7 @@ fn a_wrong_script_is_refused_at_its_place() {
             "2:1",
             "0s leaves no time",
         ),
+        (change("\"40s\"", "\"25h\""), "2:1", "1day 1h is above 1day, the most that is simulated"),
         (
             change("{ constant = \"10ms\" }", "{ uniform = { from = \"9ms\", to = \"1ms\" } }"),
             "6:1",
