@@ -19,8 +19,10 @@ use tokio::sync::watch;
 use super::connection;
 use super::pool::Pool;
 use super::worker::{AccessSink, FollowedPlan, Worker};
+use crate::config::ClientLimitsConfig;
 use crate::plan::Plan;
 use crate::stats::RouteStats;
+use crate::wire::WireStats;
 
 /// What the data plane needs to know besides its plan.
 pub struct GatewayConfig {
@@ -28,6 +30,8 @@ pub struct GatewayConfig {
     pub listen: Vec<SocketAddr>,
     /// Data threads; each has its own listener on every address.
     pub threads: NonZeroUsize,
+    /// What a client may take.
+    pub client_limits: ClientLimitsConfig,
     /// Where finished requests are told, if anywhere.
     pub access: Option<AccessSink>,
     /// Where transitions and ejections are told.
@@ -53,6 +57,7 @@ pub struct Gateway {
     connections: Arc<AtomicUsize>,
     /// What requests without a route did.
     pub(super) unrouted: Arc<RouteStats>,
+    pub(super) refused: Arc<WireStats>,
     addresses: Vec<SocketAddr>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -89,6 +94,7 @@ impl Gateway {
         let (drain, draining) = watch::channel(false);
         let connections = Arc::new(AtomicUsize::new(0));
         let unrouted = Arc::new(RouteStats::default());
+        let refused = Arc::new(WireStats::default());
         let mut handles = Vec::new();
         for (number, listeners) in listeners.into_iter().enumerate() {
             let thread = DataThread {
@@ -100,12 +106,14 @@ impl Gateway {
                 events: config.events.clone(),
                 clock: config.clock.clone(),
                 unrouted: Arc::clone(&unrouted),
+                client_limits: config.client_limits.clone(),
+                refused: Arc::clone(&refused),
             };
             let handle =
                 std::thread::Builder::new().name(format!("data-{number}")).spawn(move || thread.run());
             handles.push(handle.map_err(|error| (config.listen[0], error))?);
         }
-        Ok(Self { plan, drain, connections, unrouted, addresses, threads: handles })
+        Ok(Self { plan, drain, connections, unrouted, refused, addresses, threads: handles })
     }
 
     /// The addresses that are listened on; a configured port 0 shows as the port that was chosen.
@@ -176,6 +184,8 @@ struct DataThread {
     events: Events,
     clock: WallClock,
     unrouted: Arc<RouteStats>,
+    client_limits: ClientLimitsConfig,
+    refused: Arc<WireStats>,
 }
 
 impl DataThread {
@@ -194,6 +204,8 @@ impl DataThread {
             access: self.access,
             events: self.events,
             clock: self.clock,
+            client_limits: self.client_limits,
+            refused: self.refused,
             unrouted: self.unrouted,
             plan: FollowedPlan::new(self.updates),
         });

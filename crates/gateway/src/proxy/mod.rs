@@ -16,6 +16,7 @@ mod exchange;
 mod gateway;
 mod headers;
 mod io;
+mod observed;
 mod pool;
 mod telemetry;
 mod worker;

@@ -6,6 +6,7 @@ use intertie_resilience::{MonotonicClock, RateLimiter};
 use super::gateway::Gateway;
 use crate::plan::{Endpoint, Service};
 use crate::stats::RouteStats;
+use crate::wire::WireStats;
 
 impl Source for Gateway {
     fn read(&self, snapshot: &mut Snapshot) {
@@ -15,6 +16,7 @@ impl Source for Gateway {
             read_route(snapshot, &route.name, &route.stats);
         }
         read_route(snapshot, "", &self.unrouted);
+        read_refused(snapshot, &self.refused);
         let now = MonotonicClock::now();
         for route in &plan.routes {
             for limiter in route.limiters.iter().filter(|limiter| limiter.shared.is_none()) {
@@ -119,6 +121,13 @@ fn read_route(snapshot: &mut Snapshot, name: &str, stats: &RouteStats) {
     );
     let help = "From the request's head to the answer's last byte.";
     snapshot.add("request_duration_seconds", help, &labels, stats.duration.value());
+}
+
+fn read_refused(snapshot: &mut Snapshot, refused: &WireStats) {
+    for (side, reason, count) in refused.counts() {
+        let help = "Messages that were refused unread, from clients and from services.";
+        snapshot.counter("messages_refused", help, &[("from", side), ("reason", reason)], count);
+    }
 }
 
 fn read_limiter(snapshot: &mut Snapshot, labels: [(&'static str, &str); 2], limiter: &RateLimiter) {
