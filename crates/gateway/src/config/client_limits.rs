@@ -12,6 +12,11 @@ use super::Problem;
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "ClientLimits")]
 pub struct ClientLimitsConfig {
+    /// Connections that clients may have open together. One more is closed at once. Default 10000.
+    pub connections_max: NonZeroU32,
+    /// Connections that one address may have open. One more is closed at once. Default: no limit but
+    /// `connections_max`.
+    pub connections_per_address_max: Option<NonZeroU32>,
     /// Bytes of an HTTP/1.1 request's head, or of the trailers of a body: 1KiB to 256KiB. More is answered
     /// 431. Services may send heads as long. Default "32KiB".
     pub header_bytes_max: ByteSize,
@@ -34,6 +39,8 @@ pub struct ClientLimitsConfig {
 impl Default for ClientLimitsConfig {
     fn default() -> Self {
         Self {
+            connections_max: NonZeroU32::new(10_000).expect("10000 is not zero"),
+            connections_per_address_max: None,
             header_bytes_max: ByteSize::from_bytes(32 << 10),
             headers_max: NonZeroU32::new(100).expect("100 is not zero"),
             uri_bytes_max: ByteSize::from_bytes(8 << 10),
@@ -57,6 +64,14 @@ impl ClientLimitsConfig {
             problems.push(Problem::error(["server", "client_limits", key], message));
         };
         let (head, uri) = (self.header_bytes_max, self.uri_bytes_max);
+        if let Some(each) = self.connections_per_address_max
+            && each > self.connections_max
+        {
+            let all = self.connections_max;
+            let message =
+                format!("{each} connections from one address can never be reached: connections_max is {all}");
+            wrong("connections_per_address_max", message);
+        }
         if !HEADER_BYTES.contains(&head.bytes()) {
             wrong("header_bytes_max", format!("header_bytes_max is {head}; it must be from 1KiB to 256KiB"));
         }
@@ -64,7 +79,8 @@ impl ClientLimitsConfig {
             let count = self.headers_max;
             wrong("headers_max", format!("headers_max is {count}; it must be from 1 to {HEADERS_MAX}"));
         }
-        if uri.bytes() == 0 || uri >= head {
+        // What follows from a wrong value is not told a second time.
+        if HEADER_BYTES.contains(&head.bytes()) && (uri.bytes() == 0 || uri >= head) {
             let message = format!("uri_bytes_max is {uri}; it must be less than header_bytes_max, {head}");
             wrong("uri_bytes_max", message);
         } else if uri.bytes() >= 1 << 16 {
@@ -75,7 +91,7 @@ impl ClientLimitsConfig {
                 wrong(key, format!("{key} is 0s; no request could be read"));
             }
         }
-        if self.header_timeout > self.idle_timeout {
+        if self.header_timeout > self.idle_timeout && !self.idle_timeout.is_zero() {
             let (header, idle) = (self.header_timeout, self.idle_timeout);
             let (header, idle) = (quantity::format_duration(header), quantity::format_duration(idle));
             let message =

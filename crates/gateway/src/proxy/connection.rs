@@ -75,7 +75,7 @@ pub(super) async fn run(worker: Rc<Worker>, stream: TcpStream, client: IpAddr, d
         }
     }
     if let Some(refusal) = observation.refusal() {
-        worker.refused.from_client(refusal.violation);
+        worker.refused.refused_request(refusal.violation);
         worker.events.tell("request_refused", || {
             vec![("client", client.address.to_string()), ("reason", refusal.violation.name().to_owned())]
         });

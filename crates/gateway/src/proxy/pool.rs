@@ -123,7 +123,7 @@ pub(super) async fn open(
         // Its errors reach whoever waits for the answer on it.
         let _ = driver.await;
         if let Some(Refusal { violation, .. }) = observation.refusal() {
-            worker.refused.from_service(violation);
+            worker.refused.refused_answer(violation);
             worker.events.tell("answer_refused", || {
                 let reason = violation.name().to_owned();
                 vec![("service", service), ("endpoint", endpoint), ("reason", reason)]

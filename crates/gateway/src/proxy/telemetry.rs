@@ -3,6 +3,7 @@
 use intertie_core::telemetry::{Snapshot, Source};
 use intertie_resilience::{MonotonicClock, RateLimiter};
 
+use super::admission::Full;
 use super::gateway::Gateway;
 use crate::plan::{Endpoint, Service};
 use crate::stats::RouteStats;
@@ -11,6 +12,11 @@ use crate::wire::WireStats;
 impl Source for Gateway {
     fn read(&self, snapshot: &mut Snapshot) {
         snapshot.gauge("gateway_connections", "Open client connections.", &[], self.connections() as f64);
+        for limit in Full::ALL {
+            let help = "Connections that were closed at once, by the limit that was reached.";
+            let labels = [("limit", limit.name())];
+            snapshot.counter("connections_refused", help, &labels, self.admission.refused(limit));
+        }
         let plan = self.plan();
         for route in &plan.routes {
             read_route(snapshot, &route.name, &route.stats);

@@ -17,22 +17,20 @@ fn version(bytes: &[u8]) -> Result<Version, Violation> {
 
 /// `METHOD target HTTP/1.1`.
 pub(super) fn request_line(line: &[u8], limits: &HeadLimits) -> Result<Version, Violation> {
-    check_text(line)?;
-    let mut parts = line.split(|byte| *byte == b' ');
-    let (Some(method), Some(target), Some(end), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(Violation::RequestLine);
-    };
+    let wrong = || check_text(line).err().unwrap_or(Violation::RequestLine);
+    let (method, rest) = line.split_at(token_length(line));
+    let [b' ', rest @ ..] = rest else { return Err(wrong()) };
+    // A fragment never leaves its client; hyper would drop it, others would not.
+    let ends = |byte: &u8| !byte.is_ascii_graphic() || *byte == b'#';
+    let (target, rest) = rest.split_at(rest.iter().position(ends).unwrap_or(rest.len()));
+    let [b' ', end @ ..] = rest else { return Err(wrong()) };
+    if method.is_empty() || target.is_empty() {
+        return Err(wrong());
+    }
     if target.len() > limits.uri_bytes_max {
         return Err(Violation::UriBytes);
     }
-    // A fragment never leaves its client; hyper would drop it, others would not.
-    let printable = target.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#');
-    if !is_token(method) || target.is_empty() || !printable {
-        return Err(Violation::RequestLine);
-    }
-    version(end)
+    version(end).map_err(|error| check_text(end).err().unwrap_or(error))
 }
 
 /// `HTTP/1.1 200 reason`; the reason and the space before it may be missing.
@@ -52,8 +50,7 @@ pub(super) fn status_line(line: &[u8]) -> Result<(Version, u16), Violation> {
 
 /// The name and the value of `name: value`, the value without white space around it.
 pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Violation> {
-    let name_length = line.iter().position(|byte| !TOKEN[usize::from(*byte)]).unwrap_or(line.len());
-    let (name, rest) = line.split_at(name_length);
+    let (name, rest) = line.split_at(token_length(line));
     match rest {
         [b':', value @ ..] if !name.is_empty() => {
             check_text(value)?;
@@ -73,8 +70,9 @@ pub(super) fn names(name: &[u8], canonical: &[u8]) -> bool {
     name.len() == canonical.len() && name.iter().zip(canonical).all(alike)
 }
 
-fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|byte| TOKEN[usize::from(*byte)])
+/// How many bytes `bytes` begin with that a token can have.
+fn token_length(bytes: &[u8]) -> usize {
+    bytes.iter().position(|byte| !TOKEN[usize::from(*byte)]).unwrap_or(bytes.len())
 }
 
 /// The characters of a token (RFC 9110, section 5.6.2).
@@ -107,11 +105,24 @@ static TOKEN: [bool; 256] = {
 
 /// Refuses control characters other than the tab.
 pub(super) fn check_text(text: &[u8]) -> Result<(), Violation> {
-    // Without an early end, so that many bytes are looked at together.
-    let is_control = |byte: u8| (byte < b' ' && byte != b'\t') | (byte == 0x7f);
-    if !text.iter().fold(false, |found, byte| found | is_control(*byte)) {
+    let (words, rest) = text.as_chunks();
+    let suspects = words.iter().fold(0, |found, word| found | controls(u64::from_le_bytes(*word)));
+    if suspects == 0 && !rest.iter().any(u8::is_ascii_control) {
         return Ok(());
     }
-    let return_first = text.iter().find(|byte| is_control(**byte)) == Some(&b'\r');
-    Err(if return_first { Violation::BareCarriageReturn } else { Violation::ControlCharacter })
+    match text.iter().find(|byte| byte.is_ascii_control() && **byte != b'\t') {
+        None => Ok(()),
+        Some(b'\r') => Err(Violation::BareCarriageReturn),
+        Some(_) => Err(Violation::ControlCharacter),
+    }
+}
+
+/// Zero exactly when none of the eight bytes is a control character: each comparison is a subtraction that
+/// borrows into its byte's highest bit (Bit Twiddling Hacks, "Determine if a word has a byte less than n").
+const fn controls(word: u64) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGHEST: u64 = ONES << 7;
+    let below_space = word.wrapping_sub(ONES * 0x20) & !word;
+    let delete = word ^ (ONES * 0x7f);
+    (below_space | (delete.wrapping_sub(ONES) & !delete)) & HIGHEST
 }

@@ -10,12 +10,12 @@ pub(crate) struct WireStats {
 
 impl WireStats {
     /// Counts a request.
-    pub(crate) fn from_client(&self, violation: Violation) {
+    pub(crate) fn refused_request(&self, violation: Violation) {
         self.clients[violation as usize].increment();
     }
 
     /// Counts an answer.
-    pub(crate) fn from_service(&self, violation: Violation) {
+    pub(crate) fn refused_answer(&self, violation: Violation) {
         self.services[violation as usize].increment();
     }
 

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::line::check_text;
 use super::{HeadLimits, Reader, Violation};
 
 const LIMITS: HeadLimits = HeadLimits { header_bytes_max: 200, headers_max: 4, uri_bytes_max: 40 };
@@ -144,6 +145,17 @@ proptest! {
         };
         cuts.sort_unstable();
         prop_assert_eq!(look(reader(), &bytes, &cuts), look(reader(), &bytes, &[]));
+    }
+
+    #[test]
+    fn control_characters_are_found_wherever_they_stand(text in prop::collection::vec(any::<u8>(), 0..40)) {
+        let control = text.iter().find(|byte| byte.is_ascii_control() && **byte != b'\t');
+        let found = match check_text(&text) {
+            Ok(()) => None,
+            Err(Violation::BareCarriageReturn) => Some(true),
+            Err(_) => Some(false),
+        };
+        prop_assert_eq!(found, control.map(|byte| *byte == b'\r'));
     }
 
     #[test]

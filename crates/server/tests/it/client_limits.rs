@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::harness::{Client, Origin, Server};
+use crate::corpus::recorder::Recorder;
+use crate::harness::{Client, Server, until};
 use crate::traffic::raw;
 
-async fn serving(limits: &str) -> (Origin, Server) {
-    let origin = Origin::statuses(&[200]).await;
+/// The service takes any number of headers.
+async fn serving(limits: &str) -> (Recorder, Server) {
+    let origin = Recorder::start().await;
     let server = Server::start(&format!(
         "[server.client_limits]\n{limits}\n[service.origin]\nendpoints = [{{ at = \"{}\" }}]\n\n\
          [route.\"/**\"]\nto = \"origin\"\n",
@@ -27,12 +29,12 @@ async fn check(limits: &str, within: &str, above: &str, refusal: [&str; 3]) {
     let (origin, server) = serving(limits).await;
     let passed = raw(&server, within).await;
     assert!(passed.starts_with("HTTP/1.1 200 "), "{limits}: {passed}");
-    assert_eq!(origin.received().len(), 1);
+    assert_eq!(origin.take().0.len(), 1);
     let refused = raw(&server, above).await;
     let [status, code, words] = refusal;
     assert!(refused.starts_with(&format!("HTTP/1.1 {status} ")), "{limits}: {refused}");
     assert!(refused.contains(code) && refused.contains(words), "{limits}: {refused}");
-    assert_eq!(origin.received().len(), 1);
+    assert_eq!(origin.take(), (Vec::new(), Vec::new()));
 }
 
 #[tokio::test]
@@ -86,7 +88,7 @@ async fn a_head_that_comes_drop_by_drop_is_answered_408() {
     }
     assert_eq!(&head, b"HTTP/1.1 408");
     assert!(started.elapsed() >= Duration::from_millis(400), "it had its time");
-    assert!(origin.received().is_empty());
+    assert_eq!(origin.take(), (Vec::new(), Vec::new()));
     let late = raw(&server, "GET / HTTP/1.1\r\nhost: a\r\n").await;
     let words = "the headers took longer than header_timeout, 400ms";
     assert!(late.contains("REQUEST_TIMEOUT") && late.contains(words), "{late}");
@@ -100,4 +102,36 @@ async fn a_connection_is_idle_as_long_as_its_limit_at_most() {
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     let lived = started.elapsed();
     assert!((Duration::from_millis(300)..Duration::from_secs(10)).contains(&lived), "{lived:?}");
+}
+
+#[tokio::test]
+async fn one_connection_more_than_the_limit_is_closed_at_once() {
+    let here = std::net::IpAddr::from([127, 0, 0, 1]);
+    let elsewhere = std::net::IpAddr::from([127, 0, 0, 2]);
+    for (limits, limit, other_passes) in [
+        ("connections_max = 2", "connections_max", false),
+        ("connections_per_address_max = 2", "connections_per_address_max", true),
+    ] {
+        let (_origin, server) = serving(limits).await;
+        let client = Client::new(server.address).from(here);
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            let mut stream = client.connect().await.expect("connects");
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
+            stream.read_u8().await.expect("an answer");
+            held.push(stream);
+        }
+        let mut third = client.connect().await.expect("the kernel connects");
+        let read = third.read_u8().await;
+        assert!(read.is_err(), "{limits}: {read:?}");
+        let line = server.wait_for("connection_refused");
+        assert!(line.contains("client=127.0.0.1") && line.contains(&format!("limit={limit}")), "{line}");
+        let series = format!("intertie_connections_refused_total{{limit=\"{limit}\"}}");
+        assert_eq!(server.metric(&series).await, 1.0);
+        let other = Client::new(server.address).from(elsewhere);
+        let request = || http::Request::get("/").body(crate::harness::full("")).expect("a request");
+        assert_eq!(other.try_send(request()).await.is_ok(), other_passes, "{limits}");
+        drop(held);
+        until(async || client.try_send(request()).await.is_ok(), "the places are given back").await;
+    }
 }

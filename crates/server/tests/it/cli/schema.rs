@@ -189,6 +189,8 @@ access_log_format = "text"
 drain = "5s"
 
 [server.client_limits]
+connections_max = 5000
+connections_per_address_max = 100
 header_bytes_max = "64KiB"
 headers_max = 200
 uri_bytes_max = "16KiB"

@@ -1,7 +1,7 @@
 //! Messages in doubt, in both directions, and what becomes of them.
 
 mod answers;
-mod recorder;
+pub(crate) mod recorder;
 mod requests;
 
 use std::collections::BTreeSet;

@@ -8,9 +8,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// What one request looked like on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Recorded {
-    pub(super) head: String,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Recorded {
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 #[derive(Debug, Default)]
@@ -21,13 +21,13 @@ struct Log {
 }
 
 /// The service.
-pub(super) struct Recorder {
-    pub(super) address: SocketAddr,
+pub(crate) struct Recorder {
+    pub(crate) address: SocketAddr,
     log: Arc<Mutex<Log>>,
 }
 
 impl Recorder {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let log = Arc::<Mutex<Log>>::default();
@@ -41,7 +41,7 @@ impl Recorder {
     }
 
     /// The complete requests since it was last asked, and all that was in doubt.
-    pub(super) fn take(&self) -> (Vec<Recorded>, Vec<String>) {
+    pub(crate) fn take(&self) -> (Vec<Recorded>, Vec<String>) {
         let log = std::mem::take(&mut *self.log.lock().expect("unpoisoned"));
         (log.complete, log.doubtful)
     }

@@ -72,8 +72,13 @@ fn client_limits_that_can_not_hold() {
             "header_bytes_max is 512B; it must be from 1KiB to 256KiB",
         ),
         ("header_bytes_max = \"1MiB\"", "2:1 header_bytes_max", "it must be from 1KiB to 256KiB"),
+        (
+            "connections_per_address_max = 9\nconnections_max = 8",
+            "2:1 connections_per_address_max",
+            "9 connections from one address can never be reached: connections_max is 8",
+        ),
         ("headers_max = 1001", "2:1 headers_max", "headers_max is 1001; it must be from 1 to 1000"),
-        ("headers_max = 0", "2:15 0", "zero"),
+        ("headers_max = 0", "2:15 0", "expected a whole number above 0"),
         (
             "uri_bytes_max = \"32KiB\"",
             "2:1 uri_bytes_max",
