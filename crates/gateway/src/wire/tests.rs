@@ -51,6 +51,85 @@ fn messages_follow_each_other() {
     check(None, &unfinished, messages, None);
 }
 
+/// Each reason by the shortest request that has it.
+#[test]
+fn what_is_in_doubt_is_named() {
+    use Violation as V;
+    let get = |rest: &str| format!("GET / HTTP/1.1\r\n{rest}\r\n");
+    let coded = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+    for (fields, violation) in [
+        ("a: b\rc\r\n", V::BareCarriageReturn),
+        ("a: b\r\r\n", V::BareCarriageReturn),
+        ("a: b\n", V::BareLineFeed),
+        ("a: \0\r\n", V::ControlCharacter),
+        (" a: b\r\n", V::FoldedLine),
+        ("a : b\r\n", V::FieldName),
+        (": b\r\n", V::FieldName),
+        ("a\r\n", V::FieldName),
+        ("content-length: 1, 1\r\n", V::ContentLength),
+        ("content-length: +1\r\n", V::ContentLength),
+        ("content-length:\r\n", V::ContentLength),
+        ("content-length: 18446744073709551616\r\n", V::ContentLength),
+        ("content_length: 1\r\n", V::ContentLength),
+        ("content-length: 1\r\nContent-Length: 1\r\n", V::RepeatedContentLength),
+        ("content-length: 0\r\ntransfer-encoding: chunked\r\n", V::TwoFramings),
+        ("transfer-encoding: chunked\r\ncontent-length: 1\r\n", V::TwoFramings),
+        ("transfer-encoding: gzip, chunked\r\n", V::TransferEncoding),
+        ("transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n", V::TransferEncoding),
+        ("transfer_encoding: chunked\r\n", V::TransferEncoding),
+    ] {
+        check(None, &get(fields), "", Some(violation));
+    }
+    for (line, violation) in [
+        ("GET /", V::RequestLine),
+        ("GET  / HTTP/1.1", V::RequestLine),
+        ("GET /#a HTTP/1.1", V::RequestLine),
+        ("G(T / HTTP/1.1", V::RequestLine),
+        ("GET / HTTP/1.2", V::Version),
+        ("GET / HTTP/1.1 ", V::Version),
+        ("GET /\r HTTP/1.1", V::BareCarriageReturn),
+    ] {
+        check(None, &format!("{line}\r\n\r\n"), "", Some(violation));
+    }
+    let old = "POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n";
+    check(None, old, "", Some(V::TransferEncoding));
+    for (passed, rest, violation) in [
+        ("", "\r\n", V::ChunkSize),
+        ("", "x\r\n", V::ChunkSize),
+        ("", "3 \r\n", V::ChunkSize),
+        ("", "00000000000000003\r\n", V::ChunkSize),
+        ("", "3\n", V::BareLineFeed),
+        ("3\r\nabc", "d\r\n", V::ChunkEnd),
+        ("3\r\nabc", "d\n", V::ChunkEnd),
+        ("3\r\nabc", "\r\r\n", V::ChunkEnd),
+        ("3\r\nabc", "\n", V::ChunkEnd),
+        ("0\r\n", "host: a\r\n\r\n", V::Trailer),
+        ("0\r\n", "a: b\r\n c\r\n\r\n", V::FoldedLine),
+        ("0\r\n", "\n", V::BareLineFeed),
+    ] {
+        let passed = format!("{coded}{passed}");
+        check(None, &format!("{passed}{rest}"), &passed, Some(violation));
+    }
+}
+
+#[test]
+fn each_violation_has_its_own_counter_and_name() {
+    let names: std::collections::BTreeSet<_> =
+        Violation::ALL.iter().map(|violation| violation.name()).collect();
+    assert_eq!(names.len(), Violation::ALL.len());
+    for (place, violation) in Violation::ALL.into_iter().enumerate() {
+        assert_eq!(violation as usize, place, "{violation:?}");
+    }
+}
+
+#[test]
+fn trailers_do_not_count_for_the_head_behind_them() {
+    let fields = "a: b\r\n".repeat(4);
+    let chunked = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n";
+    let messages = format!("{chunked}{fields}\r\nGET / HTTP/1.1\r\n{fields}\r\n");
+    check(None, &messages, &messages, None);
+}
+
 #[test]
 fn an_answer_is_read_as_its_request_wants() {
     let ok = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n";

@@ -41,10 +41,10 @@ pub(crate) enum Violation {
     HeaderBytes,
     /// More fields than `headers_max`.
     Headers,
-    /// A head that took longer than `header_timeout`.
-    HeaderTimeout,
     /// A target longer than `uri_bytes_max`.
     UriBytes,
+    /// A head that took longer than `header_timeout`.
+    HeaderTimeout,
 }
 
 impl Violation {
