@@ -225,3 +225,77 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::wire::HeadLimits;
+
+    const LIMITS: HeadLimits = HeadLimits { header_bytes_max: 1000, headers_max: 10, uri_bytes_max: 100 };
+    const TIMEOUT: Duration = Duration::from_secs(10);
+    const GOOD: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+
+    /// What hyper gets to read of `pieces` that come `pause` apart, and what was refused.
+    async fn read(pieces: &[&str], pause: Duration) -> (String, Option<Refusal>) {
+        let (mut client, server) = tokio::io::duplex(64);
+        let observation = Rc::<Observation>::default();
+        let reader = Reader::requests(LIMITS);
+        let mut observed = Observed::requests(server, reader, TIMEOUT, Rc::clone(&observation));
+        let writing = async {
+            for piece in pieces {
+                client.write_all(piece.as_bytes()).await.expect("written");
+                tokio::time::sleep(pause).await;
+            }
+            client
+        };
+        let reading = async {
+            let (mut all, mut buffer) = (Vec::new(), [0; 16]);
+            // Nothing more comes when it has not come for longer than a head may take.
+            while let Ok(Ok(length)) = tokio::time::timeout(TIMEOUT * 2, observed.read(&mut buffer)).await {
+                all.extend_from_slice(&buffer[..length]);
+            }
+            String::from_utf8(all).expect("UTF-8")
+        };
+        let (_client, all) = tokio::join!(writing, reading);
+        (all, observation.refusal())
+    }
+
+    fn refusal(request: u64, violation: Violation, stands_in: bool) -> Option<Refusal> {
+        Some(Refusal { request, violation, stands_in })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_in_doubt_is_replaced_and_nothing_behind_it_is_read() {
+        let stand_in = std::str::from_utf8(STAND_IN).expect("ASCII");
+        let bad = "GET / HTTP/1.1\r\na : b\r\n\r\nGET /";
+        let both = format!("{GOOD}{bad}");
+        for pieces in [vec![both.as_str()], vec![GOOD, bad], vec![&both[..9], &both[9..30], &both[30..]]] {
+            let (all, refused) = read(&pieces, Duration::from_millis(1)).await;
+            assert_eq!(all, format!("{GOOD}{stand_in}"), "{pieces:?}");
+            assert_eq!(refused, refusal(2, Violation::FieldName, true));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_in_doubt_ends_where_the_doubt_begins() {
+        let good = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n";
+        for pieces in [vec![good, "x\r\nabc\r\n0\r\n\r\n"], vec![good, "x", "\r\n"]] {
+            let (all, refused) = read(&pieces, Duration::from_millis(1)).await;
+            assert_eq!((all.as_str(), refused), (good, refusal(1, Violation::ChunkSize, false)));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_head_has_its_own_time() {
+        let stand_in = std::str::from_utf8(STAND_IN).expect("ASCII");
+        let (all, refused) = read(&[GOOD, &GOOD[..5]], Duration::from_secs(1)).await;
+        assert_eq!(all, format!("{GOOD}{stand_in}"));
+        assert_eq!(refused, refusal(2, Violation::HeaderTimeout, true));
+        let overlapping = format!("{}{}", &GOOD[5..], &GOOD[..5]);
+        let pieces = [&GOOD[..5], &overlapping, &overlapping, &GOOD[5..]];
+        let (all, refused) = read(&pieces, TIMEOUT.mul_f64(0.8)).await;
+        assert_eq!((all, refused), (GOOD.repeat(3), None));
+    }
+}
