@@ -7,6 +7,7 @@
 //! - [`proxy`]: the threads, sockets and exchanges.
 //! - [`health`]: the requests that ask endpoints whether they are well.
 //! - [`stats`]: what is counted.
+//! - `wire`: whether what arrives is HTTP/1.1 in exactly one way; pure.
 
 pub mod config;
 pub mod health;
@@ -14,3 +15,4 @@ pub mod plan;
 pub mod proxy;
 pub mod route;
 pub mod stats;
+mod wire;

@@ -101,6 +101,7 @@ impl Server {
         let config = GatewayConfig {
             listen: server.listen.clone(),
             threads,
+            client_limits: server.client_limits.clone(),
             access: sink,
             events: events.clone(),
             clock: clock.clone(),
@@ -225,6 +226,7 @@ fn needs_restart(running: &ServerConfig, fresh: &ServerConfig) -> Vec<&'static s
         ("admin", running.admin != fresh.admin),
         ("threads", running.threads != fresh.threads),
         ("access_log", running.access_log != fresh.access_log),
+        ("client_limits", running.client_limits != fresh.client_limits),
         ("access_log_format", running.access_log_format != fresh.access_log_format),
     ];
     differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()

@@ -6,8 +6,12 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use intertie_core::clock::WallClock;
+use intertie_core::quantity::format_duration;
 use intertie_core::rejection::{Policy, Rejection};
 use serde_json::json;
+
+use crate::config::ClientLimitsConfig;
+use crate::wire::Violation;
 
 /// Every failure that the gateway answers itself. The code is stable and has a page in `docs/errors`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +26,10 @@ pub enum ErrorCode {
     RequestTimeout,
     /// The body is longer than the route allows.
     BodyTooLarge,
+    /// The target is longer than the server takes.
+    UriTooLong,
+    /// The headers are more than the server takes.
+    HeadersTooLarge,
     /// The rate limiter's quota is used up.
     RateLimited,
     /// The bulkhead and its queue are full, or the wait in it was too long.
@@ -44,12 +52,14 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All codes, in the order of the documentation.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::BadRequest,
         Self::RouteNotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
         Self::BodyTooLarge,
+        Self::UriTooLong,
+        Self::HeadersTooLarge,
         Self::RateLimited,
         Self::BulkheadFull,
         Self::CircuitOpen,
@@ -71,6 +81,10 @@ impl ErrorCode {
             }
             Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "Request Timeout"),
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", "Body Too Large"),
+            Self::UriTooLong => (StatusCode::URI_TOO_LONG, "URI_TOO_LONG", "URI Too Long"),
+            Self::HeadersTooLarge => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "HEADERS_TOO_LARGE", "Headers Too Large")
+            }
             Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", "Rate Limited"),
             Self::BulkheadFull => (StatusCode::SERVICE_UNAVAILABLE, "BULKHEAD_FULL", "Bulkhead Full"),
             Self::CircuitOpen => (StatusCode::SERVICE_UNAVAILABLE, "CIRCUIT_OPEN", "Circuit Open"),
@@ -132,6 +146,20 @@ impl Failure {
     pub(super) fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         let detail = detail.into();
         Self { code, detail, retry_after: None, allow: None, rejected_by: None, exhausted: false }
+    }
+
+    /// A request that was refused unread.
+    pub(super) fn refused(violation: Violation, limits: &ClientLimitsConfig) -> Self {
+        let (code, limit) = match violation {
+            Violation::HeaderBytes => (ErrorCode::HeadersTooLarge, format!(", {}", limits.header_bytes_max)),
+            Violation::Headers => (ErrorCode::HeadersTooLarge, format!(", {}", limits.headers_max)),
+            Violation::UriBytes => (ErrorCode::UriTooLong, format!(", {}", limits.uri_bytes_max)),
+            Violation::HeaderTimeout => {
+                (ErrorCode::RequestTimeout, format!(", {}", format_duration(limits.header_timeout)))
+            }
+            _ => (ErrorCode::BadRequest, String::new()),
+        };
+        Self::new(code, format!("{violation}{limit}"))
     }
 
     pub(super) fn rejected(rejection: Rejection) -> Self {

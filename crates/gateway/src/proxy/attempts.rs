@@ -24,6 +24,7 @@ use super::body::{BodyError, RequestBody};
 use super::call::{Call, acquire, body_too_large};
 use super::exchange::{Answer, Exchange};
 use super::headers;
+use super::observed::Refusal;
 use super::pool::{Connection, open};
 use super::worker::RouteRef;
 
@@ -184,7 +185,7 @@ impl Call {
                 let detail = "the service switched protocols unasked";
                 Missed::new(Class::Permanent, Failure::new(ErrorCode::ServiceFailed, detail))
             }
-            Ok(Err(failure)) => self.not_sent(failure),
+            Ok(Err(failure)) => self.not_sent(exchange, failure),
             Err(_) => self.timed_out(&attempt, limit),
         };
         exchange.attempt_ended(now, missed.evidence, attempt.elapsed(now));
@@ -193,7 +194,7 @@ impl Call {
     }
 
     /// What a failure to get an answer means.
-    fn not_sent(&self, failure: SendFailure) -> Missed {
+    fn not_sent(&self, exchange: &Exchange, failure: SendFailure) -> Missed {
         match failure {
             SendFailure::Unsent(detail) => {
                 let detail = format!("no connection to the service: {detail}");
@@ -210,8 +211,11 @@ impl Call {
                 Missed::new(Class::Unjudged, body_too_large(max))
             }
             SendFailure::Body(_) => {
-                let detail = "the request body broke off";
-                Missed::new(Class::Unjudged, Failure::new(ErrorCode::BadRequest, detail))
+                let failure = match exchange.client.refusal() {
+                    Some(refusal) => Failure::refused(refusal.violation, &exchange.worker.client_limits),
+                    None => Failure::new(ErrorCode::BadRequest, "the request body broke off"),
+                };
+                Missed::new(Class::Unjudged, failure)
             }
         }
     }
@@ -253,7 +257,7 @@ impl Call {
             let mut connection = match kept {
                 Some(kept) => kept,
                 // In a box, since it is rare and large.
-                None => Box::pin(open(service, endpoint)).await.map_err(|error| {
+                None => Box::pin(open(&exchange.worker, service, endpoint)).await.map_err(|error| {
                     self.restore(request.take());
                     SendFailure::Unsent(error.to_string())
                 })?,
@@ -271,6 +275,9 @@ impl Call {
             }
             let unsent = error.take_message();
             let error = error.into_error();
+            if let Some(Refusal { violation, .. }) = connection.refusal().filter(|_| unsent.is_none()) {
+                return Err(SendFailure::Exchange { detail: violation.to_string(), closed_idle: false });
+            }
             let closed_idle = connection.reused && was_closed(&error);
             match unsent {
                 Some(unsent) if connection.reused => request = Some(unsent),

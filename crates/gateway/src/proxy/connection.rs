@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use intertie_core::clock::Instant;
 use intertie_core::id::Id;
 use intertie_resilience::MonotonicClock;
@@ -27,11 +28,10 @@ use super::body::{BodyError, ResponseBody};
 use super::exchange::{panicked, serve};
 use super::headers;
 use super::io::{Io, Protocol};
+use super::observed::{HEADERS_MAX_OF_HYPER, Observation, Observed, Refusal};
 use super::worker::Worker;
-
-/// A client that leaves its connection idle, or the head of a request unfinished, for longer than this is
-/// cut off.
-const IDLE_MAX: Duration = Duration::from_secs(30);
+use crate::config::ClientLimitsConfig;
+use crate::wire::{HeadLimits, Reader, Violation};
 
 /// How long a connection that has not said anything yet may still speak once the drain has begun.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
@@ -44,32 +44,57 @@ const GOODBYE_MAX: Duration = Duration::from_secs(1);
 /// A client that says nothing at all is cut off like one that does not finish its head.
 pub(super) async fn run(worker: Rc<Worker>, stream: TcpStream, client: IpAddr, drain: watch::Receiver<bool>) {
     let mut leaving = drain.clone();
+    let idle_max = worker.client_limits.idle_timeout;
     let accepted = tokio::select! {
         biased;
-        accepted = tokio::time::timeout(IDLE_MAX, Io::accept(stream)) => accepted,
+        accepted = tokio::time::timeout(idle_max, Io::accept(stream)) => accepted,
         // A client that has just connected is about to speak.
         () = async { drained(&mut leaving).await; tokio::time::sleep(DRAIN_GRACE).await } => return,
     };
     let Ok(Ok(Some((io, protocol)))) = accepted else { return };
-    let client = Rc::new(Client::new(client, io.stalled()));
+    let observation = Rc::<Observation>::default();
+    let client = Rc::new(Client::new(client, io.stalled(), Rc::clone(&observation)));
     let service = service_fn(|request: Request<Incoming>| {
         let worker = Rc::clone(&worker);
         let id = Id::random();
+        let refused = client.next_request();
         // The exchange's future is large; in a box it is moved once instead of with its wrappers.
-        let future = Box::pin(serve(Rc::clone(&worker), Rc::clone(&client), id, request));
+        let future = Box::pin(serve(Rc::clone(&worker), Rc::clone(&client), id, refused, request));
         let answer = Unwinding { worker, id, under_way: Some(client.begin()), future };
         async move { Ok::<_, Infallible>(answer.await) }
     });
     match protocol {
         Protocol::Http1 => {
-            let connection = http1::Builder::new().serve_connection(io, service);
-            drive(Box::pin(connection), http1::Connection::graceful_shutdown, &client, IDLE_MAX, drain).await;
+            let io = observe(&worker.client_limits, TokioIo::new(io), &observation);
+            let connection = http1(&worker.client_limits).serve_connection(TokioIo::new(io), service);
+            drive(Box::pin(connection), http1::Connection::graceful_shutdown, &client, idle_max, drain).await;
         }
         Protocol::Http2 => {
             let connection = http2::Builder::new(LocalExecutor).serve_connection(io, service);
-            drive(Box::pin(connection), http2::Connection::graceful_shutdown, &client, IDLE_MAX, drain).await;
+            drive(Box::pin(connection), http2::Connection::graceful_shutdown, &client, idle_max, drain).await;
         }
     }
+    if let Some(refusal) = observation.refusal() {
+        worker.refused.refused_request(refusal.violation);
+        worker.events.tell("request_refused", || {
+            vec![("client", client.address.to_string()), ("reason", refusal.violation.name().to_owned())]
+        });
+    }
+}
+
+/// A connection on which every request is looked at before hyper reads it.
+fn observe<S>(limits: &ClientLimitsConfig, stream: S, observation: &Rc<Observation>) -> Observed<S> {
+    let reader = Reader::requests(HeadLimits::from(limits));
+    Observed::requests(stream, reader, limits.header_timeout, Rc::clone(observation))
+}
+
+/// hyper's part, which must be told only of limits above its own: what is over the limit it never sees.
+fn http1(limits: &ClientLimitsConfig) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    if limits.headers_max.get() > HEADERS_MAX_OF_HYPER {
+        builder.max_headers(limits.headers_max.get() as usize);
+    }
+    builder
 }
 
 /// The client of a connection, as its exchanges know it.
@@ -82,17 +107,34 @@ pub(super) struct Client {
     /// Whether its socket takes no more for now.
     stalled: Rc<Cell<bool>>,
     idle_since: Cell<Instant>,
+    observation: Rc<Observation>,
+    /// Requests so far.
+    requests: Cell<u64>,
 }
 
 impl Client {
-    fn new(address: IpAddr, stalled: Rc<Cell<bool>>) -> Self {
+    fn new(address: IpAddr, stalled: Rc<Cell<bool>>, observation: Rc<Observation>) -> Self {
         Self {
             address,
             forwarded_for: headers::address_value(address),
             under_way: Cell::new(0),
             stalled,
             idle_since: Cell::new(MonotonicClock::now()),
+            observation,
+            requests: Cell::new(0),
         }
+    }
+
+    /// Counts the request that comes now, and tells whether it stands in for one that was refused unread.
+    fn next_request(&self) -> Option<Violation> {
+        self.requests.set(self.requests.get() + 1);
+        let refusal = self.observation.refusal()?;
+        (refusal.stands_in && refusal.request == self.requests.get()).then_some(refusal.violation)
+    }
+
+    /// What was refused of its connection, if anything was.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        self.observation.refusal()
     }
 
     /// A request is answered until the guard is dropped.
@@ -270,7 +312,7 @@ mod tests {
         let serving = async {
             let (stream, _) = listener.accept().await.expect("accepts");
             let (io, protocol) = Io::accept(stream).await.expect("read").expect("some bytes");
-            let peer = Rc::new(Client::new([127, 0, 0, 1].into(), io.stalled()));
+            let peer = Rc::new(Client::new([127, 0, 0, 1].into(), io.stalled(), Rc::default()));
             let began = MonotonicClock::now();
             let service = service_fn(|request: Request<Incoming>| {
                 let under_way = peer.begin();

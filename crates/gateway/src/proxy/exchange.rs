@@ -26,16 +26,22 @@ use super::headers::{self, Present};
 use super::pool::Connection;
 use super::worker::{RouteRef, Worker};
 use crate::plan::Endpoint;
+use crate::wire::Violation;
 
-/// Answers one request. Never fails: what goes wrong is an answer too.
+/// Answers one request. Never fails: what goes wrong is an answer too. One that was `refused` unread stands
+/// for what the client really sent.
 pub(super) async fn serve(
     worker: Rc<Worker>,
     client: Rc<Client>,
     id: Id,
+    refused: Option<Violation>,
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
     let (parts, incoming) = request.into_parts();
     let mut exchange = Exchange::begin(worker, client, id, &parts);
+    if let Some(violation) = refused {
+        return exchange.refuse(violation);
+    }
     let answered = match Call::prepare(&mut exchange, parts, incoming) {
         Ok(mut call) => call.run(&mut exchange).await,
         Err(failure) => Err(failure),
@@ -100,6 +106,15 @@ impl Exchange {
             cut: Some("client_left"),
             line,
         }
+    }
+
+    /// The answer to a request of which only this is known, that it is in doubt.
+    fn refuse(mut self, violation: Violation) -> Response<ResponseBody> {
+        if let Some(line) = &mut self.line {
+            (line.method, line.path) = ("-".to_owned(), "-".to_owned());
+        }
+        let failure = Failure::refused(violation, &self.worker.client_limits);
+        self.answer(failure)
     }
 
     /// The gateway's own answer.

@@ -5,7 +5,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,11 +15,14 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
+use super::admission::{Admission, Admitted};
 use super::connection;
 use super::pool::Pool;
 use super::worker::{AccessSink, FollowedPlan, Worker};
+use crate::config::ClientLimitsConfig;
 use crate::plan::Plan;
 use crate::stats::RouteStats;
+use crate::wire::WireStats;
 
 /// What the data plane needs to know besides its plan.
 pub struct GatewayConfig {
@@ -28,6 +30,8 @@ pub struct GatewayConfig {
     pub listen: Vec<SocketAddr>,
     /// Data threads; each has its own listener on every address.
     pub threads: NonZeroUsize,
+    /// What a client may take.
+    pub client_limits: ClientLimitsConfig,
     /// Where finished requests are told, if anywhere.
     pub access: Option<AccessSink>,
     /// Where transitions and ejections are told.
@@ -50,9 +54,10 @@ impl std::fmt::Debug for GatewayConfig {
 pub struct Gateway {
     plan: watch::Sender<Arc<Plan>>,
     drain: watch::Sender<bool>,
-    connections: Arc<AtomicUsize>,
+    pub(super) admission: Arc<Admission>,
     /// What requests without a route did.
     pub(super) unrouted: Arc<RouteStats>,
+    pub(super) refused: Arc<WireStats>,
     addresses: Vec<SocketAddr>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -87,25 +92,28 @@ impl Gateway {
         }
         let (plan, updates) = watch::channel(Arc::new(plan));
         let (drain, draining) = watch::channel(false);
-        let connections = Arc::new(AtomicUsize::new(0));
+        let admission = Arc::new(Admission::new(&config.client_limits));
         let unrouted = Arc::new(RouteStats::default());
+        let refused = Arc::new(WireStats::default());
         let mut handles = Vec::new();
         for (number, listeners) in listeners.into_iter().enumerate() {
             let thread = DataThread {
                 listeners,
                 updates: updates.clone(),
                 draining: draining.clone(),
-                connections: Arc::clone(&connections),
+                admission: Arc::clone(&admission),
                 access: config.access.clone(),
                 events: config.events.clone(),
                 clock: config.clock.clone(),
                 unrouted: Arc::clone(&unrouted),
+                client_limits: config.client_limits.clone(),
+                refused: Arc::clone(&refused),
             };
             let handle =
                 std::thread::Builder::new().name(format!("data-{number}")).spawn(move || thread.run());
             handles.push(handle.map_err(|error| (config.listen[0], error))?);
         }
-        Ok(Self { plan, drain, connections, unrouted, addresses, threads: handles })
+        Ok(Self { plan, drain, admission, unrouted, refused, addresses, threads: handles })
     }
 
     /// The addresses that are listened on; a configured port 0 shows as the port that was chosen.
@@ -130,7 +138,7 @@ impl Gateway {
 
     /// Client connections that are open now.
     pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
+        self.admission.open()
     }
 
     /// Stops listening, lets requests under way end, and closes what is still open after `limit`.
@@ -171,11 +179,13 @@ struct DataThread {
     listeners: Vec<TcpListener>,
     updates: watch::Receiver<Arc<Plan>>,
     draining: watch::Receiver<bool>,
-    connections: Arc<AtomicUsize>,
+    admission: Arc<Admission>,
     access: Option<AccessSink>,
     events: Events,
     clock: WallClock,
     unrouted: Arc<RouteStats>,
+    client_limits: ClientLimitsConfig,
+    refused: Arc<WireStats>,
 }
 
 impl DataThread {
@@ -194,14 +204,16 @@ impl DataThread {
             access: self.access,
             events: self.events,
             clock: self.clock,
+            client_limits: self.client_limits,
+            refused: self.refused,
             unrouted: self.unrouted,
             plan: FollowedPlan::new(self.updates),
         });
         let mut accepting = Vec::new();
         for listener in self.listeners {
             let (worker, draining) = (Rc::clone(&worker), self.draining.clone());
-            let connections = Arc::clone(&self.connections);
-            accepting.push(tokio::task::spawn_local(accept(worker, listener, draining, connections)));
+            let admission = Arc::clone(&self.admission);
+            accepting.push(tokio::task::spawn_local(accept(worker, listener, draining, admission)));
         }
         let sweeper = tokio::task::spawn_local({
             let worker = Rc::clone(&worker);
@@ -224,7 +236,7 @@ async fn accept(
     worker: Rc<Worker>,
     listener: TcpListener,
     mut draining: watch::Receiver<bool>,
-    connections: Arc<AtomicUsize>,
+    admission: Arc<Admission>,
 ) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
@@ -233,13 +245,21 @@ async fn accept(
         }
     };
     let drain = draining.clone();
-    let serve = |stream: TcpStream, client: SocketAddr| {
+    let admit = |client: SocketAddr| {
+        let admitted = admission.admit(client.ip());
+        if let Err(limit) = &admitted {
+            worker.events.tell("connection_refused", || {
+                vec![("client", client.ip().to_string()), ("limit", limit.name().to_owned())]
+            });
+        }
+        admitted.ok()
+    };
+    let serve = |stream: TcpStream, client: SocketAddr, admitted: Admitted| {
         // Without it Nagle's algorithm and delayed acknowledgements can add 40 ms to an answer.
         let _ = stream.set_nodelay(true);
-        let (worker, drain, counted) =
-            (Rc::clone(&worker), drain.clone(), Counted::new(Arc::clone(&connections)));
+        let (worker, drain) = (Rc::clone(&worker), drain.clone());
         async move {
-            let _counted = counted;
+            let _admitted = admitted;
             connection::run(worker, stream, client.ip(), drain).await;
         }
     };
@@ -253,7 +273,9 @@ async fn accept(
         match accepted {
             Ok((stream, client)) => {
                 while open.try_join_next().is_some() {}
-                open.spawn_local(serve(stream, client));
+                if let Some(admitted) = admit(client) {
+                    open.spawn_local(serve(stream, client, admitted));
+                }
             }
             Err(error) => {
                 // Out of descriptors or memory: others must finish first, and spinning helps nobody.
@@ -269,26 +291,12 @@ async fn accept(
             let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) else {
                 continue;
             };
-            open.spawn_local(serve(stream, client));
+            if let Some(admitted) = admit(client) {
+                open.spawn_local(serve(stream, client, admitted));
+            }
         }
     }
     while open.join_next().await.is_some() {}
-}
-
-/// Counts an open connection for as long as it lives.
-struct Counted(Arc<AtomicUsize>);
-
-impl Counted {
-    fn new(count: Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 #[cfg(test)]
@@ -322,8 +330,8 @@ mod tests {
             clients.push(client);
         }
         let (_drain, draining) = watch::channel(true);
-        let connections = Arc::new(AtomicUsize::new(0));
-        let accepting = accept(Rc::new(worker()), listener, draining, Arc::clone(&connections));
+        let admission = Arc::new(Admission::new(&ClientLimitsConfig::default()));
+        let accepting = accept(Rc::new(worker()), listener, draining, Arc::clone(&admission));
         let reading = async {
             for (number, mut client) in clients.into_iter().enumerate() {
                 let mut answer = String::new();
@@ -334,7 +342,7 @@ mod tests {
         let local = LocalSet::new();
         let all = local.run_until(async { tokio::join!(accepting, reading) });
         tokio::time::timeout(Duration::from_secs(20), all).await.expect("the drain ends");
-        assert_eq!(connections.load(Ordering::Relaxed), 0);
+        assert_eq!(admission.open(), 0);
         assert!(TcpStream::connect(address).await.is_err(), "nobody new is taken");
     }
 }

@@ -6,6 +6,7 @@
 //! `attempt::Attempt`, a guard that resolves the breaker's permit, the outlier record and the counters
 //! exactly once, however the exchange ends.
 
+mod admission;
 mod answer;
 mod attempt;
 mod attempts;
@@ -16,6 +17,7 @@ mod exchange;
 mod gateway;
 mod headers;
 mod io;
+mod observed;
 mod pool;
 mod telemetry;
 mod worker;

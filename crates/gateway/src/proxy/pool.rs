@@ -3,25 +3,31 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
 use intertie_core::clock::Instant;
 use intertie_resilience::MonotonicClock;
 use tokio::net::TcpStream;
 
 use super::body::RequestBody;
 use super::io::Io;
+use super::observed::{HEADERS_MAX_OF_HYPER, Observation, Observed, Refusal};
+use super::worker::Worker;
 use crate::plan::{Endpoint, Service};
+use crate::wire::{HeadLimits, Reader};
 
 /// A connection that can carry one exchange at a time.
 #[derive(Debug)]
 pub(super) struct Connection {
     endpoint: u64,
     sender: SendRequest<RequestBody>,
+    observation: Rc<Observation>,
     /// Whether it carried an exchange before: its service may be about to close it.
     pub(super) reused: bool,
 }
@@ -44,8 +50,7 @@ impl Pool {
         let mut idle = self.idle.borrow_mut();
         let connections = idle.get_mut(&endpoint.id)?;
         connections.retain(|idle| {
-            !idle.connection.sender.is_closed()
-                && now.saturating_since(idle.since) < service.config.idle_timeout
+            !idle.connection.is_over() && now.saturating_since(idle.since) < service.config.idle_timeout
         });
         // One that is not ready still sends a request whose answer came early; it may become ready later.
         let ready = connections.iter().rposition(|idle| idle.connection.sender.is_ready())?;
@@ -54,7 +59,7 @@ impl Pool {
 
     /// Keeps a connection whose exchange is complete, if it can carry another and there is room.
     pub(super) fn keep(&self, service: &Service, mut connection: Connection, now: Instant) {
-        if connection.sender.is_closed() {
+        if connection.is_over() {
             return;
         }
         let mut idle = self.idle.borrow_mut();
@@ -77,9 +82,8 @@ impl Pool {
             .collect();
         self.idle.borrow_mut().retain(|endpoint, connections| {
             let Some(timeout) = timeouts.get(endpoint) else { return false };
-            connections.retain(|idle| {
-                now.saturating_since(idle.since) < *timeout && !idle.connection.sender.is_closed()
-            });
+            connections
+                .retain(|idle| now.saturating_since(idle.since) < *timeout && !idle.connection.is_over());
             !connections.is_empty()
         });
     }
@@ -89,7 +93,11 @@ impl Pool {
 const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
 
 /// A new connection to `endpoint`.
-pub(super) async fn open(service: &Service, endpoint: &Endpoint) -> io::Result<Connection> {
+pub(super) async fn open(
+    worker: &Rc<Worker>,
+    service: &Service,
+    endpoint: &Endpoint,
+) -> io::Result<Connection> {
     let limit = service.config.connect_timeout.map_or(CONNECT_TIMEOUT_DEFAULT, |time| time.0);
     let stream = match tokio::time::timeout(limit, dial(endpoint)).await {
         Ok(opened) => opened?,
@@ -99,13 +107,30 @@ pub(super) async fn open(service: &Service, endpoint: &Endpoint) -> io::Result<C
     };
     stream.set_nodelay(true)?;
     endpoint.stats.connections.increment();
-    let (sender, driver) =
-        http1::Builder::new().handshake(Io::new(stream)).await.map_err(io::Error::other)?;
-    // Its errors reach whoever waits for the answer on it.
+    let observation = Rc::<Observation>::default();
+    let reader = Reader::answers(HeadLimits::from(&worker.client_limits));
+    let io = Observed::answers(TokioIo::new(Io::new(stream)), reader, Rc::clone(&observation));
+    let mut builder = http1::Builder::new();
+    let headers_max = worker.client_limits.headers_max.get();
+    if headers_max > HEADERS_MAX_OF_HYPER {
+        builder.max_headers(headers_max as usize);
+    }
+    let (sender, driver) = builder.handshake(TokioIo::new(io)).await.map_err(io::Error::other)?;
+    let connection = Connection { endpoint: endpoint.id, sender, observation, reused: false };
+    let (worker, observation) = (Rc::clone(worker), Rc::clone(&connection.observation));
+    let (service, endpoint) = (service.name.to_string(), endpoint.address.to_string());
     tokio::task::spawn_local(async move {
+        // Its errors reach whoever waits for the answer on it.
         let _ = driver.await;
+        if let Some(Refusal { violation, .. }) = observation.refusal() {
+            worker.refused.refused_answer(violation);
+            worker.events.tell("answer_refused", || {
+                let reason = violation.name().to_owned();
+                vec![("service", service), ("endpoint", endpoint), ("reason", reason)]
+            });
+        }
     });
-    Ok(Connection { endpoint: endpoint.id, sender, reused: false })
+    Ok(connection)
 }
 
 async fn dial(endpoint: &Endpoint) -> io::Result<TcpStream> {
@@ -116,11 +141,22 @@ async fn dial(endpoint: &Endpoint) -> io::Result<TcpStream> {
 }
 
 impl Connection {
+    /// Whether it can carry no other exchange.
+    fn is_over(&self) -> bool {
+        self.sender.is_closed() || self.refusal().is_some()
+    }
+
+    /// What was refused of its answers, if anything was.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        self.observation.refusal()
+    }
+
     /// Sends a request and waits for the head of its answer.
     pub(super) fn send(
         &mut self,
         request: Request<RequestBody>,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> {
+        self.observation.ask(request.method() == Method::HEAD);
         self.sender.try_send_request(request)
     }
 }

@@ -3,18 +3,26 @@
 use intertie_core::telemetry::{Snapshot, Source};
 use intertie_resilience::{MonotonicClock, RateLimiter};
 
+use super::admission::Full;
 use super::gateway::Gateway;
 use crate::plan::{Endpoint, Service};
 use crate::stats::RouteStats;
+use crate::wire::WireStats;
 
 impl Source for Gateway {
     fn read(&self, snapshot: &mut Snapshot) {
         snapshot.gauge("gateway_connections", "Open client connections.", &[], self.connections() as f64);
+        for limit in Full::ALL {
+            let help = "Connections that were closed at once, by the limit that was reached.";
+            let labels = [("limit", limit.name())];
+            snapshot.counter("connections_refused", help, &labels, self.admission.refused(limit));
+        }
         let plan = self.plan();
         for route in &plan.routes {
             read_route(snapshot, &route.name, &route.stats);
         }
         read_route(snapshot, "", &self.unrouted);
+        read_refused(snapshot, &self.refused);
         let now = MonotonicClock::now();
         for route in &plan.routes {
             for limiter in route.limiters.iter().filter(|limiter| limiter.shared.is_none()) {
@@ -119,6 +127,13 @@ fn read_route(snapshot: &mut Snapshot, name: &str, stats: &RouteStats) {
     );
     let help = "From the request's head to the answer's last byte.";
     snapshot.add("request_duration_seconds", help, &labels, stats.duration.value());
+}
+
+fn read_refused(snapshot: &mut Snapshot, refused: &WireStats) {
+    for (side, reason, count) in refused.counts() {
+        let help = "Messages that were refused unread, from clients and from services.";
+        snapshot.counter("messages_refused", help, &[("from", side), ("reason", reason)], count);
+    }
 }
 
 fn read_limiter(snapshot: &mut Snapshot, labels: [(&'static str, &str); 2], limiter: &RateLimiter) {

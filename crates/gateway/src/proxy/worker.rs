@@ -11,8 +11,10 @@ use intertie_core::telemetry::{Access, Events};
 use tokio::sync::watch;
 
 use super::pool::Pool;
+use crate::config::ClientLimitsConfig;
 use crate::plan::{Plan, Route};
 use crate::stats::RouteStats;
+use crate::wire::WireStats;
 
 /// Where finished requests are told.
 pub type AccessSink = Arc<dyn Fn(Access) + Send + Sync>;
@@ -23,6 +25,9 @@ pub(super) struct Worker {
     pub(super) access: Option<AccessSink>,
     pub(super) events: Events,
     pub(super) clock: WallClock,
+    pub(super) client_limits: ClientLimitsConfig,
+    /// What was refused unread.
+    pub(super) refused: Arc<WireStats>,
     /// What requests without a route did.
     pub(super) unrouted: Arc<RouteStats>,
     pub(super) plan: FollowedPlan,
@@ -76,6 +81,8 @@ impl Worker {
             access: None,
             events: Events::default(),
             clock: WallClock::system(),
+            client_limits: ClientLimitsConfig::default(),
+            refused: Arc::default(),
             unrouted: Arc::default(),
             plan: FollowedPlan::new(watch::channel(Arc::new(plan)).1),
         }

@@ -87,6 +87,7 @@ impl Loaded {
                 "more than 1024 threads are no use on any machine",
             ));
         }
+        problems.extend(server.client_limits.problems());
         problems
     }
 }

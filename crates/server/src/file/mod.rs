@@ -12,7 +12,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use intertie_core::quantity::{self, DurationText};
-use intertie_gateway::config::{PolicyConfig, RouteConfig, ServiceConfig};
+use intertie_gateway::config::{ClientLimitsConfig, PolicyConfig, RouteConfig, ServiceConfig};
 use intertie_resilience::RateLimiterConfig;
 use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
@@ -60,6 +60,8 @@ pub(crate) struct ServerConfig {
     #[serde(with = "quantity::duration")]
     #[schemars(with = "DurationText")]
     pub(crate) drain: Duration,
+    /// What a client may take.
+    pub(crate) client_limits: ClientLimitsConfig,
 }
 
 /// How the access log looks.
@@ -82,6 +84,7 @@ impl Default for ServerConfig {
             access_log: "stdout".to_owned(),
             access_log_format: AccessLogFormat::Json,
             drain: Duration::from_secs(30),
+            client_limits: ClientLimitsConfig::default(),
         }
     }
 }

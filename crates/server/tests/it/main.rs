@@ -5,7 +5,9 @@
 mod harness;
 
 mod cli;
+mod client_limits;
 mod clients;
+mod corpus;
 mod docs;
 mod keys;
 mod lifecycle;

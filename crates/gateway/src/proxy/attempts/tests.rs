@@ -10,7 +10,7 @@ use super::*;
 use crate::config::TrafficConfig;
 use crate::plan::{Endpoint, Service};
 use crate::proxy::connection;
-use crate::proxy::pool::Pool;
+
 use crate::proxy::worker::Worker;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -29,10 +29,11 @@ fn worker(endpoints: &[SocketAddr]) -> Worker {
 }
 
 /// Keeps a connection to `endpoint` that can carry a request, and whose driver makes no further step.
-async fn keep_without_driver(pool: &Pool, service: &Service, endpoint: &Endpoint) -> LocalSet {
+async fn keep_without_driver(worker: &Rc<Worker>, service: &Service, endpoint: &Endpoint) -> LocalSet {
+    let pool = &worker.pool;
     let driver = LocalSet::new();
     let opening = driver.run_until(async {
-        let connection = open(service, endpoint).await.expect("somebody listens");
+        let connection = open(worker, service, endpoint).await.expect("somebody listens");
         pool.keep(service, connection, MonotonicClock::now());
         loop {
             let ready = pool.take(service, endpoint, MonotonicClock::now());
@@ -65,7 +66,7 @@ async fn a_post_that_was_handed_back_unsent_is_sent_with_all_its_headers_by_the_
     let worker = Rc::new(worker(&[address(&gone), address(&there)]));
     let service = Arc::clone(&worker.plan.get().services[0]);
     let first = &service.endpoints[0];
-    let driver = keep_without_driver(&worker.pool, &service, first).await;
+    let driver = keep_without_driver(&worker, &service, first).await;
     let _kept = gone.accept().await.expect("connected");
     drop(gone);
 

@@ -188,6 +188,15 @@ access_log = "off"
 access_log_format = "text"
 drain = "5s"
 
+[server.client_limits]
+connections_max = 5000
+connections_per_address_max = 100
+header_bytes_max = "64KiB"
+headers_max = 200
+uri_bytes_max = "16KiB"
+header_timeout = "5s"
+idle_timeout = "1min"
+
 [policy.off]
 retry = "off"
 circuit_breaker = { preset = "sensitive", window = "100 calls", minimum_calls = 10 }

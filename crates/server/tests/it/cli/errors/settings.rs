@@ -63,6 +63,46 @@ fn settings_that_can_not_work_together() {
 }
 
 #[test]
+fn client_limits_that_can_not_hold() {
+    let limits = |keys: &str| after(&format!("[server.client_limits]\n{keys}"));
+    for (keys, place, words) in [
+        (
+            "header_bytes_max = \"512B\"",
+            "2:1 header_bytes_max",
+            "header_bytes_max is 512B; it must be from 1KiB to 256KiB",
+        ),
+        ("header_bytes_max = \"1MiB\"", "2:1 header_bytes_max", "it must be from 1KiB to 256KiB"),
+        (
+            "connections_per_address_max = 9\nconnections_max = 8",
+            "2:1 connections_per_address_max",
+            "9 connections from one address can never be reached: connections_max is 8",
+        ),
+        ("headers_max = 1001", "2:1 headers_max", "headers_max is 1001; it must be from 1 to 1000"),
+        ("headers_max = 0", "2:15 0", "expected a whole number above 0"),
+        (
+            "uri_bytes_max = \"32KiB\"",
+            "2:1 uri_bytes_max",
+            "uri_bytes_max is 32KiB; it must be less than header_bytes_max, 32KiB",
+        ),
+        ("uri_bytes_max = \"0B\"", "2:1 uri_bytes_max", "uri_bytes_max is 0B"),
+        (
+            "uri_bytes_max = \"64KiB\"\nheader_bytes_max = \"128KiB\"",
+            "2:1 uri_bytes_max",
+            "it must be less than 64KiB",
+        ),
+        ("header_timeout = \"0s\"", "2:1 header_timeout", "header_timeout is 0s; no request could be read"),
+        ("idle_timeout = \"0s\"", "2:1 idle_timeout", "idle_timeout is 0s; no request could be read"),
+        (
+            "header_timeout = \"31s\"",
+            "2:1 header_timeout",
+            "header_timeout is 31s; idle_timeout, 30s, ends the connection before",
+        ),
+    ] {
+        refused(&limits(keys), &[place], &[words]);
+    }
+}
+
+#[test]
 fn names_that_are_not_declared() {
     let policy = "[policy.standard]\ndeadline = \"1s\"";
     let limit = "[limit.provider]\nlimit = \"1/s\"";

@@ -1,0 +1,103 @@
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use intertie_core::quantity::{self, ByteSize, DurationText};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::Problem;
+
+/// `[server.client_limits]`: what a client may take, whatever it asks for. Bodies have `body_max`, a policy key.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "ClientLimits")]
+pub struct ClientLimitsConfig {
+    /// Connections that clients may have open together. One more is closed at once. Default 10000.
+    pub connections_max: NonZeroU32,
+    /// Connections that one address may have open. One more is closed at once. Default: no limit but
+    /// `connections_max`.
+    pub connections_per_address_max: Option<NonZeroU32>,
+    /// Bytes of an HTTP/1.1 request's head, or of the trailers of a body: 1KiB to 256KiB. More is answered
+    /// 431. Services may send heads as long. Default "32KiB".
+    pub header_bytes_max: ByteSize,
+    /// Headers of an HTTP/1.1 request, or of an answer: 1 to 1000. More is answered 431. Default 100.
+    pub headers_max: NonZeroU32,
+    /// Bytes of an HTTP/1.1 request's target, which must leave room in `header_bytes_max`. More is answered
+    /// 414. Default "8KiB".
+    pub uri_bytes_max: ByteSize,
+    /// How long an HTTP/1.1 head may take from its first byte to its last. Longer is answered 408. Default
+    /// "10s".
+    #[serde(with = "quantity::duration")]
+    #[schemars(with = "DurationText")]
+    pub header_timeout: Duration,
+    /// How long a connection may be open with no request under way. Then it is closed. Default "30s".
+    #[serde(with = "quantity::duration")]
+    #[schemars(with = "DurationText")]
+    pub idle_timeout: Duration,
+}
+
+impl Default for ClientLimitsConfig {
+    fn default() -> Self {
+        Self {
+            connections_max: NonZeroU32::new(10_000).expect("10000 is not zero"),
+            connections_per_address_max: None,
+            header_bytes_max: ByteSize::from_bytes(32 << 10),
+            headers_max: NonZeroU32::new(100).expect("100 is not zero"),
+            uri_bytes_max: ByteSize::from_bytes(8 << 10),
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// More than hyper's buffer takes could never be read.
+const HEADER_BYTES: std::ops::RangeInclusive<u64> = 1 << 10..=256 << 10;
+
+/// More than a map of headers takes without growing slow.
+const HEADERS_MAX: u32 = 1000;
+
+impl ClientLimitsConfig {
+    /// What is wrong with the limits.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut wrong = |key: &str, message: String| {
+            problems.push(Problem::error(["server", "client_limits", key], message));
+        };
+        let (head, uri) = (self.header_bytes_max, self.uri_bytes_max);
+        if let Some(each) = self.connections_per_address_max
+            && each > self.connections_max
+        {
+            let all = self.connections_max;
+            let message =
+                format!("{each} connections from one address can never be reached: connections_max is {all}");
+            wrong("connections_per_address_max", message);
+        }
+        if !HEADER_BYTES.contains(&head.bytes()) {
+            wrong("header_bytes_max", format!("header_bytes_max is {head}; it must be from 1KiB to 256KiB"));
+        }
+        if self.headers_max.get() > HEADERS_MAX {
+            let count = self.headers_max;
+            wrong("headers_max", format!("headers_max is {count}; it must be from 1 to {HEADERS_MAX}"));
+        }
+        // What follows from a wrong value is not told a second time.
+        if HEADER_BYTES.contains(&head.bytes()) && (uri.bytes() == 0 || uri >= head) {
+            let message = format!("uri_bytes_max is {uri}; it must be less than header_bytes_max, {head}");
+            wrong("uri_bytes_max", message);
+        } else if uri.bytes() >= 1 << 16 {
+            wrong("uri_bytes_max", format!("uri_bytes_max is {uri}; it must be less than 64KiB"));
+        }
+        for (key, time) in [("header_timeout", self.header_timeout), ("idle_timeout", self.idle_timeout)] {
+            if time.is_zero() {
+                wrong(key, format!("{key} is 0s; no request could be read"));
+            }
+        }
+        if self.header_timeout > self.idle_timeout && !self.idle_timeout.is_zero() {
+            let (header, idle) = (self.header_timeout, self.idle_timeout);
+            let (header, idle) = (quantity::format_duration(header), quantity::format_duration(idle));
+            let message =
+                format!("header_timeout is {header}; idle_timeout, {idle}, ends the connection before");
+            problems.push(Problem::error(["server", "client_limits", "header_timeout"], message));
+        }
+        problems
+    }
+}

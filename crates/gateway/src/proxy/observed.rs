@@ -1,0 +1,301 @@
+//! A connection whose bytes are looked at before hyper reads them.
+
+use std::cell::Cell;
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+use crate::wire::{Reader, Violation};
+
+/// What hyper reads in place of a head in doubt, so that it asks for an answer when its turn has come, and
+/// closes the connection after it.
+const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n";
+
+/// The most headers that hyper reads unless it is told otherwise; told, it keeps them on the heap.
+pub(super) const HEADERS_MAX_OF_HYPER: u32 = 100;
+
+/// A request that is refused without having been read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// Its number on the connection, from 1; with it the request under way when its body is in doubt.
+    pub(super) request: u64,
+    pub(super) violation: Violation,
+    /// Whether a stand-in asks for the answer.
+    pub(super) stands_in: bool,
+}
+
+/// What the two ends of an observed connection tell each other.
+#[derive(Debug, Default)]
+pub(super) struct Observation {
+    refusal: Cell<Option<Refusal>>,
+    /// A request that goes out, and whether it is a HEAD.
+    asked: Cell<Option<bool>>,
+}
+
+impl Observation {
+    /// What was refused on the connection, if anything was.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        self.refusal.get()
+    }
+
+    /// A request is about to be written: what comes next is its answer.
+    pub(super) fn ask(&self, is_head: bool) {
+        self.asked.set(Some(is_head));
+    }
+}
+
+/// A stream that lets bytes pass as far as its reader finds them in no doubt.
+///
+/// A head that comes in one piece is looked at where hyper's read has put it; only the piece of a head that
+/// is not complete yet is kept here, so that hyper sees all of a head or nothing.
+pub(super) struct Observed<S> {
+    stream: S,
+    reader: Reader,
+    observation: Rc<Observation>,
+    /// What was read and not yet handed over.
+    held: Vec<u8>,
+    /// How much of it may be.
+    passed: usize,
+    /// For requests.
+    header_timeout: Option<Duration>,
+    /// When the head that is not complete has taken too long.
+    overdue: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> fmt::Debug for Observed<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observed").field("reader", &self.reader).finish_non_exhaustive()
+    }
+}
+
+impl<S> Observed<S> {
+    /// A connection on which requests come in, each head within `header_timeout`.
+    pub(super) fn requests(
+        stream: S,
+        reader: Reader,
+        header_timeout: Duration,
+        observation: Rc<Observation>,
+    ) -> Self {
+        Self {
+            stream,
+            reader,
+            observation,
+            held: Vec::new(),
+            passed: 0,
+            header_timeout: Some(header_timeout),
+            overdue: None,
+        }
+    }
+
+    /// A connection on which answers come in; how long they may take is said by the attempt.
+    pub(super) fn answers(stream: S, reader: Reader, observation: Rc<Observation>) -> Self {
+        Self { stream, reader, observation, held: Vec::new(), passed: 0, header_timeout: None, overdue: None }
+    }
+
+    /// Hands over what may be, as far as there is room.
+    fn hand_over(&mut self, buffer: &mut ReadBuf<'_>) {
+        let length = self.passed.min(buffer.remaining());
+        buffer.put_slice(&self.held[..length]);
+        self.held.drain(..length);
+        self.passed -= length;
+        if self.held.is_empty() {
+            self.held = Vec::new();
+        }
+    }
+
+    fn refuse(&mut self, violation: Violation) {
+        let in_head = self.reader.is_at_head();
+        let stands_in = in_head && self.header_timeout.is_some();
+        let request = self.reader.heads() + u64::from(in_head);
+        self.observation.refusal.set(Some(Refusal { request, violation, stands_in }));
+        self.held.truncate(self.passed);
+        if stands_in {
+            self.held.extend_from_slice(STAND_IN);
+            self.passed = self.held.len();
+        }
+    }
+}
+
+impl<S> Observed<S> {
+    /// Refuses a head that has taken too long. The time begins with the first wait for its next byte.
+    fn poll_overdue(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(limit) = self.header_timeout.filter(|_| !self.held.is_empty() && self.reader.is_at_head())
+        else {
+            self.overdue = None;
+            return Poll::Pending;
+        };
+        let overdue = self.overdue.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        ready!(overdue.as_mut().poll(context));
+        self.refuse(Violation::HeaderTimeout);
+        Poll::Ready(())
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if this.passed > 0 {
+                this.hand_over(buffer);
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(refusal) = this.observation.refusal.get() {
+                // A stand-in's answer ends the connection; hyper only looks whether its client is still there.
+                return if refusal.stands_in {
+                    Poll::Pending
+                } else {
+                    Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, refusal.violation)))
+                };
+            }
+            let before = buffer.filled().len();
+            match Pin::new(&mut this.stream).poll_read(context, buffer)? {
+                Poll::Ready(()) => {}
+                Poll::Pending => {
+                    ready!(this.poll_overdue(context));
+                    continue;
+                }
+            }
+            let fresh = &buffer.filled()[before..];
+            if fresh.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(is_head) = this.observation.asked.take() {
+                this.reader.ask(is_head);
+            }
+            if this.held.is_empty() {
+                let seen = this.reader.look(fresh);
+                if seen.violation.is_none() && seen.passed < fresh.len() {
+                    this.held.extend_from_slice(&fresh[seen.passed..]);
+                }
+                buffer.set_filled(before + seen.passed);
+                if let Some(violation) = seen.violation {
+                    this.refuse(violation);
+                }
+                if seen.passed > 0 {
+                    return Poll::Ready(Ok(()));
+                }
+            } else {
+                this.held.extend_from_slice(fresh);
+                buffer.set_filled(before);
+                let seen = this.reader.look(&this.held);
+                this.passed = seen.passed;
+                if seen.passed > 0 {
+                    this.overdue = None;
+                }
+                if let Some(violation) = seen.violation {
+                    this.refuse(violation);
+                }
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::wire::HeadLimits;
+
+    const LIMITS: HeadLimits = HeadLimits { header_bytes_max: 1000, headers_max: 10, uri_bytes_max: 100 };
+    const TIMEOUT: Duration = Duration::from_secs(10);
+    const GOOD: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+
+    /// What hyper gets to read of `pieces` that come `pause` apart, and what was refused.
+    async fn read(pieces: &[&str], pause: Duration) -> (String, Option<Refusal>) {
+        let (mut client, server) = tokio::io::duplex(64);
+        let observation = Rc::<Observation>::default();
+        let reader = Reader::requests(LIMITS);
+        let mut observed = Observed::requests(server, reader, TIMEOUT, Rc::clone(&observation));
+        let writing = async {
+            for piece in pieces {
+                client.write_all(piece.as_bytes()).await.expect("written");
+                tokio::time::sleep(pause).await;
+            }
+            client
+        };
+        let reading = async {
+            let (mut all, mut buffer) = (Vec::new(), [0; 16]);
+            // Nothing more comes when it has not come for longer than a head may take.
+            while let Ok(Ok(length)) = tokio::time::timeout(TIMEOUT * 2, observed.read(&mut buffer)).await {
+                all.extend_from_slice(&buffer[..length]);
+            }
+            String::from_utf8(all).expect("UTF-8")
+        };
+        let (_client, all) = tokio::join!(writing, reading);
+        (all, observation.refusal())
+    }
+
+    fn refusal(request: u64, violation: Violation, stands_in: bool) -> Option<Refusal> {
+        Some(Refusal { request, violation, stands_in })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_in_doubt_is_replaced_and_nothing_behind_it_is_read() {
+        let stand_in = std::str::from_utf8(STAND_IN).expect("ASCII");
+        let bad = "GET / HTTP/1.1\r\na : b\r\n\r\nGET /";
+        let both = format!("{GOOD}{bad}");
+        for pieces in [vec![both.as_str()], vec![GOOD, bad], vec![&both[..9], &both[9..30], &both[30..]]] {
+            let (all, refused) = read(&pieces, Duration::from_millis(1)).await;
+            assert_eq!(all, format!("{GOOD}{stand_in}"), "{pieces:?}");
+            assert_eq!(refused, refusal(2, Violation::FieldName, true));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_in_doubt_ends_where_the_doubt_begins() {
+        let good = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n";
+        for pieces in [vec![good, "x\r\nabc\r\n0\r\n\r\n"], vec![good, "x", "\r\n"]] {
+            let (all, refused) = read(&pieces, Duration::from_millis(1)).await;
+            assert_eq!((all.as_str(), refused), (good, refusal(1, Violation::ChunkSize, false)));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_head_has_its_own_time() {
+        let stand_in = std::str::from_utf8(STAND_IN).expect("ASCII");
+        let (all, refused) = read(&[GOOD, &GOOD[..5]], Duration::from_secs(1)).await;
+        assert_eq!(all, format!("{GOOD}{stand_in}"));
+        assert_eq!(refused, refusal(2, Violation::HeaderTimeout, true));
+        let overlapping = format!("{}{}", &GOOD[5..], &GOOD[..5]);
+        let pieces = [&GOOD[..5], &overlapping, &overlapping, &GOOD[5..]];
+        let (all, refused) = read(&pieces, TIMEOUT.mul_f64(0.8)).await;
+        assert_eq!((all, refused), (GOOD.repeat(3), None));
+    }
+}

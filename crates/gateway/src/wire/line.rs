@@ -1,0 +1,128 @@
+use super::{HeadLimits, Violation};
+
+/// The two versions that a connection may speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Version {
+    Http10,
+    Http11,
+}
+
+fn version(bytes: &[u8]) -> Result<Version, Violation> {
+    match bytes {
+        b"HTTP/1.1" => Ok(Version::Http11),
+        b"HTTP/1.0" => Ok(Version::Http10),
+        _ => Err(Violation::Version),
+    }
+}
+
+/// `METHOD target HTTP/1.1`.
+pub(super) fn request_line(line: &[u8], limits: &HeadLimits) -> Result<Version, Violation> {
+    let wrong = || check_text(line).err().unwrap_or(Violation::RequestLine);
+    let (method, rest) = line.split_at(token_length(line));
+    let [b' ', rest @ ..] = rest else { return Err(wrong()) };
+    // A fragment never leaves its client; hyper would drop it, others would not.
+    let ends = |byte: &u8| !byte.is_ascii_graphic() || *byte == b'#';
+    let (target, rest) = rest.split_at(rest.iter().position(ends).unwrap_or(rest.len()));
+    let [b' ', end @ ..] = rest else { return Err(wrong()) };
+    if method.is_empty() || target.is_empty() {
+        return Err(wrong());
+    }
+    if target.len() > limits.uri_bytes_max {
+        return Err(Violation::UriBytes);
+    }
+    version(end).map_err(|error| check_text(end).err().unwrap_or(error))
+}
+
+/// `HTTP/1.1 200 reason`; the reason and the space before it may be missing.
+pub(super) fn status_line(line: &[u8]) -> Result<(Version, u16), Violation> {
+    check_text(line)?;
+    let Some((protocol, rest)) = line.split_at_checked(8) else { return Err(Violation::StatusLine) };
+    let [b' ', digits @ ..] = rest else { return Err(Violation::StatusLine) };
+    let [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', reason @ ..] = digits else {
+        return Err(Violation::StatusLine);
+    };
+    if reason.first().is_some_and(|byte| *byte != b' ') {
+        return Err(Violation::StatusLine);
+    }
+    let status = [a, b, c].iter().fold(0, |status, digit| status * 10 + u16::from(**digit - b'0'));
+    version(protocol).map(|version| (version, status))
+}
+
+/// The name and the value of `name: value`, the value without white space around it.
+pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Violation> {
+    let (name, rest) = line.split_at(token_length(line));
+    match rest {
+        [b':', value @ ..] if !name.is_empty() => {
+            check_text(value)?;
+            Ok((name, value.trim_ascii()))
+        }
+        _ => {
+            check_text(line)?;
+            let folded = matches!(line.first(), Some(b' ' | b'\t'));
+            Err(if folded { Violation::FoldedLine } else { Violation::FieldName })
+        }
+    }
+}
+
+/// Whether `name` is `canonical`, or becomes it in a service that takes `_` for `-`.
+pub(super) fn names(name: &[u8], canonical: &[u8]) -> bool {
+    let alike = |(a, b): (&u8, &u8)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-');
+    name.len() == canonical.len() && name.iter().zip(canonical).all(alike)
+}
+
+/// How many bytes `bytes` begin with that a token can have.
+fn token_length(bytes: &[u8]) -> usize {
+    bytes.iter().position(|byte| !TOKEN[usize::from(*byte)]).unwrap_or(bytes.len())
+}
+
+/// The characters of a token (RFC 9110, section 5.6.2).
+static TOKEN: [bool; 256] = {
+    let mut token = [false; 256];
+    let mut byte = 0;
+    while byte < token.len() {
+        let other = matches!(
+            byte as u8,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        );
+        token[byte] = (byte as u8).is_ascii_alphanumeric() || other;
+        byte += 1;
+    }
+    token
+};
+
+/// Refuses control characters other than the tab.
+pub(super) fn check_text(text: &[u8]) -> Result<(), Violation> {
+    let (words, rest) = text.as_chunks();
+    let suspects = words.iter().fold(0, |found, word| found | controls(u64::from_le_bytes(*word)));
+    if suspects == 0 && !rest.iter().any(u8::is_ascii_control) {
+        return Ok(());
+    }
+    match text.iter().find(|byte| byte.is_ascii_control() && **byte != b'\t') {
+        None => Ok(()),
+        Some(b'\r') => Err(Violation::BareCarriageReturn),
+        Some(_) => Err(Violation::ControlCharacter),
+    }
+}
+
+/// Zero exactly when none of the eight bytes is a control character: each comparison is a subtraction that
+/// borrows into its byte's highest bit (Bit Twiddling Hacks, "Determine if a word has a byte less than n").
+const fn controls(word: u64) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGHEST: u64 = ONES << 7;
+    let below_space = word.wrapping_sub(ONES * 0x20) & !word;
+    let delete = word ^ (ONES * 0x7f);
+    (below_space | (delete.wrapping_sub(ONES) & !delete)) & HIGHEST
+}

@@ -1,0 +1,30 @@
+use super::Violation;
+use crate::stats::Counter;
+
+/// What was refused, by side and reason.
+#[derive(Debug, Default)]
+pub(crate) struct WireStats {
+    clients: [Counter; Violation::ALL.len()],
+    services: [Counter; Violation::ALL.len()],
+}
+
+impl WireStats {
+    /// Counts a request.
+    pub(crate) fn refused_request(&self, violation: Violation) {
+        self.clients[violation as usize].increment();
+    }
+
+    /// Counts an answer.
+    pub(crate) fn refused_answer(&self, violation: Violation) {
+        self.services[violation as usize].increment();
+    }
+
+    /// Side, reason and count of all violations.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        let sides = [("client", &self.clients), ("service", &self.services)];
+        sides.into_iter().flat_map(|(side, counters)| {
+            let counted = Violation::ALL.iter().zip(counters);
+            counted.map(move |(violation, counter)| (side, violation.name(), counter.get()))
+        })
+    }
+}
