@@ -13,8 +13,10 @@ pub(super) struct Behaviour {
     pub(super) first: Reply,
     /// What it does with the last one, and with any beyond it.
     pub(super) last: Reply,
-    /// How long each attempt takes.
+    /// How long each attempt takes until the head of its answer.
     pub(super) took: Duration,
+    /// How long the body of an answer takes; `None` when it does not end within any deadline.
+    pub(super) body: Option<Duration>,
     /// When the client goes away, counted from the request's beginning.
     pub(super) leaves_after: Option<Duration>,
 }
@@ -53,11 +55,11 @@ impl Known {
             request.cut.as_deref() == Some("client_left") || request.status == Some(CLIENT_CLOSED_REQUEST);
         let cut_off = request.cut.as_deref() == Some("deadline");
         let timed_out = is(ErrorCode::AttemptTimeout) || is(ErrorCode::DeadlineExceeded);
-        let last = if left || cut_off || timed_out {
+        let last = if left || timed_out {
             Reply::Hang
         } else if is(ErrorCode::ServiceUnreachable) {
             Reply::Unreachable
-        } else if is(ErrorCode::ServiceFailed) || request.cut.is_some() {
+        } else if is(ErrorCode::ServiceFailed) || (request.cut.is_some() && !cut_off) {
             Reply::Answer(Class::Transient)
         } else {
             Reply::Answer(request.status.map_or(Class::Unjudged, Class::of_http_status))
@@ -76,6 +78,7 @@ impl Known {
             first,
             last,
             took: took / attempts.max(1),
+            body: (!cut_off).then_some(Duration::ZERO),
             leaves_after: left.then_some(took),
         })
     }
@@ -85,7 +88,15 @@ impl Behaviour {
     /// A service that answers well after `took`.
     pub(super) fn well(took: Duration) -> Self {
         let last = Reply::Answer(Class::Success);
-        Self { failures: 0, first: last, last, took, leaves_after: None }
+        Self { failures: 0, first: last, last, took, body: Some(Duration::ZERO), leaves_after: None }
+    }
+
+    /// The same service, when the head of its answer came within `limit`: what the line tells beyond it was
+    /// the body's time. `None` when there is nothing beyond.
+    pub(super) fn within(self, limit: Duration) -> Option<Self> {
+        let beyond = self.took.checked_sub(limit).filter(|beyond| !beyond.is_zero())?;
+        let answers = matches!(self.last, Reply::Answer(class) if !class.is_retriable());
+        answers.then(|| Self { took: limit, body: self.body.map(|body| body + beyond), ..self })
     }
 
     /// What it does with the attempt `number`, counted from 1.
@@ -95,7 +106,7 @@ impl Behaviour {
 
     /// Whether it answered well at once, so that its time is one of a healthy service.
     pub(super) fn is_well(&self) -> bool {
-        self.failures == 0 && self.last == Reply::Answer(Class::Success)
+        self.failures == 0 && self.body.is_some() && self.last == Reply::Answer(Class::Success)
     }
 }
 
@@ -129,7 +140,6 @@ mod tests {
             ("502 30.0ms endpoint=a error=SERVICE_UNREACHABLE", Reply::Unreachable),
             ("504 30.0ms endpoint=a error=ATTEMPT_TIMEOUT", Reply::Hang),
             ("504 30.0ms endpoint=a error=DEADLINE_EXCEEDED", Reply::Hang),
-            ("200 30.0ms endpoint=a cut=deadline", Reply::Hang),
             ("200 30.0ms endpoint=a cut=service_broke_off", Reply::Answer(Class::Transient)),
         ] {
             let behaviour = behaviour(line);
@@ -140,6 +150,19 @@ mod tests {
             );
             assert_eq!((behaviour.failures, behaviour.leaves_after), (0, None), "{line}");
         }
+    }
+
+    #[test]
+    fn what_a_line_tells_beyond_the_old_limit_was_the_body() {
+        let millis = Duration::from_millis;
+        let long = behaviour("200 30.0ms endpoint=a");
+        let within = long.within(millis(20)).expect("10 ms are beyond it");
+        assert_eq!((within.took, within.body, within.last), (millis(20), Some(millis(10)), long.last));
+        assert_eq!(long.within(millis(30)), None);
+        assert_eq!(behaviour("503 30.0ms endpoint=a").within(millis(20)), None, "it was no answer");
+        let cut_off = behaviour("200 30.0ms endpoint=a cut=deadline");
+        assert_eq!((cut_off.body, cut_off.last), (None, Reply::Answer(Class::Success)));
+        assert_eq!(cut_off.within(millis(20)).expect("beyond").body, None);
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl Call {
                 .filter(|_| ended.class.is_retriable() && (ended.unsent || self.idempotent))
                 .and_then(|retry| retry.next(now, deadline, ended.class, None, random).ok())
                 .filter(|wait| place::is_possible(route, now + *wait));
-            let Some(wait) = next else { return Ok(ended.outcome) };
+            let Some(wait) = next else { return Ok(self.deliver(ended.outcome, deadline).await) };
             // In flight until the attempt ended.
             let _repetition = match &route.budget {
                 None => None,
@@ -94,6 +94,28 @@ impl Call {
                 Err(_) => return Ok(ended.outcome),
             }
             observe(began, &ended);
+        }
+    }
+
+    /// The body of an answer, which keeps its place in the bulkhead, within the deadline.
+    async fn deliver(&self, outcome: Outcome, deadline: Deadline) -> Outcome {
+        if outcome != Outcome::Answered {
+            return outcome;
+        }
+        let remaining = deadline.remaining(MonotonicClock::now());
+        match (self.behaviour.body, remaining) {
+            (Some(body), Some(remaining)) if body > remaining => {
+                pause(remaining).await;
+                Outcome::Deadline
+            }
+            (None, Some(remaining)) => {
+                pause(remaining).await;
+                Outcome::Deadline
+            }
+            (body, _) => {
+                pause(body.unwrap_or_default()).await;
+                outcome
+            }
         }
     }
 

@@ -20,6 +20,8 @@ pub(super) struct Gate {
     has_conditions: bool,
     /// Whether some route wants a host of its own.
     pub(super) asks_host: bool,
+    /// Whether some limiter tells clients apart by their address.
+    pub(super) asks_client: bool,
     /// For each route, how long its service took for the last request that it answered well.
     healthy: Vec<Option<Duration>>,
 }
@@ -56,6 +58,8 @@ impl Gate {
             let matches = route.config.matches.as_ref();
             matches.is_some_and(|matches| matches.host.is_some())
         });
+        let limiters = plan.routes.iter().flat_map(|route| &route.limiters);
+        let asks_client = limiters.map(|limiter| &limiter.by).any(|by| matches!(by, LimitKey::ClientAddress));
         let healthy = vec![None; plan.routes.len()];
         Ok(Self {
             plan: Arc::new(plan),
@@ -63,6 +67,7 @@ impl Gate {
             uncertain: 0,
             has_conditions,
             asks_host,
+            asks_client,
             healthy,
         })
     }
@@ -100,6 +105,11 @@ impl Gate {
     pub(super) fn endpoint(&self, route: usize, address: Option<&str>) -> Option<usize> {
         let mut endpoints = self.plan.routes[route].service.endpoints.iter();
         endpoints.position(|endpoint| Some(endpoint.address.as_str()) == address)
+    }
+
+    /// The limit of an attempt of `route`.
+    pub(super) fn attempt_timeout(&self, route: usize) -> Option<Duration> {
+        self.plan.routes[route].effective.attempt_timeout.value
     }
 
     /// How long the service of `route` took when it last answered well.

@@ -92,6 +92,10 @@ struct Replay {
     untimed: u64,
     /// Requests for which no host is known.
     hostless: u64,
+    /// Requests for which no address of a client is known.
+    clientless: u64,
+    /// Requests that took longer than an attempt of the old file may.
+    long: u64,
 }
 
 /// Replays the log.
@@ -159,6 +163,8 @@ impl Replay {
             unknown: 0,
             untimed: 0,
             hostless: 0,
+            clientless: 0,
+            long: 0,
         })
     }
 
@@ -180,6 +186,7 @@ impl Replay {
         }
         self.requests += 1;
         let named = request.host.as_deref().map(HeaderValue::from_str);
+        self.clientless += u64::from(request.client.is_none());
         self.hostless += u64::from(named.is_none() && arguments.host.is_empty());
         let method = Method::from_bytes(request.method.as_bytes()).ok();
         let (target, mut headers) = (Uri::default(), HeaderMap::new());
@@ -245,8 +252,13 @@ impl Replay {
         request: &LoggedRequest,
     ) -> Behaviour {
         match Known::of(request, arguments.duration) {
-            Known::Behaviour(behaviour) => {
+            Known::Behaviour(mut behaviour) => {
                 self.untimed += u64::from(request.duration.is_none());
+                let limit = old.ok().and_then(|route| self.old.attempt_timeout(route));
+                if let Some(within) = limit.and_then(|limit| behaviour.within(limit)) {
+                    behaviour = within;
+                    self.long += 1;
+                }
                 if behaviour.is_well() {
                     for (gate, destination) in [(&mut self.old, old), (&mut self.new, new)] {
                         if let Ok(route) = destination {
@@ -277,6 +289,12 @@ impl Replay {
         assume(self.untimed, "tell no duration: they take what `--duration` says, 0s if nothing");
         let hostless = if self.old.asks_host || self.new.asks_host { self.hostless } else { 0 };
         assume(hostless, "name no host: only routes for any host take them, unless `--host` says one");
+        let clientless = if self.old.asks_client || self.new.asks_client { self.clientless } else { 0 };
+        assume(clientless, "tell no address of their client: limiters by it let them pass");
+        assume(
+            self.long,
+            "took longer than the old attempt_timeout: the rest was the time of the answer's body",
+        );
         assume(late, "were logged too late for their place in time: they come after it");
         let mut left_out = self.old.left_out();
         left_out.extend(self.new.left_out());

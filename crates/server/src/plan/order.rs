@@ -10,6 +10,8 @@ use intertie_observe::logged_request::{Form, LoggedRequest};
 pub(super) struct Order {
     window: Window,
     held: BTreeMap<(Timestamp, u64), LoggedRequest>,
+    /// What clients wrote in those that are held.
+    bytes: usize,
     pushed: u64,
     /// The latest time that a line told.
     newest: Timestamp,
@@ -25,12 +27,14 @@ pub(super) struct Order {
 pub(super) struct Window {
     pub(super) time: Duration,
     pub(super) requests: usize,
+    /// Of paths, queries and hosts, which clients make as long as they like.
+    pub(super) bytes: usize,
 }
 
 impl Default for Window {
-    /// Longer than any request but a stream, and some 100 MB.
+    /// Longer than any request but a stream, and some 150 MB.
     fn default() -> Self {
-        Self { time: Duration::from_secs(60), requests: 200_000 }
+        Self { time: Duration::from_secs(60), requests: 200_000, bytes: 64 << 20 }
     }
 }
 
@@ -49,6 +53,7 @@ impl Order {
         Self {
             window,
             held: BTreeMap::new(),
+            bytes: 0,
             pushed: 0,
             newest: start,
             reached: None,
@@ -60,6 +65,7 @@ impl Order {
     /// Takes in the log's next request.
     pub(super) fn push(&mut self, request: LoggedRequest) {
         self.newest = self.newest.max(request.at);
+        self.bytes += written(&request);
         self.held.insert((request.began(), self.pushed), request);
         self.pushed += 1;
     }
@@ -69,7 +75,8 @@ impl Order {
     pub(super) fn pop(&mut self, end: bool) -> Option<(Timestamp, LoggedRequest)> {
         let (began, _) = *self.held.first_key_value()?.0;
         let waited = self.newest.as_unix_nanos().saturating_sub(began.as_unix_nanos());
-        if !end && waited < nanos(self.window.time) && self.held.len() <= self.window.requests {
+        let is_full = self.held.len() > self.window.requests || self.bytes > self.window.bytes;
+        if !end && !is_full && waited < nanos(self.window.time) {
             return None;
         }
         let at = match self.held.first_key_value()?.1.form {
@@ -77,6 +84,7 @@ impl Order {
             Form::Json | Form::Text => began,
         };
         let (_, request) = self.held.pop_first()?;
+        self.bytes -= written(&request);
         let reached = self.reached.map_or(at, |reached| at.max(reached));
         self.late += u64::from(reached > at);
         self.reached = Some(reached);
@@ -95,8 +103,17 @@ impl Order {
     }
 }
 
+/// The bytes of a request that its client chose.
+fn written(request: &LoggedRequest) -> usize {
+    let optional = [&request.host, &request.query, &request.endpoint, &request.error, &request.cut];
+    let optional: usize = optional.into_iter().flatten().map(String::len).sum();
+    request.method.len() + request.path.len() + optional
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn ours(ended_millis: u64, took_millis: u64) -> LoggedRequest {
@@ -134,19 +151,22 @@ mod tests {
 
     #[test]
     fn a_request_later_than_the_window_is_replayed_at_once_and_counted() {
-        let narrow = Window { time: Duration::from_secs(1), requests: 100 };
+        let narrow = Window { time: Duration::from_secs(1), requests: 100, bytes: 1 << 20 };
         let log = [ours(1_000, 0), ours(3_000, 0), ours(3_100, 2_500), ours(9_000, 0)];
         assert_eq!(replayed(narrow, log), (vec![1_000, 1_000, 3_000, 9_000], 1));
     }
 
     #[test]
     fn no_more_than_the_window_is_held() {
-        let small = Window { time: Duration::from_secs(1_000), requests: 2 };
-        let mut order = Order::new(small);
-        for ended in 1..=50 {
-            order.push(ours(ended, 0));
-            while order.pop(false).is_some() {}
-            assert!(order.held.len() <= 2);
+        // Each of these requests is `GET /`.
+        for (requests, bytes) in [(2, 1 << 20), (1_000, 8)] {
+            let mut order = Order::new(Window { time: Duration::from_secs(1_000), requests, bytes });
+            for ended in 1..=50 {
+                order.push(ours(ended, 0));
+                while order.pop(false).is_some() {}
+                assert!(order.held.len() <= 2);
+            }
+            assert_eq!((order.held.len(), order.bytes), (2, 8));
         }
     }
 
@@ -154,5 +174,33 @@ mod tests {
     fn requests_of_one_whole_second_are_spread_over_it() {
         let log = [common(1), common(2), common(1), common(1), common(1), common(3)];
         assert_eq!(replayed(Window::default(), log), (vec![1_000, 1_250, 1_500, 1_750, 2_000, 3_000], 0));
+    }
+
+    proptest! {
+        #[test]
+        fn every_request_is_replayed_once_and_time_never_goes_back(
+            log in prop::collection::vec((any::<bool>(), 0_u64..50, 0_u64..20_000), 0..60),
+            seconds in 0_u64..20,
+            requests in 0_usize..40,
+        ) {
+            let window = Window { time: Duration::from_secs(seconds), requests, bytes: 1 << 20 };
+            let all = log.iter().map(|(is_ours, second, took)| match is_ours {
+                true => ours(second * 1_000, *took),
+                false => common(*second),
+            });
+            let (times, late) = replayed(window, all);
+            prop_assert_eq!(times.len(), log.len());
+            prop_assert!(times.is_sorted());
+            let millis: Vec<u64> = log
+                .iter()
+                .filter(|(ours, _, _)| *ours)
+                .map(|(_, second, took)| (second * 1_000).saturating_sub(*took))
+                .collect();
+            if late == 0 && millis.len() == log.len() {
+                let mut began = millis;
+                began.sort_unstable();
+                prop_assert_eq!(times, began);
+            }
+        }
     }
 }

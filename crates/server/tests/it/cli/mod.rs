@@ -2,6 +2,7 @@
 
 mod errors;
 mod explain;
+mod plan;
 mod routes;
 mod schema;
 mod simulate;
