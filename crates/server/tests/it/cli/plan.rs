@@ -296,6 +296,50 @@ fn what_the_log_can_not_show_is_said() {
 }
 
 #[test]
+fn a_route_that_hangs_on_a_query_is_uncertain_in_our_own_log_only() {
+    let new = format!(
+        "{}[route.\"/**\"]\nto = \"shop\"\n",
+        GOOD.replace("/**\"]", "b\"]\nmatch = { path = \"/**\", query = { b = \"1\" } }")
+    );
+    let left_out = |log: &str| as_json(&new, &new, log, &[])["left_out"].to_string();
+    assert!(left_out(&lines(3, 1.0, &json!({}))).contains("3 requests might take another route"));
+    let common = "::1 - - [01/Mar/2026:10:00:00 +0100] \"GET /orders?c=1 HTTP/1.1\" 200 5\n";
+    assert_eq!(left_out(common), "[]", "its query is known");
+}
+
+#[test]
+fn an_attempt_goes_to_the_endpoint_that_its_line_names() {
+    let mut log = String::new();
+    for number in 0..30_u32 {
+        let more = match number / 3 % 2 {
+            0 => json!({ "status": 503, "endpoint": "127.0.0.1:7001" }),
+            _ => json!({ "endpoint": "127.0.0.1:7002" }),
+        };
+        log += &line(f64::from(number), 1.0, &more);
+    }
+    let two = GOOD.replace("7001\" }", "7001\" }, { at = \"127.0.0.1:7002\" }");
+    let new = format!("{two}circuit_breaker = {{ consecutive_failures = 3, open = \"10min\" }}\n");
+    // Three failures open the first, three more the second; taken in turns, neither would see three in a row.
+    let expected = json!({ "failed": 6, "answered": 3, "circuit_breaker": 21 });
+    assert_eq!(outcomes(&as_json(&two, &new, &log, &[])), &expected);
+    let elsewhere = log.replace("127.0.0.1:700", "10.0.0.1:700");
+    assert!(outcomes(&as_json(&two, &new, &elsewhere, &[]))["circuit_breaker"].is_null());
+}
+
+#[test]
+fn a_bulkhead_learns_from_what_the_service_does() {
+    let log: String = (0..400).map(|n| line(f64::from(n) / 20.0, 190.0, &json!({ "status": 503 }))).collect();
+    let fixed = format!("{GOOD}bulkhead = {{ concurrent = 8, queue = 0 }}\n");
+    let learning = fixed.replace(
+        "queue = 0",
+        "queue = 0, adaptive = { algorithm = \"aimd\", min = 1, max = 8, latency_max = \"1s\" }",
+    );
+    let report = as_json(&fixed, &learning, &log, &[]);
+    assert_eq!(report["total"]["old"]["outcomes"], json!({ "failed": 400 }));
+    assert!(outcomes(&report)["bulkhead"].as_u64() > Some(50), "{report}");
+}
+
+#[test]
 fn bad_lines_are_counted_and_the_first_is_shown() {
     let log =
         format!("{}nonsense\n\n{{\"at\":1}}\n{}", line(0.0, 1.0, &json!({})), line(1.0, 1.0, &json!({})));
