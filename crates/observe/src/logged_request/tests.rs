@@ -67,6 +67,8 @@ fn moments_in_any_zone_are_the_same() {
     for zone in ["29/Feb/2028:05:30:00 -0630", "01/Mar/2028:00:00:00 +1200"] {
         assert_eq!(at(zone), noon, "{zone}");
     }
+    assert_eq!(at("29/Feb/2000:00:00:00 +0000").to_string(), "2000-02-29T00:00:00.000Z");
+    assert!(refusal("::1 - - [29/Feb/2100:00:00:00 +0000] \"GET / HTTP/1.1\" 200 5").contains("time"));
     let ours = |time: &str| read(&format!("{time} ::1 GET / 200 0.0ms id=7")).at;
     for zone in ["2028-02-29T12:00:00Z", "2028-02-29T12:00:00.000000Z", "2028-02-29T13:30:00.0+01:30"] {
         assert_eq!(ours(zone), noon, "{zone}");

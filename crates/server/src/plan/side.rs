@@ -4,6 +4,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{fmt, io};
 
+use intertie_core::clock::Timestamp;
+use intertie_core::quantity::format_duration;
 use intertie_gateway::plan::Plan;
 use intertie_resilience::simulate::in_virtual_time;
 use tokio::task::{JoinError, JoinSet};
@@ -34,6 +36,8 @@ pub(super) struct Arrival {
 pub(super) enum ReplayError {
     /// More requests at the same time than are remembered.
     TooManyAtOnce,
+    /// The log spans more than [`SPAN_MAX`].
+    TooLong { from: Timestamp, to: Timestamp },
     /// The operating system gave it no thread.
     Thread(io::Error),
 }
@@ -46,6 +50,9 @@ const QUEUE: usize = 16;
 
 /// Calls at the same time: some 200 MB.
 const UNDERWAY_MAX: usize = 200_000;
+
+/// A log that spans more was put together from others, or one of its clocks is wrong.
+pub(super) const SPAN_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 const SEED: u64 = 0;
 
@@ -120,6 +127,10 @@ impl fmt::Display for ReplayError {
         match self {
             Self::TooManyAtOnce => {
                 write!(f, "more than {UNDERWAY_MAX} requests of the log are under way at the same time")
+            }
+            Self::TooLong { from, to } => {
+                let most = format_duration(SPAN_MAX);
+                write!(f, "the log spans more than {most}, from {from} to {to}")
             }
             Self::Thread(error) => write!(f, "there is no thread for the replay: {error}"),
         }

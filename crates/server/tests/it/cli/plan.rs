@@ -133,6 +133,7 @@ fn routes_that_move_are_told_with_an_example() {
     );
     assert_eq!(outcomes(&report)["bad_request"], 1, "under both files");
     let elsewhere = as_json(GOOD, &GOOD.replace("shop", "store"), &log, &[]);
+    assert_eq!(elsewhere["changed"], true, "although each outcome is the same");
     assert_eq!(elsewhere["moves"][0]["new"], "`/**` to store", "the same name, another service");
 }
 
