@@ -79,7 +79,10 @@ pub(crate) fn plan(arguments: &PlanArguments) -> Result<Planned, String> {
     while goes_on && let Some((at, request)) = order.pop(true) {
         goes_on = replay.request(at, &request).map_err(|error| failed(&error))?;
     }
-    let path = arguments.log.display();
+    let path = match arguments.log.to_string_lossy() {
+        path if path == "-" => "standard input".into(),
+        path => path,
+    };
     let bad = log.lines.first_bad.as_ref();
     let first = bad.map(|first| format!("{path}:{}: {}", first.line, first.why));
     if replay.requests == 0 {

@@ -48,7 +48,7 @@ const BATCH: usize = 256;
 /// Batches that wait: the reading never runs far ahead.
 const QUEUE: usize = 16;
 
-/// Calls at the same time: some 200 MB.
+/// Calls at the same time: some 250 MB for each file.
 const UNDERWAY_MAX: usize = 200_000;
 
 /// A log that spans more was put together from others, or one of its clocks is wrong.
@@ -65,7 +65,7 @@ impl Side {
         let (queue, offered) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new().name("replay".to_owned());
         let running = thread.spawn(move || {
-            in_virtual_time(SEED, || replay(plan, offered))
+            in_virtual_time(SEED, || replay(plan, offered, UNDERWAY_MAX))
                 .unwrap_or_else(|error| Err(ReplayError::Thread(error)))
         });
         Ok(Self { queue, batch: Vec::new(), running: running.map_err(ReplayError::Thread)? })
@@ -90,7 +90,11 @@ impl Side {
     }
 }
 
-async fn replay(plan: Arc<Plan>, offered: Receiver<Vec<Arrival>>) -> Result<Vec<Tally>, ReplayError> {
+async fn replay(
+    plan: Arc<Plan>,
+    offered: Receiver<Vec<Arrival>>,
+    underway_max: usize,
+) -> Result<Vec<Tally>, ReplayError> {
     let start = tokio::time::Instant::now();
     let mut tallies = vec![Tally::default(); plan.routes.len()];
     let mut underway = JoinSet::new();
@@ -106,7 +110,7 @@ async fn replay(plan: Arc<Plan>, offered: Receiver<Vec<Arrival>>) -> Result<Vec<
         while let Some(ended) = underway.try_join_next() {
             count(&mut tallies, ended);
         }
-        if underway.len() > UNDERWAY_MAX {
+        if underway.len() > underway_max {
             return Err(ReplayError::TooManyAtOnce);
         }
     }
@@ -134,5 +138,35 @@ impl fmt::Display for ReplayError {
             }
             Self::Thread(error) => write!(f, "there is no thread for the replay: {error}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::behaviour::Behaviour;
+    use super::super::gate::Gate;
+    use super::*;
+
+    #[test]
+    fn no_more_calls_are_under_way_than_are_remembered() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let text =
+            "[service.shop]\nendpoints = [{ at = \"127.0.0.1:7001\" }]\n[route.\"/**\"]\nto = \"shop\"\n";
+        std::fs::write(file.path(), text).expect("written");
+        let plan = Gate::read(file.path()).expect("a good file").plan;
+        let behaviour = Behaviour::well(Duration::from_secs(1));
+        let call = Call { client: None, idempotent: true, endpoint: None, behaviour };
+        // Three begin within each second, and the fourth when the first has ended.
+        let at = |number: u32| Duration::from_millis(340) * number;
+        let arrivals: Vec<_> = (0..30).map(|number| Arrival { at: at(number), route: 0, call }).collect();
+        let replayed = |underway_max| {
+            let (queue, offered) = sync_channel(1);
+            queue.send(arrivals.clone()).expect("there is room");
+            drop(queue);
+            in_virtual_time(SEED, || replay(Arc::clone(&plan), offered, underway_max)).expect("a thread")
+        };
+        assert!(matches!(replayed(2), Err(ReplayError::TooManyAtOnce)));
+        let tallies = replayed(3).expect("three are allowed");
+        assert_eq!((tallies[0].count(|outcome| outcome == Outcome::Answered), tallies[0].attempts), (30, 30));
     }
 }

@@ -376,13 +376,16 @@ fn a_log_comes_from_the_standard_input_too() {
         .current_dir(folder.path())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("intertie runs");
     let mut input = child.stdin.take().expect("its input");
-    input.write_all(lines(3, 1.0, &json!({})).as_bytes()).expect("it reads");
+    input.write_all(format!("?\n{}", lines(3, 1.0, &json!({}))).as_bytes()).expect("it reads");
     drop(input);
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(0));
+    let warning = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(warning.contains("\n  --> standard input:1: it is neither"), "{warning}");
     let said = String::from_utf8(output.stdout).expect("UTF-8");
     assert!(said.starts_with("3 requests in 0s: nothing changes\n"), "{said}");
 }
