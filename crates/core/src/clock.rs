@@ -103,6 +103,11 @@ impl Timestamp {
         Self(seconds.saturating_mul(1_000_000_000))
     }
 
+    /// The moment `nanos` nanoseconds after 1970-01-01T00:00:00Z.
+    pub const fn from_unix_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
     /// Nanoseconds since 1970-01-01T00:00:00Z.
     pub const fn as_unix_nanos(self) -> u64 {
         self.0

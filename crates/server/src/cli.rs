@@ -14,13 +14,14 @@ use intertie_gateway::route::{Found, RequestView, request_host};
 
 use crate::demo::{self, DemoArguments};
 use crate::file::{self, Loaded};
+use crate::plan::{self, PlanArguments, Planned};
 use crate::simulate::{self, SimulateArguments, Simulated};
 use crate::up;
 
 /// What scripts can tell apart.
 mod code {
-    /// The file runs but should not be run like this; no route wants the request; or a fault's consequences
-    /// do not end.
+    /// The file runs but should not be run like this; no route wants the request; a fault's consequences do
+    /// not end; or two files treat a log's requests differently.
     pub(super) const DOUBTFUL: u8 = 1;
     /// The file can not run, or the command line can not be read (clap's own code).
     pub(super) const REFUSED: u8 = 2;
@@ -48,11 +49,12 @@ Examples:
   intertie up intertie.toml              serve; SIGHUP or a changed file reloads, SIGTERM drains
   intertie explain intertie.toml GET http://shop.example/orders/7 -H 'Idempotency-Key: 1'
   intertie simulate intertie.toml --script faults.toml
+  intertie plan intertie.toml changed.toml --log access.log
   intertie schema > intertie.schema.json
 
 Exit codes:
   0  all is well
-  1  `check` found warnings, `explain` found no route, or `simulate` saw no recovery
+  1  `check` found warnings, `explain` found no route, `simulate` saw no recovery, or `plan` a change
   2  the file or the command line is wrong
   3  the server can not start, for example because an address is in use";
 
@@ -101,6 +103,12 @@ enum Command {
         same seed gives the same report. Exits with 0 when all is well again after every fault, 1 when it is\n\
         not, 2 with errors.")]
     Simulate(SimulateArguments),
+    /// Tell what a changed file would change: an access log replayed on both, in virtual time.
+    #[command(after_help = "Examples:\n  intertie plan intertie.toml changed.toml --log access.log\n  \
+        zcat access.log.gz | intertie plan intertie.toml changed.toml --log - --duration 50ms --json\n\n\
+        Reads our access log, as JSON or text, and the Common and Combined Log Format. Exits with 0 when\n\
+        nothing would change, 1 when something would, 2 with errors.")]
+    Plan(PlanArguments),
     /// Print the JSON Schema of the file, for editors.
     #[command(after_help = "Examples:\n  intertie schema > intertie.schema.json\n  \
         intertie schema --script > faults.schema.json")]
@@ -123,6 +131,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Check { file } => check(&file),
         Command::Explain { file, method, url, headers } => explain_request(&file, &method, &url, &headers),
         Command::Simulate(arguments) => try_faults(&arguments),
+        Command::Plan(arguments) => compare(&arguments),
         Command::Schema { script } => {
             let schema = if script { file::script_schema() } else { file::schema() };
             print_line(&serde_json::to_string_pretty(&schema).unwrap_or_default());
@@ -226,6 +235,20 @@ fn try_faults(arguments: &SimulateArguments) -> ExitCode {
         Ok(Simulated { text, recovered }) => {
             print_line(text.trim_end());
             if recovered { ExitCode::SUCCESS } else { ExitCode::from(code::DOUBTFUL) }
+        }
+        Err(refusal) => {
+            eprint!("{refusal}");
+            ExitCode::from(code::REFUSED)
+        }
+    }
+}
+
+fn compare(arguments: &PlanArguments) -> ExitCode {
+    match plan::plan(arguments) {
+        Ok(Planned { text, warning, changed }) => {
+            eprint!("{warning}");
+            print_line(text.trim_end());
+            if changed { ExitCode::from(code::DOUBTFUL) } else { ExitCode::SUCCESS }
         }
         Err(refusal) => {
             eprint!("{refusal}");

@@ -4,7 +4,6 @@ use std::{fmt, io};
 
 use fastrand::Rng;
 use intertie_core::config::Invalid;
-use tokio::runtime;
 use tokio::task::{JoinError, JoinSet};
 
 use super::config::SimulationConfig;
@@ -12,7 +11,7 @@ use super::downstream::Downstream;
 use super::outcome::CallRecord;
 use super::report::Report;
 use super::tiers::{Request, Tiers};
-use crate::clock::simulated;
+use super::virtual_time::in_virtual_time;
 use crate::pipeline::InvalidPipeline;
 use crate::rate_limiter::LimitBy;
 use crate::{MonotonicClock, Pipeline, PipelineConfig};
@@ -110,15 +109,11 @@ impl Simulation {
     /// When the settings can not be simulated, or there is no thread to be had.
     pub fn run(self) -> Result<Report, SimulationError> {
         self.validate()?;
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .map_err(SimulationError::Thread)?;
-        let thread = std::thread::Builder::new().name("simulation".to_owned());
-        let running =
-            thread.spawn(move || runtime.block_on(self.simulate())).map_err(SimulationError::Thread)?;
-        running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        // One stream of chance for each who draws: what one draws more moves nothing elsewhere.
+        let mut streams = Rng::with_seed(self.seed);
+        let (load, dependency) = (streams.fork(), streams.fork());
+        in_virtual_time(streams.u64(..), || self.simulate(load, dependency))
+            .map_err(SimulationError::Thread)?
     }
 
     fn validate(&self) -> Result<(), SimulationError> {
@@ -137,12 +132,7 @@ impl Simulation {
         Ok(())
     }
 
-    async fn simulate(self) -> Result<Report, SimulationError> {
-        simulated::begin();
-        // One stream of chance for each who draws: what one draws more moves nothing elsewhere.
-        let mut streams = Rng::with_seed(self.seed);
-        let (load, dependency) = (streams.fork(), streams.fork());
-        fastrand::seed(streams.u64(..));
+    async fn simulate(self, load: Rng, dependency: Rng) -> Result<Report, SimulationError> {
         let pipelines: Result<Vec<_>, _> =
             self.tiers.iter().map(|(name, policies)| Pipeline::new(name, policies.clone())).collect();
         let downstream = Arc::new(Downstream::new(&self.config, dependency));

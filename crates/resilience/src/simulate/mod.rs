@@ -13,6 +13,7 @@
 //! | tiers | [`Pipeline`](crate::Pipeline)s, each the operation of the one before | |
 //! | dependency | a number of servers, a bounded queue in front of them, a distribution of latencies | |
 //! | script | what befalls the dependency, when, and for how long: [`Effect`] | |
+//! | [`in_virtual_time`] | the thread, the clock and the chance, for simulations of another kind | |
 //! | [`Report`] | goodput, amplification, latency, time to recover | |
 //!
 //! # Precision
@@ -43,9 +44,11 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod tiers;
+mod virtual_time;
 
 pub use config::{Effect, FaultConfig, SimulationConfig};
 pub use latency::{Latency, LogNormal, Quantile, Uniform};
 pub use layer::{Simulation, SimulationError};
 pub use outcome::Reason;
 pub use report::{Amplification, FaultReport, Latencies, Report, Second};
+pub use virtual_time::in_virtual_time;
