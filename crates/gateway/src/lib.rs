@@ -7,6 +7,7 @@
 //! - [`proxy`]: the threads, sockets and exchanges.
 //! - [`health`]: the requests that ask endpoints whether they are well.
 //! - [`stats`]: what is counted.
+//! - [`tls`]: certificates for clients, and who they are.
 
 pub mod config;
 pub mod health;
@@ -14,3 +15,4 @@ pub mod plan;
 pub mod proxy;
 pub mod route;
 pub mod stats;
+pub mod tls;

@@ -4,6 +4,7 @@ mod admin;
 mod cli;
 mod demo;
 mod file;
+mod secured;
 mod simulate;
 mod up;
 mod watch;

@@ -71,7 +71,10 @@ impl Call {
         }
         acquire(exchange, &route, Count::Calls, &parts.headers, now)?;
         let (client, request_id) = (&exchange.client.forwarded_for, &exchange.request_id);
-        let passage = Passage { client, host, request_id, accepts_trailers };
+        let secured = exchange.client.secured.as_ref();
+        let scheme = if secured.is_some() { "https" } else { "http" };
+        let identity = secured.and_then(|secured| secured.identity.as_ref());
+        let passage = Passage { client, host, scheme, identity, request_id, accepts_trailers };
         headers::write_passage(&mut parts.headers, present, passage);
         if parts.version == Version::HTTP_2 {
             headers::join_cookies(&mut parts.headers, present);

@@ -1,4 +1,4 @@
-//! One client connection: HTTP/1.1, or HTTP/2 when the client begins with its preface.
+//! One client connection: HTTP/1.1 or HTTP/2, by what TLS agreed on or else by how the client begins.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -16,18 +16,21 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
+use hyper::service::{HttpService, service_fn};
 use intertie_core::clock::Instant;
 use intertie_core::id::Id;
 use intertie_resilience::MonotonicClock;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::body::{BodyError, ResponseBody};
 use super::exchange::{panicked, serve};
-use super::headers;
 use super::io::{Io, Protocol};
+use super::listener::Kind;
+use super::tls::Secured;
 use super::worker::Worker;
+use super::{headers, redirect, tls};
 
 /// A client that leaves its connection idle, or the head of a request unfinished, for longer than this is
 /// cut off.
@@ -42,16 +45,59 @@ const GOODBYE_MAX: Duration = Duration::from_secs(1);
 /// Serves `stream` until its client leaves, or, once `drain` turns true, until its requests are answered.
 ///
 /// A client that says nothing at all is cut off like one that does not finish its head.
-pub(super) async fn run(worker: Rc<Worker>, stream: TcpStream, client: IpAddr, drain: watch::Receiver<bool>) {
+pub(super) async fn run(
+    worker: Rc<Worker>,
+    kind: Kind,
+    stream: TcpStream,
+    client: IpAddr,
+    drain: watch::Receiver<bool>,
+) {
+    match kind {
+        Kind::Plain => {
+            let Some(Ok(Some((io, protocol)))) = begin(Io::accept(stream), &drain).await else { return };
+            converse(worker, io, protocol, client, None, drain).await;
+        }
+        Kind::Tls(secure) => {
+            let terms = secure.terms.get();
+            let accepted = begin(tls::accept(&worker, &secure.stats, &terms, stream, client), &drain).await;
+            let Some(Some((io, protocol, secured))) = accepted else { return };
+            converse(worker, io, protocol, client, Some(secured), drain).await;
+        }
+        Kind::Redirect { stats, port } => {
+            let Some(Ok(Some((io, protocol)))) = begin(Io::accept(stream), &drain).await else { return };
+            let client = Rc::new(Client::new(client, io.stalled(), None));
+            let service = service_fn(|request: Request<Incoming>| {
+                let _under_way = client.begin();
+                stats.redirects.increment();
+                let answer = redirect::answer(&request.into_parts().0, port);
+                async move { Ok::<_, Infallible>(answer) }
+            });
+            speak(io, protocol, service, &client, drain).await;
+        }
+    }
+}
+
+/// What comes before the first request, as long as it does not take too long.
+async fn begin<T>(accepting: impl Future<Output = T>, drain: &watch::Receiver<bool>) -> Option<T> {
     let mut leaving = drain.clone();
-    let accepted = tokio::select! {
+    tokio::select! {
         biased;
-        accepted = tokio::time::timeout(IDLE_MAX, Io::accept(stream)) => accepted,
+        accepted = tokio::time::timeout(IDLE_MAX, accepting) => accepted.ok(),
         // A client that has just connected is about to speak.
-        () = async { drained(&mut leaving).await; tokio::time::sleep(DRAIN_GRACE).await } => return,
-    };
-    let Ok(Ok(Some((io, protocol)))) = accepted else { return };
-    let client = Rc::new(Client::new(client, io.stalled()));
+        () = async { drained(&mut leaving).await; tokio::time::sleep(DRAIN_GRACE).await } => None,
+    }
+}
+
+/// Answers the requests that come on `io`.
+async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+    worker: Rc<Worker>,
+    io: Io<S>,
+    protocol: Protocol,
+    client: IpAddr,
+    secured: Option<Secured>,
+    drain: watch::Receiver<bool>,
+) {
+    let client = Rc::new(Client::new(client, io.stalled(), secured));
     let service = service_fn(|request: Request<Incoming>| {
         let worker = Rc::clone(&worker);
         let id = Id::random();
@@ -60,14 +106,28 @@ pub(super) async fn run(worker: Rc<Worker>, stream: TcpStream, client: IpAddr, d
         let answer = Unwinding { worker, id, under_way: Some(client.begin()), future };
         async move { Ok::<_, Infallible>(answer.await) }
     });
+    speak(io, protocol, service, &client, drain).await;
+}
+
+async fn speak<S, A, B>(
+    io: Io<S>,
+    protocol: Protocol,
+    service: A,
+    client: &Client,
+    drain: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    A: HttpService<Incoming, ResBody = B, Error = Infallible, Future: 'static>,
+    B: Body<Data: 'static, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
+{
     match protocol {
         Protocol::Http1 => {
             let connection = http1::Builder::new().serve_connection(io, service);
-            drive(Box::pin(connection), http1::Connection::graceful_shutdown, &client, IDLE_MAX, drain).await;
+            drive(Box::pin(connection), http1::Connection::graceful_shutdown, client, IDLE_MAX, drain).await;
         }
         Protocol::Http2 => {
             let connection = http2::Builder::new(LocalExecutor).serve_connection(io, service);
-            drive(Box::pin(connection), http2::Connection::graceful_shutdown, &client, IDLE_MAX, drain).await;
+            drive(Box::pin(connection), http2::Connection::graceful_shutdown, client, IDLE_MAX, drain).await;
         }
     }
 }
@@ -78,6 +138,8 @@ pub(super) struct Client {
     pub(super) address: IpAddr,
     /// The address as services are told it.
     pub(super) forwarded_for: HeaderValue,
+    /// What TLS says of it, where it is spoken.
+    pub(super) secured: Option<Secured>,
     under_way: Cell<usize>,
     /// Whether its socket takes no more for now.
     stalled: Rc<Cell<bool>>,
@@ -85,10 +147,11 @@ pub(super) struct Client {
 }
 
 impl Client {
-    fn new(address: IpAddr, stalled: Rc<Cell<bool>>) -> Self {
+    fn new(address: IpAddr, stalled: Rc<Cell<bool>>, secured: Option<Secured>) -> Self {
         Self {
             address,
             forwarded_for: headers::address_value(address),
+            secured,
             under_way: Cell::new(0),
             stalled,
             idle_since: Cell::new(MonotonicClock::now()),
@@ -270,7 +333,7 @@ mod tests {
         let serving = async {
             let (stream, _) = listener.accept().await.expect("accepts");
             let (io, protocol) = Io::accept(stream).await.expect("read").expect("some bytes");
-            let peer = Rc::new(Client::new([127, 0, 0, 1].into(), io.stalled()));
+            let peer = Rc::new(Client::new([127, 0, 0, 1].into(), io.stalled(), None));
             let began = MonotonicClock::now();
             let service = service_fn(|request: Request<Incoming>| {
                 let under_way = peer.begin();

@@ -12,6 +12,7 @@ use intertie_core::trace::TraceContext;
 
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static INTERTIE_CLIENT_IDENTITY: HeaderName = HeaderName::from_static("intertie-client-identity");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -81,7 +82,7 @@ impl Present {
             "cookie" => Self::COOKIE,
             "content-length" => Self::CONTENT_LENGTH,
             "idempotency-key" => Self::IDEMPOTENCY_KEY,
-            name if name.starts_with("x-forwarded-") => Self::FORWARDED,
+            name if is_of_the_gateway(name) => Self::FORWARDED,
             _ => Self(0),
         }
     }
@@ -90,6 +91,17 @@ impl Present {
     pub(super) fn any(self, others: Self) -> bool {
         self.0 & others.0 != 0
     }
+}
+
+/// Whether only the gateway may write a header of this name. Services behind CGI, WSGI and their like read
+/// `_` as `-`, so that the one would pass for the other.
+fn is_of_the_gateway(name: &str) -> bool {
+    let begins = |with: &str| {
+        let same = |(own, wanted): (u8, u8)| own == wanted || (own == b'_' && wanted == b'-');
+        name.len() >= with.len() && name.bytes().zip(with.bytes()).all(same)
+    };
+    let identity = INTERTIE_CLIENT_IDENTITY.as_str();
+    begins("x-forwarded-") || (name.len() == identity.len() && begins(identity))
 }
 
 /// A correlation id longer than this is replaced: it would be copied to every hop and log line.
@@ -188,23 +200,25 @@ fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &
 pub(super) struct Passage<'a> {
     pub(super) client: &'a HeaderValue,
     pub(super) host: HeaderValue,
+    pub(super) scheme: &'static str,
+    /// Whom the client's verified certificate names.
+    pub(super) identity: Option<&'a HeaderValue>,
     pub(super) request_id: &'a HeaderValue,
     pub(super) accepts_trailers: bool,
 }
 
 /// Writes the headers that a service gets from the gateway, besides its `Host`. The client's own
-/// `X-Forwarded-*` and `Forwarded` are replaced: anyone can write them.
+/// `X-Forwarded-*`, `Forwarded` and `Intertie-Client-Identity` are replaced: anyone can write them.
 pub(super) fn write_passage(headers: &mut HeaderMap, present: Present, passage: Passage<'_>) {
     if present.any(Present::FORWARDED) {
-        let foreign = |name: &&HeaderName| Present::of(name.as_str()).any(Present::FORWARDED);
-        let foreign: Vec<_> = headers.keys().filter(foreign).cloned().collect();
-        for name in foreign {
-            headers.remove(name);
-        }
+        remove_foreign(headers);
     }
     headers.insert(&X_FORWARDED_FOR, passage.client.clone());
     headers.insert(&X_FORWARDED_HOST, passage.host);
-    headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static(passage.scheme));
+    if let Some(identity) = passage.identity {
+        headers.insert(&INTERTIE_CLIENT_IDENTITY, identity.clone());
+    }
     headers.insert(&REQUEST_ID, passage.request_id.clone());
     let correlated = present.any(Present::CORRELATION_ID)
         && headers
@@ -228,6 +242,16 @@ pub(super) fn write_passage(headers: &mut HeaderMap, present: Present, passage: 
     }
     if passage.accepts_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Removes what only the gateway may say, from headers and from trailers, which many services take for
+/// headers.
+pub(super) fn remove_foreign(headers: &mut HeaderMap) {
+    let foreign = |name: &&HeaderName| Present::of(name.as_str()).any(Present::FORWARDED);
+    let foreign: Vec<_> = headers.keys().filter(foreign).cloned().collect();
+    for name in foreign {
+        headers.remove(name);
     }
 }
 
@@ -401,17 +425,34 @@ mod tests {
         let mut map = headers(&[
             ("x-forwarded-for", "6.6.6.6"),
             ("forwarded", "for=6.6.6.6"),
+            ("x_forwarded-for", "6.6.6.6"),
+            ("intertie-client-identity", "dns:root"),
+            ("intertie_client_identity", "dns:root"),
+            ("intertie-client-identity-2", "dns:root"),
             ("traceparent", "garbage"),
             ("tracestate", "a=b"),
             ("x-correlation-id", "order-7"),
         ]);
         let (client, id) = (address_value([127, 0, 0, 1].into()), HeaderValue::from_static("id"));
         let host = HeaderValue::from_static("shop");
-        let passage = Passage { client: &client, host, request_id: &id, accepts_trailers: false };
+        let passage = Passage {
+            client: &client,
+            host,
+            request_id: &id,
+            scheme: "https",
+            identity: None,
+            accepts_trailers: false,
+        };
         let present = Present::among(&map);
         write_passage(&mut map, present, passage);
         assert_eq!(map["x-forwarded-for"], "127.0.0.1");
-        assert!(!map.contains_key("forwarded") && !map.contains_key("tracestate"));
+        assert_eq!(map["x-forwarded-proto"], "https");
+        for name in ["forwarded", "tracestate", "x_forwarded-for", "intertie-client-identity"] {
+            assert!(!map.contains_key(name), "{name}");
+        }
+        assert!(
+            !map.contains_key("intertie_client_identity") && map.contains_key("intertie-client-identity-2")
+        );
         assert_eq!(map["x-correlation-id"], "order-7");
         assert!(TraceContext::parse(map["traceparent"].as_bytes()).is_some());
     }

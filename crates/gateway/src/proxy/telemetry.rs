@@ -6,10 +6,14 @@ use intertie_resilience::{MonotonicClock, RateLimiter};
 use super::gateway::Gateway;
 use crate::plan::{Endpoint, Service};
 use crate::stats::RouteStats;
+use crate::tls::{Terms, TlsStats};
 
 impl Source for Gateway {
     fn read(&self, snapshot: &mut Snapshot) {
         snapshot.gauge("gateway_connections", "Open client connections.", &[], self.connections() as f64);
+        if let Some((terms, stats)) = &self.tls {
+            read_tls(snapshot, &terms.borrow(), stats);
+        }
         let plan = self.plan();
         for route in &plan.routes {
             read_route(snapshot, &route.name, &route.stats);
@@ -98,6 +102,23 @@ impl Source for Gateway {
                 read_endpoint(snapshot, service, endpoint, now);
             }
         }
+    }
+}
+
+fn read_tls(snapshot: &mut Snapshot, terms: &Terms, stats: &TlsStats) {
+    for (outcome, count) in stats.outcomes() {
+        snapshot.counter("tls_handshakes", "Handshakes by outcome.", &[("outcome", outcome)], count);
+    }
+    let reloads = [("completed", &stats.reloads), ("refused", &stats.reloads_refused)];
+    for (outcome, count) in reloads {
+        let help = "Changed files of TLS by what became of them.";
+        snapshot.counter("tls_reloads", help, &[("outcome", outcome)], count.get());
+    }
+    let help = "Requests that were redirected to TLS.";
+    snapshot.counter("tls_redirects", help, &[], stats.redirects.get());
+    for (name, at) in terms.expiries() {
+        let help = "When the certificate in force ends, in seconds since 1970.";
+        snapshot.gauge("tls_certificate_expiry_seconds", help, &[("certificate", name)], at as f64);
     }
 }
 
