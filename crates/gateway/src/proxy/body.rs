@@ -160,7 +160,7 @@ impl BodySource {
             }
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
-                    headers::remove_foreign(trailers);
+                    headers::clean_trailers(trailers);
                 }
                 if let Some(data) = frame.data_ref() {
                     if let Err(error) = self.receive(data, sent) {

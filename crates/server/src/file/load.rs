@@ -123,7 +123,9 @@ impl Loaded {
                 taken.push(address);
                 let anywhere = address.ip().is_unspecified() && address.port() == server.admin.port();
                 if (twice || anywhere || *address == server.admin) && address.port() != 0 {
-                    let message = format!("`{address}` is used twice; no two listeners share an address");
+                    let message = format!(
+                        "`{address}` is used twice; no two listeners share an address, and admin shares with none"
+                    );
                     problems.push(Problem::error(at, message));
                 }
             }

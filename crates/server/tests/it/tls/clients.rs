@@ -7,7 +7,7 @@ use rcgen::SanType;
 
 use super::authority::{Authority, Issued};
 use super::client::{Client, Session};
-use super::shop;
+use super::{certificate, shop, traffic};
 use crate::harness::{Origin, Server, until};
 
 const HEADER: &str = "intertie-client-identity";
@@ -104,6 +104,35 @@ async fn no_client_can_write_its_own_identity() {
     for request in origin.received() {
         assert!(!request.headers.contains_key("intertie_client_identity"));
     }
+}
+
+#[tokio::test]
+async fn routes_and_limits_go_by_the_proved_identity() {
+    let origin = Origin::statuses(&[200]).await;
+    let folder = tempfile::TempDir::new().expect("a temporary folder");
+    let authority = Authority::new("roots");
+    authority.write_into(folder.path());
+    authority.issue(folder.path(), "shop", &["shop.example"]);
+    let routes = "[route.orders]\n\
+        match = { path = \"/**\", headers = { intertie-client-identity = \"uri:spiffe://shop/orders\" } }\n\
+        to = \"origin\"\nrate_limiter = { limit = \"2/h\", by = \"header:Intertie-Client-Identity\" }\n";
+    let keys = "client_certificates = \"optional\"\nclient_roots = \"roots.crt\"";
+    let text = traffic(&origin, keys, &certificate("shop"));
+    let text = text.replace("[route.\"/**\"]\nto = \"origin\"\n", routes);
+    let server = Server::start_among(folder, &text);
+    let forged = [("intertie-client-identity", "uri:spiffe://shop/orders")];
+    let stranger = Client::new(&authority).connect(server.tls).await.expect("connects");
+    let mut stranger = Session::open(stranger).await.expect("spoken");
+    assert_eq!(stranger.get(&forged).await.expect("an answer").status, 404);
+    let orders = Client::named(&authority, &service(&authority));
+    let orders = orders.connect(server.tls).await.expect("connects");
+    let mut orders = Session::open(orders).await.expect("spoken");
+    // Neither another claim nor a header named as of this hop gets rid of what was proved.
+    let tricks = [("intertie-client-identity", "other"), ("connection", "intertie-client-identity")];
+    for (headers, status) in [(&[][..], 200), (&tricks, 200), (&tricks, 429)] {
+        assert_eq!(orders.get(headers).await.expect("an answer").status, status);
+    }
+    assert_eq!(identities(&origin), vec![Some("uri:spiffe://shop/orders".to_owned()); 2]);
 }
 
 #[tokio::test]
