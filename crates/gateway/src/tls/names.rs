@@ -91,7 +91,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_map_finds_what_a_search_finds(
-            known in proptest::collection::vec("(\\*\\.)?[ab](\\.[ab]){1,2}", 0..6), asked in "[ab](\\.[ab]){0,3}"
+            known in proptest::collection::vec("(\\*\\.)?[ab](\\.[ab]){1,2}", 0..20), asked in "[ab](\\.[ab]){0,3}"
         ) {
             let mut names = Names::new(None);
             for name in &known {
