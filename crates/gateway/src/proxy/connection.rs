@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -27,10 +28,11 @@ use tokio::sync::watch;
 use super::body::{BodyError, ResponseBody};
 use super::exchange::{panicked, serve};
 use super::io::{Io, Protocol};
-use super::listener::Kind;
+use super::listener::{Kind, Secure};
 use super::tls::Secured;
 use super::worker::Worker;
 use super::{headers, redirect, tls};
+use crate::tls::TlsStats;
 
 /// A client that leaves its connection idle, or the head of a request unfinished, for longer than this is
 /// cut off.
@@ -57,24 +59,42 @@ pub(super) async fn run(
             let Some(Ok(Some((io, protocol)))) = begin(Io::accept(stream), &drain).await else { return };
             converse(worker, io, protocol, client, None, drain).await;
         }
-        Kind::Tls(secure) => {
-            let terms = secure.terms.get();
-            let accepted = begin(tls::accept(&worker, &secure.stats, &terms, stream, client), &drain).await;
-            let Some(Some((io, protocol, secured))) = accepted else { return };
-            converse(worker, io, protocol, client, Some(secured), drain).await;
-        }
-        Kind::Redirect { stats, port } => {
-            let Some(Ok(Some((io, protocol)))) = begin(Io::accept(stream), &drain).await else { return };
-            let client = Rc::new(Client::new(client, io.stalled(), None));
-            let service = service_fn(|request: Request<Incoming>| {
-                let _under_way = client.begin();
-                stats.redirects.increment();
-                let answer = redirect::answer(&request.into_parts().0, port);
-                async move { Ok::<_, Infallible>(answer) }
-            });
-            speak(io, protocol, service, &client, drain).await;
-        }
+        // In boxes of their own, or each connection without TLS would have the size of one with it.
+        Kind::Tls(secure) => Box::pin(run_secure(worker, secure, stream, client, drain)).await,
+        Kind::Redirect { stats, port } => Box::pin(run_redirect(stats, port, stream, client, drain)).await,
     }
+}
+
+async fn run_secure(
+    worker: Rc<Worker>,
+    secure: Secure,
+    stream: TcpStream,
+    client: IpAddr,
+    drain: watch::Receiver<bool>,
+) {
+    let terms = secure.terms.get();
+    let accepted = begin(tls::accept(&worker, &secure.stats, &terms, stream, client), &drain).await;
+    let Some(Some((io, protocol, secured))) = accepted else { return };
+    drop(terms);
+    converse(worker, io, protocol, client, Some(secured), drain).await;
+}
+
+async fn run_redirect(
+    stats: Arc<TlsStats>,
+    port: u16,
+    stream: TcpStream,
+    client: IpAddr,
+    drain: watch::Receiver<bool>,
+) {
+    let Some(Ok(Some((io, protocol)))) = begin(Io::accept(stream), &drain).await else { return };
+    let client = Rc::new(Client::new(client, io.stalled(), None));
+    let service = service_fn(|request: Request<Incoming>| {
+        let _under_way = client.begin();
+        stats.redirects.increment();
+        let answer = redirect::answer(&request.into_parts().0, port);
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    speak(io, protocol, service, &client, drain).await;
 }
 
 /// What comes before the first request, as long as it does not take too long.

@@ -9,6 +9,7 @@ mod config;
 mod der;
 mod load;
 mod names;
+mod pem;
 mod stats;
 
 pub use config::{CertificateConfig, ClientCertificates, MinimumVersion, TlsConfig};
