@@ -193,6 +193,8 @@ pub struct Access {
     pub endpoint: Option<String>,
     /// Attempts that were made.
     pub attempts: u32,
+    /// The version of TLS that the client spoke, such as `1.3`.
+    pub tls: Option<&'static str>,
     /// The gateway's own error code, when it answered itself.
     pub error: Option<&'static str>,
     /// How it ended, when not with a complete answer: `client_left`, `service_broke_off`, `deadline`.

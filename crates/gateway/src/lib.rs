@@ -8,6 +8,7 @@
 //! - [`health`]: the requests that ask endpoints whether they are well.
 //! - [`stats`]: what is counted.
 //! - `wire`: whether what arrives is HTTP/1.1 in exactly one way; pure.
+//! - [`tls`]: certificates for clients, and who they are.
 
 pub mod config;
 pub mod health;
@@ -15,4 +16,5 @@ pub mod plan;
 pub mod proxy;
 pub mod route;
 pub mod stats;
+pub mod tls;
 mod wire;

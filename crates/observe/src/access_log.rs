@@ -120,6 +120,7 @@ fn json_line(line: &mut String, at: Timestamp, access: &Access) {
         "route": access.route,
         "endpoint": access.endpoint,
         "attempts": access.attempts,
+        "tls": access.tls,
         "error": access.error,
         "cut": access.cut,
     });
@@ -135,6 +136,7 @@ fn text_line(line: &mut String, at: Timestamp, access: &Access) {
     let fields = [
         ("route", access.route.as_deref()),
         ("endpoint", access.endpoint.as_deref()),
+        ("tls", access.tls),
         ("error", access.error),
         ("cut", access.cut),
     ];
@@ -184,6 +186,7 @@ mod tests {
             route: Some("/orders".to_owned()),
             endpoint: None,
             attempts: 3,
+            tls: Some("1.3"),
             error: Some("CIRCUIT_OPEN"),
             cut: None,
         });
@@ -205,6 +208,6 @@ mod tests {
     fn a_client_can_not_forge_lines() {
         let line = written(Format::Text, "/a\n1970-01-01T00:00:00.000Z forged");
         assert_eq!(line.lines().count(), 1, "{line}");
-        assert!(line.contains("error=CIRCUIT_OPEN attempts=3 id=7"), "{line}");
+        assert!(line.contains("tls=1.3 error=CIRCUIT_OPEN attempts=3 id=7"), "{line}");
     }
 }

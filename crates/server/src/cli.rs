@@ -15,6 +15,7 @@ use intertie_gateway::route::{Found, RequestView, request_host};
 use crate::demo::{self, DemoArguments};
 use crate::file::{self, Loaded};
 use crate::plan::{self, PlanArguments, Planned};
+use crate::secured;
 use crate::simulate::{self, SimulateArguments, Simulated};
 use crate::up;
 
@@ -176,6 +177,13 @@ fn check(path: &std::path::Path) -> ExitCode {
             return ExitCode::from(code::REFUSED);
         }
     };
+    let mut problems = match loaded.terms() {
+        Ok((_, doubts)) => doubts,
+        Err(problems) => {
+            eprint!("{}", loaded.render(&problems));
+            return ExitCode::from(code::REFUSED);
+        }
+    };
     let (_, report) = match Plan::compile(&loaded.traffic, None, &Events::default()) {
         Ok(compiled) => compiled,
         Err(report) => {
@@ -183,9 +191,10 @@ fn check(path: &std::path::Path) -> ExitCode {
             return ExitCode::from(code::REFUSED);
         }
     };
-    eprint!("{}", loaded.render(&report.problems));
+    problems.extend(report.problems);
+    eprint!("{}", loaded.render(&problems));
     print_line(&amplification(&report.amplification));
-    let count = |severity| report.problems.iter().filter(|problem| problem.severity == severity).count();
+    let count = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
     let (warnings, notes) = (count(Severity::Warning), count(Severity::Note));
     print_line(&format!(
         "{}: {}, {}, {}, {}",
@@ -293,7 +302,11 @@ fn explained(
         return Ok((text, false));
     }
     let explanation = explain(&plan, &view);
-    Ok((tell(&loaded, &method, &uri, &explanation), explanation.route.is_some()))
+    let mut text = tell(&loaded, &method, &uri, &explanation);
+    if uri.scheme() == Some(&http::uri::Scheme::HTTPS) {
+        text.push_str(&secured::explain(&loaded, uri.host().unwrap_or_default())?);
+    }
+    Ok((text, explanation.route.is_some()))
 }
 
 fn tell(loaded: &Loaded, method: &Method, uri: &Uri, explanation: &Explanation<'_>) -> String {

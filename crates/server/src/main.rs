@@ -5,6 +5,7 @@ mod cli;
 mod demo;
 mod file;
 mod plan;
+mod secured;
 mod simulate;
 mod up;
 mod watch;

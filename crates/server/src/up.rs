@@ -11,7 +11,8 @@ use intertie_core::clock::WallClock;
 use intertie_core::telemetry::{Events, Source};
 use intertie_gateway::config::{Problem, Severity};
 use intertie_gateway::plan::{Plan, Report};
-use intertie_gateway::proxy::{AccessSink, Gateway, GatewayConfig};
+use intertie_gateway::proxy::{AccessSink, Addresses, Gateway, GatewayConfig, TlsListeners};
+use intertie_gateway::tls::Terms;
 use intertie_observe::access_log::{self, AccessLog};
 use intertie_observe::event_log::{self, Latest};
 use tokio::io::AsyncReadExt;
@@ -41,19 +42,26 @@ pub(crate) enum Failure {
 /// Serves until a signal ends it.
 pub(crate) fn run(loaded: Loaded, until_stdin_closes: bool) -> Result<(), Failure> {
     let events = Events::new(WallClock::system());
+    let terms = loaded.terms().map_err(|problems| Failure::Refused(loaded.render(&problems)))?;
     let compiled = Plan::compile(&loaded.traffic, None, &events);
     let (plan, report) = compiled.map_err(|report| Failure::Refused(loaded.render(&worth_saying(report))))?;
-    eprint!("{}", loaded.render(&worth_saying(report)));
-    serve(loaded, plan, events, until_stdin_closes).map_err(Failure::NotStarted)
+    eprint!("{}{}", loaded.render(&terms.1), loaded.render(&worth_saying(report)));
+    serve(loaded, plan, terms.0, events, until_stdin_closes).map_err(Failure::NotStarted)
 }
 
-fn serve(loaded: Loaded, plan: Plan, events: Events, until_stdin_closes: bool) -> anyhow::Result<()> {
+fn serve(
+    loaded: Loaded,
+    plan: Plan,
+    terms: Option<Terms>,
+    events: Events,
+    until_stdin_closes: bool,
+) -> anyhow::Result<()> {
     let clock = WallClock::system();
     let latest = Latest::default();
     let event_writer = spawn_event_writer(&events, &latest)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let served = runtime
-        .block_on(Server::start(loaded, plan, events.clone(), latest, &clock)?.run(until_stdin_closes));
+    let server = Server::start(loaded, plan, terms, events.clone(), latest, &clock)?;
+    let served = runtime.block_on(server.run(until_stdin_closes));
     // A thread that waits for the standard input would hold an orderly shutdown up for ever.
     runtime.shutdown_background();
     drop(events);
@@ -81,6 +89,7 @@ impl Server {
     fn start(
         loaded: Loaded,
         plan: Plan,
+        terms: Option<Terms>,
         events: Events,
         latest: Latest,
         clock: &WallClock,
@@ -100,13 +109,19 @@ impl Server {
         };
         let config = GatewayConfig {
             listen: server.listen.clone(),
+            tls: terms.map(|terms| TlsListeners {
+                listen: loaded.tls.listen.clone(),
+                redirect: loaded.tls.redirect.clone(),
+                redirect_port: loaded.tls.redirect_port,
+                terms,
+            }),
             threads,
             client_limits: server.client_limits.clone(),
             access: sink,
             events: events.clone(),
             clock: clock.clone(),
         };
-        let gateway = Gateway::start(&config, plan).map_err(|(address, error)| {
+        let gateway = Gateway::start(config, plan).map_err(|(address, error)| {
             let error = anyhow::Error::new(error);
             error.context(format!("failed to listen on {address}"))
         })?;
@@ -130,18 +145,24 @@ impl Server {
         let admin_task = tokio::spawn(admin::serve(listener, Arc::clone(&admin)));
         let health_task =
             tokio::spawn(intertie_gateway::health::run(self.gateway.follow(), self.events.clone()));
-        let addresses: Vec<_> = self.gateway.addresses().iter().map(ToString::to_string).collect();
         self.events.tell("server_started", || {
-            vec![
-                ("listen", addresses.join(",")),
-                ("admin", admin_address.to_string()),
-                ("file", self.loaded.path.display().to_string()),
-            ]
+            let mut fields = listening(self.gateway.addresses());
+            fields.push(("admin", admin_address.to_string()));
+            fields.push(("file", self.loaded.path.display().to_string()));
+            fields
         });
-        let mut watch = Watch::new(&self.loaded.path);
+        let mut watch = Watch::new(vec![self.loaded.path.clone()]);
+        let mut watched = self.loaded.terms_files();
+        let mut terms_watch = Watch::new(watched.clone());
         let mut stdin_closed = Box::pin(stdin_closed(until_stdin_closes));
         let cause = loop {
+            let files = self.loaded.terms_files();
+            if files != watched {
+                terms_watch = Watch::new(files.clone());
+                watched = files;
+            }
             tokio::select! {
+                () = terms_watch.changed() => self.reload_terms(),
                 _ = hangup.recv() => self.reload("SIGHUP", true),
                 () = watch.changed() => self.reload("the file changed", false),
                 _ = terminate.recv() => break "SIGTERM",
@@ -187,14 +208,21 @@ impl Server {
         if !even_if_unchanged && fresh.same_text(&self.loaded) {
             return;
         }
+        let (terms, doubts) = match fresh.terms() {
+            Ok(terms) => terms,
+            Err(problems) => return self.refuse(&fresh.render(&problems)),
+        };
         let compiled = Plan::compile(&fresh.traffic, Some(&self.gateway.plan()), &self.events);
         let (plan, report) = match compiled {
             Ok(compiled) => compiled,
             Err(report) => return self.refuse(&fresh.render(&worth_saying(report))),
         };
-        eprint!("{}", fresh.render(&worth_saying(report)));
+        eprint!("{}{}", fresh.render(&doubts), fresh.render(&worth_saying(report)));
         self.gateway.update(plan);
-        let restart = needs_restart(&self.loaded.server, &fresh.server);
+        if let Some(terms) = terms {
+            self.gateway.update_tls(terms);
+        }
+        let restart = needs_restart(&self.loaded, &fresh);
         self.events.tell("config_reloaded", || {
             let mut fields = vec![("cause", cause.to_owned())];
             if !restart.is_empty() {
@@ -204,14 +232,52 @@ impl Server {
         });
         // What needs a restart is compared with what really runs, not with what the file said last.
         fresh.server = ServerConfig { drain: fresh.server.drain, ..self.loaded.server.clone() };
+        let running = &self.loaded.tls;
+        fresh.tls.listen.clone_from(&running.listen);
+        fresh.tls.redirect.clone_from(&running.redirect);
+        fresh.tls.redirect_port = running.redirect_port;
         self.loaded = fresh;
+    }
+
+    /// Puts the changed files of TLS into force, for handshakes from now on. Files that do not fit together
+    /// are refused; the old terms stay.
+    fn reload_terms(&mut self) {
+        match self.loaded.terms() {
+            Ok((Some(terms), doubts)) => {
+                if self.gateway.update_tls(terms) {
+                    eprint!("{}", self.loaded.render(&doubts));
+                    self.events.tell("tls_reloaded", Vec::new);
+                }
+            }
+            Ok((None, _)) => {}
+            Err(problems) => {
+                let refusal = self.loaded.render(&problems);
+                eprint!("{refusal}");
+                self.gateway.refused_tls();
+                self.events.tell("tls_refused", || vec![("cause", first_line(&refusal))]);
+            }
+        }
     }
 
     fn refuse(&self, refusal: &str) {
         eprint!("{refusal}");
-        let first = refusal.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        self.events.tell("config_refused", || vec![("cause", first)]);
+        self.events.tell("config_refused", || vec![("cause", first_line(refusal))]);
     }
+}
+
+/// What a refusal says first.
+fn first_line(refusal: &str) -> String {
+    refusal.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+}
+
+/// The addresses of the listeners that there are.
+fn listening(addresses: &Addresses) -> Vec<(&'static str, String)> {
+    let kinds = [("listen", &addresses.plain), ("tls", &addresses.tls), ("redirect", &addresses.redirect)];
+    let said = kinds.into_iter().filter(|(_, addresses)| !addresses.is_empty()).map(|(kind, addresses)| {
+        let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        (kind, addresses.join(","))
+    });
+    said.collect()
 }
 
 /// What a server says of a file: errors and warnings. Notes are for `check`.
@@ -219,8 +285,10 @@ fn worth_saying(report: Report) -> Vec<Problem> {
     report.problems.into_iter().filter(|problem| problem.severity > Severity::Note).collect()
 }
 
-/// The `[server]` keys that differ and take effect only in a new process.
-fn needs_restart(running: &ServerConfig, fresh: &ServerConfig) -> Vec<&'static str> {
+/// The keys that differ and take effect only in a new process.
+fn needs_restart(running: &Loaded, fresh: &Loaded) -> Vec<&'static str> {
+    let tls = (&running.tls, &fresh.tls);
+    let (running, fresh) = (&running.server, &fresh.server);
     let differs = [
         ("listen", running.listen != fresh.listen),
         ("admin", running.admin != fresh.admin),
@@ -228,6 +296,9 @@ fn needs_restart(running: &ServerConfig, fresh: &ServerConfig) -> Vec<&'static s
         ("access_log", running.access_log != fresh.access_log),
         ("client_limits", running.client_limits != fresh.client_limits),
         ("access_log_format", running.access_log_format != fresh.access_log_format),
+        ("tls.listen", tls.0.listen != tls.1.listen),
+        ("tls.redirect", tls.0.redirect != tls.1.redirect),
+        ("tls.redirect_port", tls.0.redirect_port != tls.1.redirect_port),
     ];
     differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }

@@ -12,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::exchange::Delivery;
+use super::headers;
 
 /// The reason why a body ended before its time. It reaches hyper, which ends the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,7 +158,10 @@ impl BodySource {
                 self.failure.set(Some(BodyError::Client));
                 Some(Err(BodyError::Client))
             }
-            Some(Ok(frame)) => {
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::clean_trailers(trailers);
+                }
                 if let Some(data) = frame.data_ref() {
                     if let Err(error) = self.receive(data, sent) {
                         return Poll::Ready(Some(Err(error)));

@@ -54,11 +54,13 @@ impl Call {
     ) -> Result<Self, Failure> {
         #[cfg(feature = "test-panic")]
         assert!(parts.uri.path() != "/panic", "asked to panic");
+        let present = Present::among(&parts.headers);
+        let identity = exchange.client.secured.as_ref().and_then(|secured| secured.identity.as_ref());
+        headers::write_identity(&mut parts.headers, present, identity);
         let route = find_route(exchange, &parts)?;
         exchange.route = Some(route.clone());
         let now = exchange.started;
         let host = write_host(&mut parts);
-        let present = Present::among(&parts.headers);
         let accepts_trailers = headers::remove_hop_by_hop(&mut parts.headers, present);
         // Read only now: what `Connection` names was meant for us as a hop, not as a mark.
         let marks = Marks::read(&parts.headers, present);
@@ -71,7 +73,8 @@ impl Call {
         }
         acquire(exchange, &route, Count::Calls, &parts.headers, now)?;
         let (client, request_id) = (&exchange.client.forwarded_for, &exchange.request_id);
-        let passage = Passage { client, host, request_id, accepts_trailers };
+        let scheme = if exchange.client.secured.is_some() { "https" } else { "http" };
+        let passage = Passage { client, host, scheme, request_id, accepts_trailers };
         headers::write_passage(&mut parts.headers, present, passage);
         if parts.version == Version::HTTP_2 {
             headers::join_cookies(&mut parts.headers, present);

@@ -1,4 +1,4 @@
-//! One client connection: HTTP/1.1, or HTTP/2 when the client begins with its preface.
+//! One client connection: HTTP/1.1 or HTTP/2, by what TLS agreed on or else by how the client begins.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,21 +17,25 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
 use intertie_core::clock::Instant;
 use intertie_core::id::Id;
 use intertie_resilience::MonotonicClock;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::body::{BodyError, ResponseBody};
 use super::exchange::{panicked, serve};
-use super::headers;
 use super::io::{Io, Protocol};
+use super::listener::{Kind, Secure};
 use super::observed::{HEADERS_MAX_OF_HYPER, Observation, Observed, Refusal};
+use super::tls::Secured;
 use super::worker::Worker;
+use super::{headers, redirect, tls};
 use crate::config::ClientLimitsConfig;
+use crate::tls::TlsStats;
 use crate::wire::{HeadLimits, Reader, Violation};
 
 /// How long a connection that has not said anything yet may still speak once the drain has begun.
@@ -42,18 +47,92 @@ const GOODBYE_MAX: Duration = Duration::from_secs(1);
 /// Serves `stream` until its client leaves, or, once `drain` turns true, until its requests are answered.
 ///
 /// A client that says nothing at all is cut off like one that does not finish its head.
-pub(super) async fn run(worker: Rc<Worker>, stream: TcpStream, client: IpAddr, drain: watch::Receiver<bool>) {
-    let mut leaving = drain.clone();
+pub(super) async fn run(
+    worker: Rc<Worker>,
+    kind: Kind,
+    stream: TcpStream,
+    client: IpAddr,
+    drain: watch::Receiver<bool>,
+) {
+    match kind {
+        Kind::Plain => {
+            let Some(Ok(Some((io, protocol)))) = begin(&worker, Io::accept(stream), &drain).await else {
+                return;
+            };
+            converse(worker, io, protocol, client, None, drain).await;
+        }
+        // In boxes of their own, or each connection without TLS would have the size of one with it.
+        Kind::Tls(secure) => Box::pin(run_secure(worker, secure, stream, client, drain)).await,
+        Kind::Redirect { stats, port } => {
+            Box::pin(run_redirect(worker, stats, port, stream, client, drain)).await;
+        }
+    }
+}
+
+async fn run_secure(
+    worker: Rc<Worker>,
+    secure: Secure,
+    stream: TcpStream,
+    client: IpAddr,
+    drain: watch::Receiver<bool>,
+) {
+    let terms = secure.terms.get();
+    let accepted = begin(&worker, tls::accept(&worker, &secure.stats, &terms, stream, client), &drain).await;
+    let Some(Some((io, protocol, secured))) = accepted else { return };
+    drop(terms);
+    converse(worker, io, protocol, client, Some(secured), drain).await;
+}
+
+async fn run_redirect(
+    worker: Rc<Worker>,
+    stats: Arc<TlsStats>,
+    port: u16,
+    stream: TcpStream,
+    client: IpAddr,
+    drain: watch::Receiver<bool>,
+) {
+    let Some(Ok(Some((io, protocol)))) = begin(&worker, Io::accept(stream), &drain).await else { return };
+    let client = Rc::new(Client::new(client, io.stalled(), None, Rc::default()));
+    let service = service_fn(|request: Request<Incoming>| {
+        let _under_way = client.begin();
+        let answer = match client.next_request() {
+            Some(_) => redirect::refuse(),
+            None => {
+                stats.redirects.increment();
+                redirect::answer(&request.into_parts().0, port)
+            }
+        };
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    speak(&worker, io, protocol, service, &client, drain).await;
+}
+
+/// What comes before the first request, as long as it does not take too long.
+async fn begin<T>(
+    worker: &Worker,
+    accepting: impl Future<Output = T>,
+    drain: &watch::Receiver<bool>,
+) -> Option<T> {
     let idle_max = worker.client_limits.idle_timeout;
-    let accepted = tokio::select! {
+    let mut leaving = drain.clone();
+    tokio::select! {
         biased;
-        accepted = tokio::time::timeout(idle_max, Io::accept(stream)) => accepted,
+        accepted = tokio::time::timeout(idle_max, accepting) => accepted.ok(),
         // A client that has just connected is about to speak.
-        () = async { drained(&mut leaving).await; tokio::time::sleep(DRAIN_GRACE).await } => return,
-    };
-    let Ok(Ok(Some((io, protocol)))) = accepted else { return };
-    let observation = Rc::<Observation>::default();
-    let client = Rc::new(Client::new(client, io.stalled(), Rc::clone(&observation)));
+        () = async { drained(&mut leaving).await; tokio::time::sleep(DRAIN_GRACE).await } => None,
+    }
+}
+
+/// Answers the requests that come on `io`.
+async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+    worker: Rc<Worker>,
+    io: Io<S>,
+    protocol: Protocol,
+    client: IpAddr,
+    secured: Option<Secured>,
+    drain: watch::Receiver<bool>,
+) {
+    let client = Rc::new(Client::new(client, io.stalled(), secured, Rc::default()));
     let service = service_fn(|request: Request<Incoming>| {
         let worker = Rc::clone(&worker);
         let id = Id::random();
@@ -63,18 +142,34 @@ pub(super) async fn run(worker: Rc<Worker>, stream: TcpStream, client: IpAddr, d
         let answer = Unwinding { worker, id, under_way: Some(client.begin()), future };
         async move { Ok::<_, Infallible>(answer.await) }
     });
+    speak(&worker, io, protocol, service, &client, drain).await;
+}
+
+async fn speak<S, A, B>(
+    worker: &Worker,
+    io: Io<S>,
+    protocol: Protocol,
+    service: A,
+    client: &Client,
+    drain: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    A: HttpService<Incoming, ResBody = B, Error = Infallible, Future: 'static>,
+    B: Body<Data: 'static, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
+{
+    let idle_max = worker.client_limits.idle_timeout;
     match protocol {
         Protocol::Http1 => {
-            let io = observe(&worker.client_limits, TokioIo::new(io), &observation);
+            let io = observe(&worker.client_limits, TokioIo::new(io), &client.observation);
             let connection = http1(&worker.client_limits).serve_connection(TokioIo::new(io), service);
-            drive(Box::pin(connection), http1::Connection::graceful_shutdown, &client, idle_max, drain).await;
+            drive(Box::pin(connection), http1::Connection::graceful_shutdown, client, idle_max, drain).await;
         }
         Protocol::Http2 => {
             let connection = http2::Builder::new(LocalExecutor).serve_connection(io, service);
-            drive(Box::pin(connection), http2::Connection::graceful_shutdown, &client, idle_max, drain).await;
+            drive(Box::pin(connection), http2::Connection::graceful_shutdown, client, idle_max, drain).await;
         }
     }
-    if let Some(refusal) = observation.refusal() {
+    if let Some(refusal) = client.refusal() {
         worker.refused.refused_request(refusal.violation);
         worker.events.tell("request_refused", || {
             vec![("client", client.address.to_string()), ("reason", refusal.violation.name().to_owned())]
@@ -103,6 +198,8 @@ pub(super) struct Client {
     pub(super) address: IpAddr,
     /// The address as services are told it.
     pub(super) forwarded_for: HeaderValue,
+    /// What TLS says of it, where it is spoken.
+    pub(super) secured: Option<Secured>,
     under_way: Cell<usize>,
     /// Whether its socket takes no more for now.
     stalled: Rc<Cell<bool>>,
@@ -113,10 +210,16 @@ pub(super) struct Client {
 }
 
 impl Client {
-    fn new(address: IpAddr, stalled: Rc<Cell<bool>>, observation: Rc<Observation>) -> Self {
+    fn new(
+        address: IpAddr,
+        stalled: Rc<Cell<bool>>,
+        secured: Option<Secured>,
+        observation: Rc<Observation>,
+    ) -> Self {
         Self {
             address,
             forwarded_for: headers::address_value(address),
+            secured,
             under_way: Cell::new(0),
             stalled,
             idle_since: Cell::new(MonotonicClock::now()),
@@ -312,7 +415,7 @@ mod tests {
         let serving = async {
             let (stream, _) = listener.accept().await.expect("accepts");
             let (io, protocol) = Io::accept(stream).await.expect("read").expect("some bytes");
-            let peer = Rc::new(Client::new([127, 0, 0, 1].into(), io.stalled(), Rc::default()));
+            let peer = Rc::new(Client::new([127, 0, 0, 1].into(), io.stalled(), None, Rc::default()));
             let began = MonotonicClock::now();
             let service = service_fn(|request: Request<Incoming>| {
                 let under_way = peer.begin();

@@ -186,6 +186,7 @@ impl Drop for Exchange {
                 route: self.route.as_ref().map(|route| route.name.to_string()),
                 endpoint: line.endpoint,
                 attempts: self.attempts,
+                tls: self.client.secured.as_ref().map(|secured| secured.version),
                 error: self.error.map(ErrorCode::code),
                 cut: self.cut,
             });

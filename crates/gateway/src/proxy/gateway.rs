@@ -1,5 +1,6 @@
 //! The data threads together.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
@@ -10,24 +11,27 @@ use std::time::Duration;
 
 use intertie_core::clock::WallClock;
 use intertie_core::telemetry::Events;
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
 use super::admission::{Admission, Admitted};
 use super::connection;
+use super::listener::{CurrentTerms, Kind, Secure, bind, bind_first};
 use super::pool::Pool;
 use super::worker::{AccessSink, FollowedPlan, Worker};
 use crate::config::ClientLimitsConfig;
 use crate::plan::Plan;
 use crate::stats::RouteStats;
+use crate::tls::{Terms, TlsStats};
 use crate::wire::WireStats;
 
 /// What the data plane needs to know besides its plan.
 pub struct GatewayConfig {
-    /// The addresses to listen on.
+    /// The addresses to listen on without TLS.
     pub listen: Vec<SocketAddr>,
+    /// Where TLS is spoken, if anywhere.
+    pub tls: Option<TlsListeners>,
     /// Data threads; each has its own listener on every address.
     pub threads: NonZeroUsize,
     /// What a client may take.
@@ -38,6 +42,19 @@ pub struct GatewayConfig {
     pub events: Events,
     /// The wall clock.
     pub clock: WallClock,
+}
+
+/// Where TLS is spoken.
+#[derive(Debug)]
+pub struct TlsListeners {
+    /// The addresses to listen on with TLS, at least one.
+    pub listen: Vec<SocketAddr>,
+    /// The addresses at which requests are redirected to TLS.
+    pub redirect: Vec<SocketAddr>,
+    /// The port that they are redirected to, unless that of the first of `listen`.
+    pub redirect_port: Option<u16>,
+    /// What the first handshakes are held under.
+    pub terms: Terms,
 }
 
 impl std::fmt::Debug for GatewayConfig {
@@ -58,12 +75,22 @@ pub struct Gateway {
     /// What requests without a route did.
     pub(super) unrouted: Arc<RouteStats>,
     pub(super) refused: Arc<WireStats>,
-    addresses: Vec<SocketAddr>,
+    addresses: Addresses,
+    /// The terms of TLS, and what was done under them, where it is spoken.
+    pub(super) tls: Option<(watch::Sender<Arc<Terms>>, Arc<TlsStats>)>,
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Connections that wait to be accepted on each listener.
-const BACKLOG: i32 = 1024;
+/// The addresses that are listened on; a configured port 0 shows as the port that was chosen.
+#[derive(Debug, Clone, Default)]
+pub struct Addresses {
+    /// Without TLS.
+    pub plain: Vec<SocketAddr>,
+    /// With TLS.
+    pub tls: Vec<SocketAddr>,
+    /// Those that redirect to TLS.
+    pub redirect: Vec<SocketAddr>,
+}
 
 /// How often idle connections are looked through.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -73,22 +100,27 @@ impl Gateway {
     ///
     /// # Errors
     /// The address that can not be listened on, and why. Nothing is left running.
-    pub fn start(config: &GatewayConfig, plan: Plan) -> Result<Self, (SocketAddr, io::Error)> {
-        let threads = config.threads.get();
-        let mut listeners: Vec<Vec<TcpListener>> = (0..threads).map(|_| Vec::new()).collect();
-        let mut addresses = Vec::new();
+    pub fn start(config: GatewayConfig, plan: Plan) -> Result<Self, (SocketAddr, io::Error)> {
+        let mut listeners = Listeners::new(config.threads);
+        let mut addresses = Addresses::default();
         for address in &config.listen {
-            let first = bind_first(*address).map_err(|error| (*address, error))?;
-            let bound = first.local_addr().map_err(|error| (*address, error))?;
-            addresses.push(bound);
-            let mut first = Some(first);
-            for thread in &mut listeners {
-                let listener = match first.take() {
-                    Some(first) => first,
-                    None => bind(bound, true).map_err(|error| (bound, error))?,
-                };
-                thread.push(listener);
+            addresses.plain.push(listeners.add(*address, &Kind::Plain)?);
+        }
+        let mut tls = None;
+        if let Some(wanted) = config.tls {
+            let stats = Arc::new(TlsStats::default());
+            let (sender, updates) = watch::channel(Arc::new(wanted.terms));
+            let secure = Kind::Tls(Secure { terms: CurrentTerms::new(updates), stats: Arc::clone(&stats) });
+            for address in &wanted.listen {
+                addresses.tls.push(listeners.add(*address, &secure)?);
             }
+            let first = addresses.tls.first().map_or(0, SocketAddr::port);
+            let redirect =
+                Kind::Redirect { stats: Arc::clone(&stats), port: wanted.redirect_port.unwrap_or(first) };
+            for address in &wanted.redirect {
+                addresses.redirect.push(listeners.add(*address, &redirect)?);
+            }
+            tls = Some((sender, stats));
         }
         let (plan, updates) = watch::channel(Arc::new(plan));
         let (drain, draining) = watch::channel(false);
@@ -96,7 +128,7 @@ impl Gateway {
         let unrouted = Arc::new(RouteStats::default());
         let refused = Arc::new(WireStats::default());
         let mut handles = Vec::new();
-        for (number, listeners) in listeners.into_iter().enumerate() {
+        for (number, listeners) in listeners.0.into_iter().enumerate() {
             let thread = DataThread {
                 listeners,
                 updates: updates.clone(),
@@ -111,14 +143,33 @@ impl Gateway {
             };
             let handle =
                 std::thread::Builder::new().name(format!("data-{number}")).spawn(move || thread.run());
-            handles.push(handle.map_err(|error| (config.listen[0], error))?);
+            handles.push(handle.map_err(|error| (addresses.any(), error))?);
         }
-        Ok(Self { plan, drain, admission, unrouted, refused, addresses, threads: handles })
+        Ok(Self { plan, drain, admission, unrouted, refused, addresses, tls, threads: handles })
     }
 
-    /// The addresses that are listened on; a configured port 0 shows as the port that was chosen.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    /// The addresses that are listened on.
+    pub fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// Puts other terms of TLS in force for the handshakes that begin from now on; whether they differ from
+    /// those that were. Does nothing where TLS is not spoken.
+    pub fn update_tls(&self, terms: Terms) -> bool {
+        let Some((sender, stats)) = &self.tls else { return false };
+        let differ = !terms.are_those_of(&sender.borrow());
+        if differ {
+            sender.send_replace(Arc::new(terms));
+            stats.reloads.increment();
+        }
+        differ
+    }
+
+    /// Counts terms of TLS that changed and could not be put in force.
+    pub fn refused_tls(&self) {
+        if let Some((_, stats)) = &self.tls {
+            stats.reloads_refused.increment();
+        }
     }
 
     /// The plan in force.
@@ -155,28 +206,40 @@ impl Gateway {
     }
 }
 
-fn bind(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(shared)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+impl Addresses {
+    fn any(&self) -> SocketAddr {
+        let unset = SocketAddr::from(([0, 0, 0, 0], 0));
+        self.plain.iter().chain(&self.tls).next().copied().unwrap_or(unset)
+    }
 }
 
-/// The first listener of an address finds out whether someone else has it: with SO_REUSEPORT a second
-/// server of the same user would quietly take half of the first one's connections.
-fn bind_first(address: SocketAddr) -> io::Result<TcpListener> {
-    if address.port() != 0 {
-        drop(bind(address, false)?);
+/// The listeners of each data thread.
+struct Listeners(Vec<Vec<(TcpListener, Kind)>>);
+
+impl Listeners {
+    fn new(threads: NonZeroUsize) -> Self {
+        Self((0..threads.get()).map(|_| Vec::new()).collect())
     }
-    bind(address, true)
+
+    /// Adds a listener of `kind` to each thread; the address that they are bound to.
+    fn add(&mut self, address: SocketAddr, kind: &Kind) -> Result<SocketAddr, (SocketAddr, io::Error)> {
+        let first = bind_first(address).map_err(|error| (address, error))?;
+        let bound = first.local_addr().map_err(|error| (address, error))?;
+        let mut first = Some(first);
+        for thread in &mut self.0 {
+            let listener = match first.take() {
+                Some(first) => first,
+                None => bind(bound, true).map_err(|error| (bound, error))?,
+            };
+            thread.push((listener, kind.clone()));
+        }
+        Ok(bound)
+    }
 }
 
 /// What a data thread is born with.
 struct DataThread {
-    listeners: Vec<TcpListener>,
+    listeners: Vec<(TcpListener, Kind)>,
     updates: watch::Receiver<Arc<Plan>>,
     draining: watch::Receiver<bool>,
     admission: Arc<Admission>,
@@ -208,12 +271,13 @@ impl DataThread {
             refused: self.refused,
             unrouted: self.unrouted,
             plan: FollowedPlan::new(self.updates),
+            told: Cell::default(),
         });
         let mut accepting = Vec::new();
-        for listener in self.listeners {
+        for (listener, kind) in self.listeners {
             let (worker, draining) = (Rc::clone(&worker), self.draining.clone());
             let admission = Arc::clone(&self.admission);
-            accepting.push(tokio::task::spawn_local(accept(worker, listener, draining, admission)));
+            accepting.push(tokio::task::spawn_local(accept(worker, listener, kind, draining, admission)));
         }
         let sweeper = tokio::task::spawn_local({
             let worker = Rc::clone(&worker);
@@ -235,6 +299,7 @@ impl DataThread {
 async fn accept(
     worker: Rc<Worker>,
     listener: TcpListener,
+    kind: Kind,
     mut draining: watch::Receiver<bool>,
     admission: Arc<Admission>,
 ) {
@@ -257,10 +322,10 @@ async fn accept(
     let serve = |stream: TcpStream, client: SocketAddr, admitted: Admitted| {
         // Without it Nagle's algorithm and delayed acknowledgements can add 40 ms to an answer.
         let _ = stream.set_nodelay(true);
-        let (worker, drain) = (Rc::clone(&worker), drain.clone());
+        let (worker, kind, drain) = (Rc::clone(&worker), kind.clone(), drain.clone());
         async move {
             let _admitted = admitted;
-            connection::run(worker, stream, client.ip(), drain).await;
+            connection::run(worker, kind, stream, client.ip(), drain).await;
         }
     };
     let mut open = tokio::task::JoinSet::new();
@@ -331,7 +396,7 @@ mod tests {
         }
         let (_drain, draining) = watch::channel(true);
         let admission = Arc::new(Admission::new(&ClientLimitsConfig::default()));
-        let accepting = accept(Rc::new(worker()), listener, draining, Arc::clone(&admission));
+        let accepting = accept(Rc::new(worker()), listener, Kind::Plain, draining, Arc::clone(&admission));
         let reading = async {
             for (number, mut client) in clients.into_iter().enumerate() {
                 let mut answer = String::new();

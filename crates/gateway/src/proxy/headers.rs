@@ -12,6 +12,7 @@ pub(super) use intertie_resilience::pipeline::http::retry_after;
 
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static INTERTIE_CLIENT_IDENTITY: HeaderName = HeaderName::from_static("intertie-client-identity");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -57,6 +58,7 @@ impl Present {
     const COOKIE: Self = Self(1 << 14);
     pub(super) const CONTENT_LENGTH: Self = Self(1 << 15);
     const IDEMPOTENCY_KEY: Self = Self(1 << 16);
+    const CLIENT_IDENTITY: Self = Self(1 << 17);
 
     pub(super) fn among(headers: &HeaderMap) -> Self {
         Self(headers.keys().fold(0, |bits, name| bits | Self::of(name.as_str()).0))
@@ -81,7 +83,12 @@ impl Present {
             "cookie" => Self::COOKIE,
             "content-length" => Self::CONTENT_LENGTH,
             "idempotency-key" => Self::IDEMPOTENCY_KEY,
-            name if name.starts_with("x-forwarded-") => Self::FORWARDED,
+            name if begins(name, "x-forwarded-") => Self::FORWARDED,
+            name if name.len() == INTERTIE_CLIENT_IDENTITY.as_str().len()
+                && begins(name, INTERTIE_CLIENT_IDENTITY.as_str()) =>
+            {
+                Self::CLIENT_IDENTITY
+            }
             _ => Self(0),
         }
     }
@@ -90,6 +97,13 @@ impl Present {
     pub(super) fn any(self, others: Self) -> bool {
         self.0 & others.0 != 0
     }
+}
+
+/// Whether a header's name begins with another one. Services behind CGI, WSGI and their like read `_` as `-`,
+/// so that the one would pass for the other.
+fn begins(name: &str, with: &str) -> bool {
+    let same = |(own, wanted): (u8, u8)| own == wanted || (own == b'_' && wanted == b'-');
+    name.len() >= with.len() && name.bytes().zip(with.bytes()).all(same)
 }
 
 /// A correlation id longer than this is replaced: it would be copied to every hop and log line.
@@ -158,8 +172,8 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap, present: Present) -> bo
         let named: Vec<_> = list(headers, &CONNECTION)
             .filter(|part| !part.eq_ignore_ascii_case("keep-alive") && !part.eq_ignore_ascii_case("close"))
             .filter_map(|part| HeaderName::from_bytes(part.as_bytes()).ok())
-            // `Connection: host` must not take away what routing and framing stand on.
-            .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
+            // `Connection: host` must not take away what routing, framing and trust stand on.
+            .filter(|name| ![HOST, CONTENT_LENGTH].contains(name) && *name != INTERTIE_CLIENT_IDENTITY)
             .collect();
         for name in named {
             headers.remove(name);
@@ -188,6 +202,7 @@ fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &
 pub(super) struct Passage<'a> {
     pub(super) client: &'a HeaderValue,
     pub(super) host: HeaderValue,
+    pub(super) scheme: &'static str,
     pub(super) request_id: &'a HeaderValue,
     pub(super) accepts_trailers: bool,
 }
@@ -196,15 +211,11 @@ pub(super) struct Passage<'a> {
 /// `X-Forwarded-*` and `Forwarded` are replaced: anyone can write them.
 pub(super) fn write_passage(headers: &mut HeaderMap, present: Present, passage: Passage<'_>) {
     if present.any(Present::FORWARDED) {
-        let foreign = |name: &&HeaderName| Present::of(name.as_str()).any(Present::FORWARDED);
-        let foreign: Vec<_> = headers.keys().filter(foreign).cloned().collect();
-        for name in foreign {
-            headers.remove(name);
-        }
+        remove(headers, Present::FORWARDED);
     }
     headers.insert(&X_FORWARDED_FOR, passage.client.clone());
     headers.insert(&X_FORWARDED_HOST, passage.host);
-    headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static(passage.scheme));
     headers.insert(&REQUEST_ID, passage.request_id.clone());
     let correlated = present.any(Present::CORRELATION_ID)
         && headers
@@ -228,6 +239,30 @@ pub(super) fn write_passage(headers: &mut HeaderMap, present: Present, passage: 
     }
     if passage.accepts_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Replaces the identity that a client claims by the one that its certificate proves, before a route or a
+/// limiter decides by it.
+pub(super) fn write_identity(headers: &mut HeaderMap, present: Present, proved: Option<&HeaderValue>) {
+    if present.any(Present::CLIENT_IDENTITY) {
+        remove(headers, Present::CLIENT_IDENTITY);
+    }
+    if let Some(identity) = proved {
+        headers.insert(&INTERTIE_CLIENT_IDENTITY, identity.clone());
+    }
+}
+
+/// Removes from a client's trailers what only the gateway may say: many services take them for headers.
+pub(super) fn clean_trailers(trailers: &mut HeaderMap) {
+    remove(trailers, Present(Present::FORWARDED.0 | Present::CLIENT_IDENTITY.0));
+}
+
+fn remove(headers: &mut HeaderMap, which: Present) {
+    let foreign = |name: &&HeaderName| Present::of(name.as_str()).any(which);
+    let foreign: Vec<_> = headers.keys().filter(foreign).cloned().collect();
+    for name in foreign {
+        headers.remove(name);
     }
 }
 
@@ -334,7 +369,8 @@ mod tests {
     #[test]
     fn hop_by_hop_headers_end_here() {
         let mut map = headers(&[
-            ("connection", "close, x-secret, host"),
+            ("connection", "close, x-secret, host, intertie-client-identity"),
+            ("intertie-client-identity", "dns:orders"),
             ("x-secret", "1"),
             ("keep-alive", "timeout=5"),
             ("te", "gzip, Trailers"),
@@ -348,7 +384,7 @@ mod tests {
         assert!(remove_hop_by_hop(&mut map, present));
         let mut left: Vec<_> = map.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
-        assert_eq!(left, ["accept", "host"]);
+        assert_eq!(left, ["accept", "host", "intertie-client-identity"]);
 
         let mut both = headers(&[("content-length", "5"), ("transfer-encoding", "chunked")]);
         let present = Present::among(&both);
@@ -380,18 +416,42 @@ mod tests {
         let mut map = headers(&[
             ("x-forwarded-for", "6.6.6.6"),
             ("forwarded", "for=6.6.6.6"),
+            ("x_forwarded-for", "6.6.6.6"),
             ("traceparent", "garbage"),
             ("tracestate", "a=b"),
             ("x-correlation-id", "order-7"),
         ]);
         let (client, id) = (address_value([127, 0, 0, 1].into()), HeaderValue::from_static("id"));
         let host = HeaderValue::from_static("shop");
-        let passage = Passage { client: &client, host, request_id: &id, accepts_trailers: false };
+        let passage =
+            Passage { client: &client, host, request_id: &id, scheme: "https", accepts_trailers: false };
         let present = Present::among(&map);
         write_passage(&mut map, present, passage);
         assert_eq!(map["x-forwarded-for"], "127.0.0.1");
-        assert!(!map.contains_key("forwarded") && !map.contains_key("tracestate"));
+        assert_eq!(map["x-forwarded-proto"], "https");
+        for name in ["forwarded", "tracestate", "x_forwarded-for"] {
+            assert!(!map.contains_key(name), "{name}");
+        }
         assert_eq!(map["x-correlation-id"], "order-7");
         assert!(TraceContext::parse(map["traceparent"].as_bytes()).is_some());
+    }
+
+    #[test]
+    fn a_claimed_identity_gives_way_to_the_proved_one() {
+        let claims = [
+            ("intertie-client-identity", "dns:root"),
+            ("intertie_client_identity", "dns:root"),
+            ("intertie-client-identity-2", "mine"),
+        ];
+        for proved in [None, Some(HeaderValue::from_static("dns:orders"))] {
+            let mut map = headers(&claims);
+            let present = Present::among(&map);
+            write_identity(&mut map, present, proved.as_ref());
+            assert_eq!(map.get("intertie-client-identity"), proved.as_ref());
+            assert_eq!(map.get("intertie_client_identity"), None);
+            assert_eq!(map["intertie-client-identity-2"], "mine");
+            clean_trailers(&mut map);
+            assert_eq!(map.len(), 1, "{map:?}");
+        }
     }
 }

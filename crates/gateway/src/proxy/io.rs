@@ -8,8 +8,7 @@ use std::task::{Context, Poll};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
 /// What an HTTP/2 client says first (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -20,23 +19,23 @@ const GATHERED_MAX: usize = 2048;
 
 /// A socket, and what was already read from it to find out which protocol its client speaks.
 #[derive(Debug)]
-pub(super) struct Io {
-    stream: TokioIo<TcpStream>,
+pub(super) struct Io<S> {
+    stream: TokioIo<S>,
     prefix: [u8; PREFACE.len()],
     unread: std::ops::Range<u8>,
     /// Whether the socket took no more when it was last written to.
     stalled: Rc<Cell<bool>>,
 }
 
-/// The protocols of a connection without TLS.
+/// The protocols that clients speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
     Http1,
     Http2,
 }
 
-impl Io {
-    pub(super) fn new(stream: TcpStream) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
+    pub(super) fn new(stream: S) -> Self {
         Self {
             stream: TokioIo::new(stream),
             prefix: [0; PREFACE.len()],
@@ -57,7 +56,7 @@ impl Io {
 
     /// Waits for the client's first bytes and tells the protocol by them. `None` when the client left
     /// without a word.
-    pub(super) async fn accept(stream: TcpStream) -> io::Result<Option<(Self, Protocol)>> {
+    pub(super) async fn accept(stream: S) -> io::Result<Option<(Self, Protocol)>> {
         let mut io = Self::new(stream);
         let mut read = 0;
         while read < PREFACE.len() && PREFACE.starts_with(&io.prefix[..read]) {
@@ -73,7 +72,7 @@ impl Io {
     }
 }
 
-impl Read for Io {
+impl<S: AsyncRead + Unpin> Read for Io<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -91,7 +90,7 @@ impl Read for Io {
     }
 }
 
-impl Write for Io {
+impl<S: AsyncRead + AsyncWrite + Unpin> Write for Io<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let io = self.get_mut();
         let written = Pin::new(&mut io.stream).poll_write(context, bytes);
@@ -121,7 +120,10 @@ impl Write for Io {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+        // What TLS has encrypted but could not yet send waits here; a bare socket has nothing to flush.
+        let io = self.get_mut();
+        let flushed = Pin::new(&mut io.stream).poll_flush(context);
+        io.note(flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -142,6 +144,7 @@ fn gather(slices: &[IoSlice<'_>], into: &mut [u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpStream;
 
     use super::*;
 

@@ -17,11 +17,14 @@ mod exchange;
 mod gateway;
 mod headers;
 mod io;
+mod listener;
 mod observed;
 mod pool;
+mod redirect;
 mod telemetry;
+mod tls;
 mod worker;
 
 pub use answer::ErrorCode;
-pub use gateway::{Gateway, GatewayConfig};
+pub use gateway::{Addresses, Gateway, GatewayConfig, TlsListeners};
 pub use worker::AccessSink;

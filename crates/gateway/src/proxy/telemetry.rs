@@ -7,6 +7,7 @@ use super::admission::Full;
 use super::gateway::Gateway;
 use crate::plan::{Endpoint, Service};
 use crate::stats::RouteStats;
+use crate::tls::{Terms, TlsStats};
 use crate::wire::WireStats;
 
 impl Source for Gateway {
@@ -16,6 +17,9 @@ impl Source for Gateway {
             let help = "Connections that were closed at once, by the limit that was reached.";
             let labels = [("limit", limit.name())];
             snapshot.counter("connections_refused", help, &labels, self.admission.refused(limit));
+        }
+        if let Some((terms, stats)) = &self.tls {
+            read_tls(snapshot, &terms.borrow(), stats);
         }
         let plan = self.plan();
         for route in &plan.routes {
@@ -106,6 +110,23 @@ impl Source for Gateway {
                 read_endpoint(snapshot, service, endpoint, now);
             }
         }
+    }
+}
+
+fn read_tls(snapshot: &mut Snapshot, terms: &Terms, stats: &TlsStats) {
+    for (outcome, count) in stats.outcomes() {
+        snapshot.counter("tls_handshakes", "Handshakes by outcome.", &[("outcome", outcome)], count);
+    }
+    let reloads = [("completed", &stats.reloads), ("refused", &stats.reloads_refused)];
+    for (outcome, count) in reloads {
+        let help = "Changed files of TLS by what became of them.";
+        snapshot.counter("tls_reloads", help, &[("outcome", outcome)], count.get());
+    }
+    let help = "Requests that were redirected to TLS.";
+    snapshot.counter("tls_redirects", help, &[], stats.redirects.get());
+    for (name, at) in terms.expiries() {
+        let help = "When the certificate in force ends, in seconds since 1970.";
+        snapshot.gauge("tls_certificate_expiry_seconds", help, &[("certificate", name)], at as f64);
     }
 }
 

@@ -1,13 +1,15 @@
 //! One data thread's own world.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use intertie_core::clock::WallClock;
+use intertie_core::clock::{Instant, WallClock};
 use intertie_core::telemetry::{Access, Events};
+use intertie_resilience::MonotonicClock;
 use tokio::sync::watch;
 
 use super::pool::Pool;
@@ -31,6 +33,23 @@ pub(super) struct Worker {
     /// What requests without a route did.
     pub(super) unrouted: Arc<RouteStats>,
     pub(super) plan: FollowedPlan,
+    /// When [`Self::tell_seldom`] last told something.
+    pub(super) told: Cell<Option<Instant>>,
+}
+
+impl Worker {
+    /// Tells an event that any stranger can cause, at most one a second: their counters tell how many.
+    pub(super) fn tell_seldom(
+        &self,
+        name: &'static str,
+        fields: impl FnOnce() -> Vec<(&'static str, String)>,
+    ) {
+        let now = MonotonicClock::now();
+        if self.told.get().is_none_or(|told| now.saturating_since(told) >= Duration::from_secs(1)) {
+            self.told.set(Some(now));
+            self.events.tell(name, fields);
+        }
+    }
 }
 
 /// The plan as this thread knows it.
@@ -85,6 +104,7 @@ impl Worker {
             refused: Arc::default(),
             unrouted: Arc::default(),
             plan: FollowedPlan::new(watch::channel(Arc::new(plan)).1),
+            told: Cell::default(),
         }
     }
 }

@@ -130,6 +130,7 @@ fn access() -> impl Strategy<Value = Access> {
     let errors = prop::option::of(prop::sample::select(vec!["CIRCUIT_OPEN", "ATTEMPT_TIMEOUT"]));
     let parts = ("[A-Z]{1,7}", "/[^ ?#]{0,20}", 0_u16..600, 0_u32..100_000, 0_u32..5, errors);
     parts.prop_map(|(method, path, status, tenths, attempts, error)| Access {
+        tls: None,
         request_id: "7".to_owned(),
         client: [192, 0, 2, 7].into(),
         method,

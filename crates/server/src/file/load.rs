@@ -1,6 +1,10 @@
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use intertie_core::clock::WallClock;
 use intertie_gateway::config::{Problem, TrafficConfig};
+use intertie_gateway::tls::{CertificateConfig, Terms, TlsConfig};
 
 use super::source::{self, Kind, Source};
 use super::{File, ServerConfig};
@@ -10,12 +14,14 @@ use super::{File, ServerConfig};
 pub(crate) struct Loaded {
     pub(crate) path: PathBuf,
     pub(crate) server: ServerConfig,
+    pub(crate) tls: TlsConfig,
+    certificates: BTreeMap<String, CertificateConfig>,
     pub(crate) traffic: TrafficConfig,
     source: Source,
 }
 
 const KIND: Kind = Kind {
-    lists: &["listen", "endpoints", "limits", "calls", "method", "waits"],
+    lists: &["listen", "redirect", "names", "endpoints", "limits", "calls", "method", "waits"],
     first: "a first file: [service.hello] endpoints = [{ at = \"127.0.0.1:7001\" }] and [route.\"/**\"] to = \"hello\"",
 };
 
@@ -33,7 +39,14 @@ impl Loaded {
             services: file.service,
             routes: file.route,
         };
-        let loaded = Self { path: path.to_owned(), server: file.server, traffic, source };
+        let loaded = Self {
+            path: path.to_owned(),
+            server: file.server,
+            tls: file.tls,
+            certificates: file.certificate,
+            traffic,
+            source,
+        };
         let problems = loaded.server_problems();
         if problems.is_empty() { Ok(loaded) } else { Err(loaded.render(&problems)) }
     }
@@ -41,6 +54,30 @@ impl Loaded {
     /// Whether the text is the same.
     pub(crate) fn same_text(&self, other: &Self) -> bool {
         self.source.same_text(&other.source)
+    }
+
+    /// Reads the files that the terms of TLS are made of; no terms where TLS is not spoken. A file that was
+    /// good yesterday may not be today.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub(crate) fn terms(&self) -> Result<(Option<Terms>, Vec<Problem>), Vec<Problem>> {
+        Terms::load(&self.tls, &self.certificates, self.folder(), &WallClock::system())
+    }
+
+    /// The certificate of clients that ask for no name that is known.
+    pub(crate) fn default_certificate(&self) -> Option<&str> {
+        self.tls.default_name(&self.certificates)
+    }
+
+    /// The files that the terms of TLS are made of.
+    pub(crate) fn terms_files(&self) -> Vec<PathBuf> {
+        Terms::files(&self.tls, &self.certificates, self.folder())
+    }
+
+    /// Where the relative paths in the file begin.
+    fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
     }
 
     /// `problems` with their positions, ready to be printed.
@@ -53,6 +90,15 @@ impl Loaded {
         self.source.place(keys)
     }
 
+    /// `file:line` of a key, or that it is not there.
+    pub(crate) fn origin(&self, keys: &[&str]) -> String {
+        if !self.source.has(keys) {
+            return "built-in default".to_owned();
+        }
+        let keys: Vec<_> = keys.iter().map(|key| (*key).to_owned()).collect();
+        self.place(&keys)
+    }
+
     fn server_problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let server = &self.server;
@@ -60,18 +106,28 @@ impl Loaded {
             let message = "the file has no route: every request would be answered 404";
             problems.push(Problem::error(["route"], message).help("[route.\"/**\"] to = \"SERVICE\""));
         }
-        if server.listen.is_empty() {
+        if server.listen.is_empty() && self.tls.listen.is_empty() {
             problems.push(Problem::error(
                 ["server", "listen"],
                 "the server needs an address to take requests on",
             ));
         }
-        for (position, address) in server.listen.iter().enumerate() {
-            let twice = server.listen[..position].contains(address) && address.port() != 0;
-            let anywhere = address.ip().is_unspecified() && address.port() == server.admin.port();
-            if twice || ((anywhere || *address == server.admin) && address.port() != 0) {
-                let message = format!("`{address}` is used twice; routes and admin never share a listener");
-                problems.push(Problem::error(["server", "listen"], message));
+        let mut taken: Vec<&SocketAddr> = Vec::new();
+        for (at, addresses) in [
+            (["server", "listen"], &server.listen),
+            (["tls", "listen"], &self.tls.listen),
+            (["tls", "redirect"], &self.tls.redirect),
+        ] {
+            for address in addresses {
+                let twice = taken.contains(&address);
+                taken.push(address);
+                let anywhere = address.ip().is_unspecified() && address.port() == server.admin.port();
+                if (twice || anywhere || *address == server.admin) && address.port() != 0 {
+                    let message = format!(
+                        "`{address}` is used twice; no two listeners share an address, and admin shares with none"
+                    );
+                    problems.push(Problem::error(at, message));
+                }
             }
         }
         if !server.admin.ip().is_loopback() {

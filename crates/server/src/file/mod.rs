@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use intertie_core::quantity::{self, DurationText};
 use intertie_gateway::config::{ClientLimitsConfig, PolicyConfig, RouteConfig, ServiceConfig};
+use intertie_gateway::tls::{CertificateConfig, TlsConfig};
 use intertie_resilience::RateLimiterConfig;
 use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
@@ -27,6 +28,10 @@ pub(crate) use script::{Script, script_schema};
 pub(crate) struct File {
     /// The process: where it listens and how it ends.
     pub(crate) server: ServerConfig,
+    /// Where clients are met with TLS, and under which terms.
+    pub(crate) tls: TlsConfig,
+    /// The certificates that clients are shown.
+    pub(crate) certificate: BTreeMap<String, CertificateConfig>,
     /// Policy keys that apply wherever nothing else is said.
     pub(crate) defaults: PolicyConfig,
     /// Policies that services and routes use by name.
@@ -44,7 +49,8 @@ pub(crate) struct File {
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Server")]
 pub(crate) struct ServerConfig {
-    /// The addresses that take requests. Default ["127.0.0.1:8080"].
+    /// The addresses that take requests without TLS; empty where all take them with it. Default
+    /// ["127.0.0.1:8080"].
     #[schemars(with = "Vec<String>")]
     pub(crate) listen: Vec<SocketAddr>,
     /// The address of metrics and health, on loopback only. Default "127.0.0.1:9901".

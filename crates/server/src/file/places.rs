@@ -22,6 +22,14 @@ impl Places {
         Self { root }
     }
 
+    /// Whether the key that `keys` lead to is there.
+    pub(super) fn has(&self, keys: &[&str]) -> bool {
+        let below = keys.iter().try_fold(&self.root, |level, key| {
+            level.keys.iter().find(|(name, ..)| name == key).map(|(.., below)| below)
+        });
+        below.is_some()
+    }
+
     /// The bytes of the key that `keys` lead to, or of the last of them that exists.
     pub(super) fn find(&self, keys: &[String]) -> Option<Range<usize>> {
         let mut level = &self.root;

@@ -106,6 +106,11 @@ impl Source {
         }
     }
 
+    /// Whether a key is there.
+    pub(super) fn has(&self, keys: &[&str]) -> bool {
+        self.places.has(keys)
+    }
+
     /// `file:line` of a key.
     pub(super) fn place(&self, keys: &[String]) -> String {
         match self.places.find(keys) {

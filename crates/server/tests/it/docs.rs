@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use intertie_gateway::proxy::ErrorCode;
 
 use crate::cli::{check, folder, intertie, root, script_violations, violations};
+use crate::tls::Authority;
 
 /// A fenced block: where it begins, what stands after its fence, and its lines.
 #[derive(Debug, PartialEq, Eq)]
@@ -88,7 +89,11 @@ fn files_in_the_documents_load() {
             _ => continue,
         };
         count += 1;
-        let run = intertie(folder(&block.text).path(), &["check", "intertie.toml"]);
+        let folder = folder(&block.text);
+        let authority = Authority::new("clients");
+        authority.write_into(folder.path());
+        authority.issue(folder.path(), "shop", &["shop.example"]);
+        let run = intertie(folder.path(), &["check", "intertie.toml"]);
         match (wrong, run.code) {
             (false, 2) => faults.push(format!("{} is refused:\n{}", block.place, run.stderr)),
             (false, _) => {

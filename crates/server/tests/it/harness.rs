@@ -173,10 +173,14 @@ async fn respond(
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
+    /// The address with TLS, or the one without where there is none.
+    pub(crate) tls: SocketAddr,
+    /// The address that redirects, likewise.
+    pub(crate) redirect: SocketAddr,
     pub(crate) file: std::path::PathBuf,
     child: Child,
     events: Arc<Events>,
-    _folder: TempDir,
+    pub(crate) folder: TempDir,
 }
 
 #[derive(Default)]
@@ -211,7 +215,17 @@ impl Server {
     }
 
     fn start_file(binary: &str, text: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self::start_in(tempfile::tempdir().expect("a temporary folder"), binary, text)
+    }
+
+    /// A server whose file stands in `folder`, among others, with a text access log in `access.log`.
+    pub(crate) fn start_among(folder: TempDir, traffic: &str) -> Self {
+        let log = folder.path().join("access.log");
+        let own = OWN.replace("\"off\"", &format!("{log:?}\naccess_log_format = \"text\""));
+        Self::start_in(folder, env!("CARGO_BIN_EXE_intertie"), &format!("{own}\n{traffic}"))
+    }
+
+    fn start_in(folder: TempDir, binary: &str, text: &str) -> Self {
         let file = folder.path().join("intertie.toml");
         std::fs::write(&file, text).expect("written");
         let mut child = Command::new(binary)
@@ -233,13 +247,17 @@ impl Server {
             }
         });
         let unset = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Self { address: unset, admin: unset, file, child, events, _folder: folder };
+        let mut server =
+            Self { address: unset, admin: unset, tls: unset, redirect: unset, file, child, events, folder };
         let started = server.wait_for("server_started");
         let field = |name: &str| {
-            let (_, rest) = started.split_once(&format!(" {name}=")).expect(name);
-            rest.split_whitespace().next().expect(name).parse().expect("an address")
+            let (_, rest) = started.split_once(&format!(" {name}="))?;
+            Some(rest.split_whitespace().next().expect(name).parse().expect("an address"))
         };
-        (server.address, server.admin) = (field("listen"), field("admin"));
+        server.address = field("listen").expect("it listens");
+        server.admin = field("admin").expect("it has an admin listener");
+        server.tls = field("tls").unwrap_or(server.address);
+        server.redirect = field("redirect").unwrap_or(server.address);
         server
     }
 

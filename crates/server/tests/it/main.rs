@@ -15,4 +15,5 @@ mod panics;
 mod policies;
 mod regressions;
 mod reload;
+mod tls;
 mod traffic;

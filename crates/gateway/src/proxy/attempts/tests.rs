@@ -10,7 +10,7 @@ use super::*;
 use crate::config::TrafficConfig;
 use crate::plan::{Endpoint, Service};
 use crate::proxy::connection;
-
+use crate::proxy::listener::Kind;
 use crate::proxy::worker::Worker;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -74,7 +74,7 @@ async fn a_post_that_was_handed_back_unsent_is_sent_with_all_its_headers_by_the_
     let mut client = TcpStream::connect(address(&front)).await.expect("connects");
     let (stream, peer) = front.accept().await.expect("accepts");
     let (_drain, draining) = watch::channel(false);
-    let gateway = connection::run(Rc::clone(&worker), stream, peer.ip(), draining);
+    let gateway = connection::run(Rc::clone(&worker), Kind::Plain, stream, peer.ip(), draining);
     let sent = [
         "POST /pay HTTP/1.1",
         "host: shop.example",

@@ -135,14 +135,16 @@ fn it_describes_the_file_section_by_section() {
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     assert_eq!((&schema["type"], &schema["additionalProperties"]), (&json!("object"), &json!(false)));
     let sections: Vec<_> = schema["properties"].as_object().expect("sections").keys().collect();
-    assert_eq!(sections, ["defaults", "limit", "policy", "route", "server", "service"]);
+    assert_eq!(sections, ["certificate", "defaults", "limit", "policy", "route", "server", "service", "tls"]);
     let described = |name: &str, rule: &Value| {
         assert!(rule["description"].is_string(), "editors show what `{name}` means: {rule}");
     };
     for (name, section) in schema["properties"].as_object().expect("sections") {
         described(name, section);
     }
-    for definition in ["Server", "Policy", "Service", "Route", "Match", "Retry", "CircuitBreaker"] {
+    for definition in
+        ["Server", "Tls", "Certificate", "Policy", "Service", "Route", "Match", "Retry", "CircuitBreaker"]
+    {
         let rule = &schema["$defs"][definition];
         let table = rule["anyOf"].as_array().and_then(|forms| forms.last()).unwrap_or(rule);
         for (name, rule) in table["properties"].as_object().expect(definition) {

@@ -1,0 +1,19 @@
+//! TLS towards clients: certificates by the name that a client asks for, and who the client is.
+//!
+//! [`Terms`] are what a handshake is held under. They are made of files, and made anew when one of these
+//! changes: connections keep the terms that they began with, and files that do not fit together leave the
+//! old terms in force.
+
+mod certificate;
+mod config;
+mod der;
+mod load;
+mod names;
+mod pem;
+mod stats;
+
+pub use config::{CertificateConfig, ClientCertificates, MinimumVersion, TlsConfig};
+pub use load::Terms;
+pub use stats::{Outcome, TlsStats};
+
+pub(crate) use certificate::identity;

@@ -1,0 +1,65 @@
+//! Certificates of tests.
+
+use std::path::Path;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::pki_types::CertificateDer;
+
+/// An authority that signs whatever it is asked to.
+pub(crate) struct Authority {
+    name: String,
+    pub(crate) root: CertificateDer<'static>,
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+/// A certificate and its key.
+pub(crate) struct Issued {
+    pub(crate) certificate: rcgen::Certificate,
+    pub(crate) key: KeyPair,
+}
+
+impl Authority {
+    pub(crate) fn new(name: &str) -> Self {
+        let mut parameters = CertificateParams::new(Vec::new()).expect("no names");
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        parameters.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().expect("a key");
+        let root = parameters.self_signed(&key).expect("signed");
+        Self {
+            name: name.to_owned(),
+            root: root.der().clone(),
+            pem: root.pem(),
+            issuer: Issuer::new(parameters, key),
+        }
+    }
+
+    /// Writes the authority's own certificate to its name with `.crt`.
+    pub(crate) fn write_into(&self, folder: &Path) {
+        std::fs::write(folder.join(format!("{}.crt", self.name)), &self.pem).expect("written");
+    }
+
+    pub(crate) fn sign(&self, change: impl FnOnce(&mut CertificateParams)) -> Issued {
+        let mut parameters = CertificateParams::new(Vec::new()).expect("no names");
+        change(&mut parameters);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = parameters.signed_by(&key, &self.issuer).expect("signed");
+        Issued { certificate, key }
+    }
+
+    /// Writes a certificate for `names` and its key to `file` with `.crt` and `.key`.
+    pub(crate) fn issue(&self, folder: &Path, file: &str, names: &[&str]) {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let issued = self.sign(|parameters| {
+            parameters.subject_alt_names = CertificateParams::new(names).expect("names").subject_alt_names;
+        });
+        issued.write(folder, file);
+    }
+}
+
+impl Issued {
+    pub(crate) fn write(&self, folder: &Path, file: &str) {
+        std::fs::write(folder.join(format!("{file}.crt")), self.certificate.pem()).expect("written");
+        std::fs::write(folder.join(format!("{file}.key")), self.key.serialize_pem()).expect("written");
+    }
+}

@@ -1,0 +1,39 @@
+//! TLS towards clients, as OpenSSL's curl and a rustls client see it.
+
+mod authority;
+mod client;
+mod clients;
+mod files;
+mod handshakes;
+mod redirect;
+mod reload;
+
+use tempfile::TempDir;
+
+use crate::harness::{Origin, Server};
+pub(crate) use authority::Authority;
+
+/// One route to `origin`, behind TLS with `keys`.
+fn traffic(origin: &Origin, keys: &str, certificates: &str) -> String {
+    format!(
+        "[tls]\nlisten = [\"127.0.0.1:0\"]\n{keys}\n{certificates}\n[service.origin]\nendpoints = [{{ at = \"{}\" }}]\n\
+         [route.\"/**\"]\nto = \"origin\"\n",
+        origin.address
+    )
+}
+
+/// `[certificate.NAME]` with the files that [`Authority::issue`] writes.
+fn certificate(name: &str) -> String {
+    format!("[certificate.{name}]\nchain = \"{name}.crt\"\nkey = \"{name}.key\"\n")
+}
+
+/// A server with a certificate for `shop.example`, in a folder with its authority in `roots.crt`.
+async fn shop(keys: &str) -> (Server, Authority, Origin) {
+    let origin = Origin::statuses(&[200]).await;
+    let folder = TempDir::new().expect("a temporary folder");
+    let authority = Authority::new("roots");
+    authority.write_into(folder.path());
+    authority.issue(folder.path(), "shop", &["shop.example"]);
+    let server = Server::start_among(folder, &traffic(&origin, keys, &certificate("shop")));
+    (server, authority, origin)
+}
