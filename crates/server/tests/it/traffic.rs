@@ -272,10 +272,13 @@ async fn services_that_fail_are_told_apart() {
     let answer = Client::new(server.address).get("/").await;
     assert_eq!((answer.status, answer.code().as_str()), (502, "SERVICE_FAILED"));
 
-    let gone = Origin::statuses(&[200]).await;
-    let traffic = plain(&gone);
-    drop(gone);
-    let server = Server::start(&traffic);
+    // Bound and not listened on, so that no other test's service can be there.
+    let nobody = tokio::net::TcpSocket::new_v4().expect("a socket");
+    nobody.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let address = nobody.local_addr().expect("bound");
+    let server = Server::start(&format!(
+        "[service.origin]\nendpoints = [{{ at = \"{address}\" }}]\n\n[route.\"/**\"]\nto = \"origin\"\n"
+    ));
     let answer = Client::new(server.address).post("/", &[], "x").await;
     assert_eq!((answer.status, answer.code().as_str()), (502, "SERVICE_UNREACHABLE"));
 }
