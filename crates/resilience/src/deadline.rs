@@ -93,6 +93,15 @@ pub struct AttemptLimit {
     pub judges: bool,
 }
 
+impl AttemptLimit {
+    /// Whether missing it at `now` speaks against the dependency: the limit does, and an attempt that began at
+    /// `started` had nearly all of the time until then. One beside another ends with it, and may have had less.
+    pub fn judges_at(self, started: Instant, now: Instant) -> bool {
+        let own = self.at.map(|at| at.saturating_since(started));
+        self.judges && is_nearly_all(own, Some(now), started)
+    }
+}
+
 /// The limit that ends an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitedBy {

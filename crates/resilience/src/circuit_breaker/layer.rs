@@ -10,7 +10,7 @@ use crate::sync::Arc;
 
 /// A shared circuit breaker. Clones are handles on the same state.
 ///
-/// Closed, it takes no lock: a call costs one load to be admitted and one addition to a line of this
+/// Closed, it takes no lock: a call costs one load to be admitted and one atomic write to a line of this
 /// thread's own to be counted.
 ///
 /// # Example

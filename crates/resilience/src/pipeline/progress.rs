@@ -202,9 +202,8 @@ impl<'p> Progress<'p> {
     #[cold]
     fn timed_out(&self, now: Instant) -> (Class, Evidence, Option<Duration>) {
         let limit = self.limit();
-        // One that began beside another ends with it, and may have had less time.
-        let had_its_time = limit.at.is_none_or(|at| had_nearly_all(self.attempt_started, now, at));
-        let evidence = if limit.judges && had_its_time { Evidence::Failure } else { Evidence::None };
+        let judges = limit.judges_at(self.attempt_started, now);
+        let evidence = if judges { Evidence::Failure } else { Evidence::None };
         let class = match limit.by {
             LimitedBy::AttemptTimeout => {
                 self.pipeline.counters.increment(Counter::AttemptTimeouts);
@@ -285,11 +284,6 @@ impl<'p> Progress<'p> {
         }
         self.pipeline.counters.increment(counter);
     }
-}
-
-/// Whether nine tenths of the time from `from` to `to` were over at `now`.
-fn had_nearly_all(from: Instant, now: Instant, to: Instant) -> bool {
-    now.saturating_since(from) >= to.saturating_since(from).mul_f64(0.9)
 }
 
 impl Drop for Progress<'_> {
