@@ -21,7 +21,7 @@ use super::answer::{ErrorCode, Failure};
 use super::attempt::Attempt;
 use super::body::{ResponseBody, ServiceBody};
 use super::call::Call;
-use super::connection::Client;
+use super::client::Client;
 use super::headers::{self, Present};
 use super::pool::Connection;
 use super::worker::{RouteRef, Worker};

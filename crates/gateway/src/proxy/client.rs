@@ -1,0 +1,131 @@
+//! The client of a connection, and what is under way for it.
+
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use http_body::{Body, Frame, SizeHint};
+use intertie_core::clock::Instant;
+use intertie_resilience::MonotonicClock;
+
+use super::body::{BodyError, ResponseBody};
+use super::headers;
+use super::observed::{Observation, Refusal};
+use super::tls::Secured;
+use crate::wire::Violation;
+
+/// The client of a connection, as its exchanges know it.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) address: IpAddr,
+    /// The address as services are told it.
+    pub(super) forwarded_for: HeaderValue,
+    /// What TLS says of it, where it is spoken.
+    pub(super) secured: Option<Secured>,
+    under_way: Cell<usize>,
+    /// Whether its socket takes no more for now.
+    stalled: Rc<Cell<bool>>,
+    idle_since: Cell<Instant>,
+    pub(super) observation: Rc<Observation>,
+    /// Requests so far.
+    requests: Cell<u64>,
+}
+
+impl Client {
+    pub(super) fn new(
+        address: IpAddr,
+        stalled: Rc<Cell<bool>>,
+        secured: Option<Secured>,
+        observation: Rc<Observation>,
+    ) -> Self {
+        Self {
+            address,
+            forwarded_for: headers::address_value(address),
+            secured,
+            under_way: Cell::new(0),
+            stalled,
+            idle_since: Cell::new(MonotonicClock::now()),
+            observation,
+            requests: Cell::new(0),
+        }
+    }
+
+    /// Counts the request that comes now, and tells whether it stands in for one that was refused unread.
+    pub(super) fn next_request(&self) -> Option<Violation> {
+        self.requests.set(self.requests.get() + 1);
+        let refusal = self.observation.refusal()?;
+        (refusal.stands_in && refusal.request == self.requests.get()).then_some(refusal.violation)
+    }
+
+    /// What was refused of its connection, if anything was.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        self.observation.refusal()
+    }
+
+    /// A request is answered until the guard is dropped.
+    pub(super) fn begin(self: &Rc<Self>) -> UnderWay {
+        self.under_way.set(self.under_way.get() + 1);
+        UnderWay(Rc::clone(self))
+    }
+
+    /// How long nothing has been under way: no request, and no answer on its way to a client that is slow to
+    /// take it.
+    pub(super) fn idle_for(&self, now: Instant) -> Duration {
+        if self.under_way.get() > 0 || self.stalled.get() {
+            self.idle_since.set(now);
+        }
+        now.saturating_since(self.idle_since.get())
+    }
+}
+
+/// A request from its head until its answer was handed over to the last byte.
+#[derive(Debug)]
+pub(super) struct UnderWay(Rc<Client>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.set(self.0.under_way.get() - 1);
+        self.0.idle_since.set(MonotonicClock::now());
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// An answer's body. hyper drops it when it has taken the last byte, also when HTTP/2's flow control made
+    /// it wait for the client; the exchange itself ends with the service's last byte.
+    pub(super) struct Answering {
+        #[pin]
+        body: ResponseBody,
+        under_way: Option<UnderWay>,
+    }
+}
+
+impl Answering {
+    pub(super) fn new(body: ResponseBody, under_way: Option<UnderWay>) -> Self {
+        Self { body, under_way }
+    }
+}
+
+impl Body for Answering {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.project().body.poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
