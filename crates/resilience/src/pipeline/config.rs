@@ -51,7 +51,12 @@ pub struct InvalidPipeline {
 
 impl fmt::Display for InvalidPipeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "pipeline `{}`, {}: {}", self.name, self.policy, self.invalid)
+        write!(f, "pipeline `{}`, ", self.name)?;
+        // A policy of one setting bears its name.
+        if self.policy.name() != self.invalid.field {
+            write!(f, "{}: ", self.policy)?;
+        }
+        self.invalid.fmt(f)
     }
 }
 
@@ -84,6 +89,14 @@ impl PipelineConfig {
         let at = |policy: Policy| move |invalid: Invalid| (policy, invalid);
         if let Some(limiter) = &self.rate_limiter {
             limiter.validate().map_err(at(Policy::RateLimiter))?;
+            if limiter.queue > 0 {
+                let problem = format!(
+                    "a pipeline rejects at once, and none of {} callers could wait; drop `queue`, or await \
+                     `RateLimiter::acquire` before the call",
+                    limiter.queue
+                );
+                return Err((Policy::RateLimiter, Invalid::new("queue", problem)));
+            }
         }
         if let Some(bulkhead) = &self.bulkhead {
             bulkhead.validate().map_err(at(Policy::Bulkhead))?;

@@ -2,6 +2,7 @@ mod config;
 mod half_open;
 mod model;
 mod opening;
+mod state;
 
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};

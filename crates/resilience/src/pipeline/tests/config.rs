@@ -23,7 +23,7 @@ fn what_can_not_work_is_refused_by_policy_and_setting() {
     let error = named().deadline(SECOND).attempt_timeout(2 * SECOND).build().expect_err("refused");
     assert_eq!(
         error.to_string(),
-        "pipeline `wrong`, attempt_timeout: `attempt_timeout`: 2s can never be over before the deadline, 1s"
+        "pipeline `wrong`, `attempt_timeout`: 2s can never be over before the deadline, 1s"
     );
 }
 

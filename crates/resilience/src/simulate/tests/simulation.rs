@@ -227,7 +227,7 @@ fn what_can_not_be_simulated_is_refused_with_its_place() {
     let policies = PipelineConfig { deadline: Some(secs(0)), ..PipelineConfig::default() };
     let refusal = Simulation::new(good()).tier("shop", policies).run().expect_err("refused");
     assert!(matches!(refusal, SimulationError::Tier(_)));
-    assert!(refusal.to_string().starts_with("pipeline `shop`, deadline: "), "{refusal}");
+    assert!(refusal.to_string().starts_with("pipeline `shop`, `deadline`: "), "{refusal}");
     let flat = Latency::Uniform(Uniform { from: millis(1), to: millis(1) });
     let config = SimulationConfig { latency: flat, faults: vec![fault(1, 58, Effect::Hang)], ..good() };
     assert!(Simulation::new(config).run().is_ok());

@@ -13,7 +13,7 @@ use intertie_resilience::pool::{CheckOnCheckout, Manage};
 use intertie_resilience::timeout::{DetachingTimeout, Late, Timeout};
 use intertie_resilience::{
     BatchConfig, Batcher, CallError, Chaos, ChaosConfig, CoalesceConfig, Group, Hedge, HedgeConfig, Pipeline,
-    PipelineConfig, Pool, PoolConfig, TimeoutConfig,
+    PipelineConfig, Pool, PoolConfig, RateLimiterConfig, TimeoutConfig,
 };
 use proptest::option;
 use proptest::prelude::*;
@@ -148,7 +148,9 @@ proptest! {
         let config = PipelineConfig {
             deadline: limits[0],
             attempt_timeout: limits[1],
-            rate_limiter: rate_limiter.filter(|config| config.validate().is_ok()),
+            rate_limiter: rate_limiter
+                .map(|config| RateLimiterConfig { queue: 0, ..config })
+                .filter(|config| config.validate().is_ok()),
             bulkhead: bulkhead.filter(|config| config.validate().is_ok()),
             retry: retry.filter(|config| config.validate().is_ok()),
             circuit_breaker: circuit_breaker.filter(|config| config.validate().is_ok()),

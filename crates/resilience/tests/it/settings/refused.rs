@@ -345,6 +345,7 @@ fn pipelines() {
             refused.invalid
         })
     };
+    let queued = RateLimiterConfig { queue: 5, ..RateLimiterConfig::new("1/s".parse().expect("a rate")) };
     let open = CircuitBreakerConfig { open: ZERO, ..CircuitBreakerConfig::standard() };
     check(
         build,
@@ -361,6 +362,7 @@ fn pipelines() {
                 ("base", &["1s", "deadline"]),
             ),
             (PipelineConfig { circuit_breaker: Some(open), ..pipeline() }, ("open", &["0s"])),
+            (PipelineConfig { rate_limiter: Some(queued), ..pipeline() }, ("queue", &["5", "acquire"])),
         ],
     );
 }
