@@ -41,8 +41,8 @@ pub struct RateLimiterConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<NonZeroU32>,
     /// Callers that may wait for their permits at the same time, in a token bucket. Default 0: nobody
-    /// waits. How long each may wait is the caller's own decision. The server's routes refuse this key: they
-    /// reject at once.
+    /// waits. How long each may wait is the caller's own decision. Pipelines and the server's routes refuse
+    /// this key: they reject at once.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub queue: u32,
 }
