@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use intertie_core::clock::WallClock;
 use intertie_core::telemetry::{Events, Source};
-use intertie_gateway::config::{Problem, Severity};
+use intertie_gateway::config::{Problem, Severity, TrafficConfig};
 use intertie_gateway::plan::{Plan, Report};
 use intertie_gateway::proxy::{AccessSink, Addresses, Gateway, GatewayConfig, TlsListeners};
 use intertie_gateway::tls::Terms;
@@ -40,12 +40,14 @@ pub(crate) enum Failure {
 }
 
 /// Serves until a signal ends it.
-pub(crate) fn run(loaded: Loaded, until_stdin_closes: bool) -> Result<(), Failure> {
+pub(crate) fn run(mut loaded: Loaded, until_stdin_closes: bool) -> Result<(), Failure> {
     let events = Events::new(WallClock::system());
     let terms = loaded.terms().map_err(|problems| Failure::Refused(loaded.render(&problems)))?;
     let compiled = Plan::compile(&loaded.traffic, None, &events);
     let (plan, report) = compiled.map_err(|report| Failure::Refused(loaded.render(&worth_saying(report))))?;
     eprint!("{}{}", loaded.render(&terms.1), loaded.render(&worth_saying(report)));
+    // The plan has all of it that runs.
+    loaded.traffic = TrafficConfig::default();
     serve(loaded, plan, terms.0, events, until_stdin_closes).map_err(Failure::NotStarted)
 }
 
@@ -201,13 +203,16 @@ impl Server {
 
     /// Puts the file into force again. A wrong file is refused whole; the old one stays.
     fn reload(&mut self, cause: &'static str, even_if_unchanged: bool) {
-        let mut fresh = match Loaded::read(&self.loaded.path) {
-            Ok(fresh) => fresh,
+        let read = if even_if_unchanged {
+            Loaded::read(&self.loaded.path).map(Some)
+        } else {
+            self.loaded.read_if_changed()
+        };
+        let mut fresh = match read {
+            Ok(Some(fresh)) => fresh,
+            Ok(None) => return,
             Err(refusal) => return self.refuse(&refusal),
         };
-        if !even_if_unchanged && fresh.same_text(&self.loaded) {
-            return;
-        }
         let (terms, doubts) = match fresh.terms() {
             Ok(terms) => terms,
             Err(problems) => return self.refuse(&fresh.render(&problems)),
@@ -218,6 +223,7 @@ impl Server {
             Err(report) => return self.refuse(&fresh.render(&worth_saying(report))),
         };
         eprint!("{}{}", fresh.render(&doubts), fresh.render(&worth_saying(report)));
+        fresh.traffic = TrafficConfig::default();
         self.gateway.update(plan);
         if let Some(terms) = terms {
             self.gateway.update_tls(terms);

@@ -230,7 +230,6 @@ impl Compiler<'_> {
         let stats = known.map_or_else(|| Arc::new(RouteStats::default()), |route| Arc::clone(&route.stats));
         Ok(Route {
             name: name.into(),
-            config: config.clone(),
             bulkhead: effective.bulkhead.value.as_ref().and(service.bulkhead.clone()),
             budget: effective.retry.value.as_ref().and(service.budget.clone()),
             effective,

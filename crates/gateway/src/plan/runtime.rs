@@ -7,7 +7,7 @@ use intertie_resilience::{Bulkhead, RateLimiter, RetryBudget};
 
 use super::effective::Effective;
 use super::endpoint::Endpoint;
-use crate::config::{RouteConfig, ServiceConfig};
+use crate::config::ServiceConfig;
 use crate::stats::RouteStats;
 
 /// One route as it runs.
@@ -15,8 +15,6 @@ use crate::stats::RouteStats;
 pub struct Route {
     /// Its name in the file.
     pub name: Arc<str>,
-    /// What the file says.
-    pub config: RouteConfig,
     /// What applies to it.
     pub effective: Effective,
     /// The service it leads to.

@@ -31,7 +31,20 @@ impl Loaded {
     /// # Errors
     /// What is wrong, ready to be printed.
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
-        let (file, source): (File, Source) = Source::parse(path, source::read(path)?, &KIND)?;
+        Self::parse(path, source::read(path)?)
+    }
+
+    /// Reads the file again; nothing when its text is the same.
+    ///
+    /// # Errors
+    /// What is wrong, ready to be printed.
+    pub(crate) fn read_if_changed(&self) -> Result<Option<Self>, String> {
+        let text = source::read(&self.path)?;
+        if text == self.source.text() { Ok(None) } else { Self::parse(&self.path, text).map(Some) }
+    }
+
+    fn parse(path: &Path, text: String) -> Result<Self, String> {
+        let (file, source): (File, Source) = Source::parse(path, text, &KIND)?;
         let traffic = TrafficConfig {
             defaults: file.defaults,
             policies: file.policy,
@@ -49,11 +62,6 @@ impl Loaded {
         };
         let problems = loaded.server_problems();
         if problems.is_empty() { Ok(loaded) } else { Err(loaded.render(&problems)) }
-    }
-
-    /// Whether the text is the same.
-    pub(crate) fn same_text(&self, other: &Self) -> bool {
-        self.source.same_text(&other.source)
     }
 
     /// Reads the files that the terms of TLS are made of; no terms where TLS is not spoken. A file that was

@@ -66,19 +66,15 @@ impl Level {
     }
 }
 
-/// The first list in `text` that stands under another key than one of `lists`. Serde would read it as a
-/// table without names.
-pub(super) fn misplaced_list(text: &str, lists: &[&str]) -> Option<(Range<usize>, String)> {
-    DeTable::parse(text).ok().and_then(|table| list_in(table.get_ref(), lists))
-}
-
-fn list_in(table: &DeTable<'_>, lists: &[&str]) -> Option<(Range<usize>, String)> {
+/// The first list that stands under another key than one of `lists`. Serde would read it as a table without
+/// names.
+pub(super) fn misplaced_list(table: &DeTable<'_>, lists: &[&str]) -> Option<(Range<usize>, String)> {
     table.iter().find_map(|(key, value)| match value.get_ref() {
-        DeValue::Table(below) => list_in(below, lists),
+        DeValue::Table(below) => misplaced_list(below, lists),
         DeValue::Array(items) if lists.contains(&key.get_ref().as_ref()) => {
             items.iter().find_map(|item| match item.get_ref() {
                 DeValue::Array(_) => Some((item.span(), "a list stands where a table belongs".to_owned())),
-                DeValue::Table(below) => list_in(below, lists),
+                DeValue::Table(below) => misplaced_list(below, lists),
                 _ => None,
             })
         }

@@ -1,9 +1,11 @@
+use std::cell::OnceCell;
 use std::ops::Range;
 use std::path::Path;
 
 use intertie_discovery::endpoint::Address;
 use intertie_gateway::config::{Problem, Severity, nearest};
 use serde::de::DeserializeOwned;
+use toml::de::DeTable;
 
 use super::diagnostic::{Diagnostic, position};
 use super::places::{Places, misplaced_list};
@@ -13,7 +15,8 @@ use super::places::{Places, misplaced_list};
 pub(crate) struct Source {
     name: String,
     text: String,
-    places: Places,
+    /// Read when first asked for: a file that is good is seldom asked where its keys stand.
+    places: OnceCell<Places>,
 }
 
 /// What a kind of file looks like.
@@ -63,7 +66,7 @@ impl Source {
         if text.trim().is_empty() {
             return Err(diagnose("the file is empty".to_owned(), None, Some(kind.first.to_owned())));
         }
-        let file: T = toml::from_str(&text).map_err(|error| {
+        let wrong = |error: toml::de::Error| {
             let (message, mut help) = humane(error.message());
             let span = error.span();
             let value = span.clone().and_then(|span| text.get(span)).unwrap_or_default();
@@ -71,17 +74,23 @@ impl Source {
                 help = Some(format!("write {{ at = {value} }}"));
             }
             diagnose(message, span, help)
-        })?;
-        if let Some((span, message)) = misplaced_list(&text, kind.lists) {
+        };
+        let table = DeTable::parse(&text).map_err(wrong)?;
+        let misplaced = misplaced_list(table.get_ref(), kind.lists);
+        let file = T::deserialize(toml::Deserializer::from(table)).map_err(wrong)?;
+        if let Some((span, message)) = misplaced {
             return Err(diagnose(message, Some(span), None));
         }
-        let places = Places::read(&text);
-        Ok((file, Self { name, text, places }))
+        Ok((file, Self { name, text, places: OnceCell::new() }))
     }
 
-    /// Whether the text is the same.
-    pub(super) fn same_text(&self, other: &Self) -> bool {
-        self.text == other.text
+    /// What it was made of.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    fn places(&self) -> &Places {
+        self.places.get_or_init(|| Places::read(&self.text))
     }
 
     /// `problems` with their positions, ready to be printed.
@@ -100,20 +109,20 @@ impl Source {
             message: problem.message.clone(),
             file: &self.name,
             text: &self.text,
-            span: self.places.find(&problem.at),
-            and: problem.and.as_deref().and_then(|and| self.places.find(and)),
+            span: self.places().find(&problem.at),
+            and: problem.and.as_deref().and_then(|and| self.places().find(and)),
             help: problem.help.clone(),
         }
     }
 
     /// Whether a key is there.
     pub(super) fn has(&self, keys: &[&str]) -> bool {
-        self.places.has(keys)
+        self.places().has(keys)
     }
 
     /// `file:line` of a key.
     pub(super) fn place(&self, keys: &[String]) -> String {
-        match self.places.find(keys) {
+        match self.places().find(keys) {
             Some(span) => format!("{}:{}", self.name, position(&self.text, span.start).0),
             None => self.name.clone(),
         }

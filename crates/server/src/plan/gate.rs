@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method};
 use intertie_core::telemetry::Events;
-use intertie_gateway::plan::{LimitKey, Plan, Route};
+use intertie_gateway::plan::{LimitKey, Plan};
 use intertie_gateway::route::{Found, Mismatch, RequestView};
 
 use super::tally::{Outcome, Tally};
@@ -49,15 +49,10 @@ impl Gate {
         let loaded = Loaded::read(path)?;
         let (plan, _) = Plan::compile(&loaded.traffic, None, &Events::default())
             .map_err(|report| loaded.render(&report.problems))?;
-        let asks = |route: &Arc<Route>| {
-            let matches = route.config.matches.as_ref();
-            matches.is_some_and(|matches| !matches.headers.is_empty() || !matches.query.is_empty())
-        };
-        let has_conditions = plan.routes.iter().any(asks);
-        let asks_host = plan.routes.iter().any(|route| {
-            let matches = route.config.matches.as_ref();
-            matches.is_some_and(|matches| matches.host.is_some())
-        });
+        let matches = || loaded.traffic.routes.values().filter_map(|route| route.matches.as_ref());
+        let has_conditions =
+            matches().any(|matches| !matches.headers.is_empty() || !matches.query.is_empty());
+        let asks_host = matches().any(|matches| matches.host.is_some());
         let limiters = plan.routes.iter().flat_map(|route| &route.limiters);
         let asks_client = limiters.map(|limiter| &limiter.by).any(|by| matches!(by, LimitKey::ClientAddress));
         let healthy = vec![None; plan.routes.len()];
