@@ -83,6 +83,23 @@ fn slow_calls_open_it_whatever_their_outcome() {
 }
 
 #[test]
+fn slow_calls_wait_for_the_volume_too() {
+    for window in [Window::Time(60 * SECOND), Window::Calls(NonZeroU32::new(4).expect("not zero"))] {
+        let subject = Subject::new(CircuitBreakerConfig { window, ..slow_calls() });
+        for calls in 1..=3 {
+            subject.admit(at(0)).expect("closed").record(at(1), Evidence::Success);
+            assert_eq!(
+                subject.phase(),
+                Phase::Closed,
+                "{calls} slow calls of {calls}, and four are asked for"
+            );
+        }
+        subject.admit(at(0)).expect("closed").record(at(1), Evidence::Success);
+        assert_eq!(subject.phase(), Phase::Open);
+    }
+}
+
+#[test]
 fn threads_that_share_it_open_it_at_the_exact_count() {
     for _ in 0..50 {
         let config = CircuitBreakerConfig {

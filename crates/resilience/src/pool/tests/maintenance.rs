@@ -252,6 +252,12 @@ async fn cancelled_or_panicked_it_leaves_a_pool_without_maintenance() {
         fake.plan().check_takes = ms(0);
         assert_whole(&fake, &pool).await;
     }
+    // Nobody is left who would replace it in time, so what is past its lifetime goes when it comes back.
+    let (old, _other) = (pool.get().await.expect("ready"), pool.get().await.expect("a second place"));
+    tokio::time::sleep(PoolConfig::default().lifetime).await;
+    let reaped = pool.stats().reaped_lifetime;
+    drop(old);
+    assert_eq!(pool.stats().reaped_lifetime, reaped + 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -102,6 +102,9 @@ fn a_fixed_window_starts_again_at_its_edge() {
     assert_eq!(rejected, Decision::Rejected { retry_after: Some(ms(100)) });
     assert_eq!((0..5).filter(|_| admits(&window, &mut count, edge, 1)).count(), 3, "6 within 100 ms");
     assert!(!admits(&window, &mut count, before, 1), "an older reading opens no older window");
+    for (later, idle) in [(0, false), (999, false), (1_000, true), (2_000, true), (3_600_000, true)] {
+        assert_eq!(window.is_idle(&count, edge + ms(later)), idle, "{later} ms after its edge");
+    }
 }
 
 #[test]
