@@ -160,7 +160,9 @@ async fn speak<S, A, B>(
         }
         Protocol::Http2 => {
             let connection = http2::Builder::new(LocalExecutor).serve_connection(io, service);
-            drive(Box::pin(connection), http2::Connection::graceful_shutdown, client, idle_max, drain).await;
+            // GOAWAY takes nothing from a client that is about to send, so it need not wait for the drain.
+            let leave = worker.leaving.clone();
+            drive(Box::pin(connection), http2::Connection::graceful_shutdown, client, idle_max, leave).await;
         }
     }
     if let Some(refusal) = client.refusal() {
@@ -208,6 +210,9 @@ impl<F: Future<Output = Response<ResponseBody>>> Future for Unwinding<F> {
             Err(_) => Poll::Ready(panicked(this.worker, *this.id)),
         };
         let under_way = this.under_way;
-        polled.map(|response| response.map(|body| Answering::new(body, under_way.take())))
+        let worker = this.worker;
+        polled.map(|response| {
+            worker.farewell(response).map(|body| Answering::new(body, under_way.take()))
+        })
     }
 }
