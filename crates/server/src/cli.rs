@@ -91,8 +91,10 @@ enum Command {
     },
     /// Tell what happens to a request: its route, the losers, every effective value and its line; without
     /// one, what the process makes of the file and the machine.
-    #[command(after_help = "Examples:\n  intertie explain intertie.toml\n  intertie explain intertie.toml GET /orders/7\n  \
-        intertie explain intertie.toml POST http://shop.example/orders -H 'X-Version: 2'")]
+    #[command(
+        after_help = "Examples:\n  intertie explain intertie.toml\n  intertie explain intertie.toml GET /orders/7\n  \
+        intertie explain intertie.toml POST http://shop.example/orders -H 'X-Version: 2'"
+    )]
     Explain {
         /// The file that decides.
         file: PathBuf,
@@ -119,9 +121,11 @@ enum Command {
         nothing would change, 1 when something would, 2 with errors.")]
     Plan(PlanArguments),
     /// Ask whether the server of a file is ready, for container health checks and scripts.
-    #[command(after_help = "Examples:\n  intertie health\n  intertie health /etc/intertie.toml && deploy\n\n\
+    #[command(
+        after_help = "Examples:\n  intertie health\n  intertie health /etc/intertie.toml && deploy\n\n\
         Asks /health/ready on the file's `[server] admin`. Exits with 0 when the server is ready, 1 when it is\n\
-        not or nobody answers, 2 when the file is wrong.")]
+        not or nobody answers, 2 when the file is wrong."
+    )]
     Health {
         /// The file that the server was started with.
         #[arg(default_value = "intertie.toml")]

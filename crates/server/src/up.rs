@@ -21,9 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::{self, Admin};
 use crate::file::{AccessLogFormat, Loaded, ServerConfig};
-use crate::operation::{
-    Activation, Notify, State, Upgrade, listen_failure, needed, raise_limit,
-};
+use crate::operation::{Activation, Notify, State, Upgrade, listen_failure, needed, raise_limit};
 use crate::watch::Watch;
 
 /// Events that wait to be written.
@@ -203,8 +201,9 @@ impl Server {
                 () = &mut stdin_closed => break Cause::StdinClosed,
             }
         };
-        // A new process that was not told to serve ends with its channel.
-        drop(upgrade);
+        if let Some(upgrade) = upgrade {
+            upgrade.give_up().await;
+        }
         let limit = self.loaded.server.drain;
         self.events.tell("drain_began", || vec![("cause", cause.name().to_owned())]);
         health_task.abort();
@@ -254,7 +253,8 @@ impl Server {
         let addresses: Vec<_> =
             listening(self.gateway.addresses()).into_iter().map(|(_, addresses)| addresses).collect();
         let threads = self.gateway.threads();
-        self.notify.tell(State::Ready, &format!("serving {} with {threads} data threads", addresses.join(" ")));
+        self.notify
+            .tell(State::Ready, &format!("serving {} with {threads} data threads", addresses.join(" ")));
     }
 
     /// Puts as many data threads to work as `fresh` and the machine say now.

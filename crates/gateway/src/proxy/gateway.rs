@@ -519,7 +519,8 @@ mod tests {
         let (_drain, draining) = watch::channel(true);
         let (_leave, leaving) = watch::channel(true);
         let admission = Arc::new(Admission::new(&ClientLimitsConfig::default()));
-        let accepting = accept(Rc::new(worker(leaving)), listener, Kind::Plain, draining, Arc::clone(&admission));
+        let accepting =
+            accept(Rc::new(worker(leaving)), listener, Kind::Plain, draining, Arc::clone(&admission));
         let reading = async {
             for (number, mut client) in clients.into_iter().enumerate() {
                 let mut answer = String::new();

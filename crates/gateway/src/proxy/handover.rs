@@ -64,7 +64,8 @@ impl HandedOver {
     pub fn take(&mut self, role: Role, configured: SocketAddr) -> Vec<TcpListener> {
         let known: Vec<_> = self.0.iter().map(|offer| (offer.role, offer.address)).collect();
         let Some(address) = meant(&known, role, configured) else { return Vec::new() };
-        let (taken, rest) = std::mem::take(&mut self.0).into_iter().partition(|offer| offer.address == address);
+        let (taken, rest) =
+            std::mem::take(&mut self.0).into_iter().partition(|offer| offer.address == address);
         self.0 = rest;
         let taken: Vec<Offer> = taken;
         taken.into_iter().map(|offer| offer.socket).collect()
@@ -80,11 +81,7 @@ impl HandedOver {
 }
 
 /// The address among `known` that a configured one means.
-fn meant(
-    known: &[(Option<Role>, SocketAddr)],
-    role: Role,
-    configured: SocketAddr,
-) -> Option<SocketAddr> {
+fn meant(known: &[(Option<Role>, SocketAddr)], role: Role, configured: SocketAddr) -> Option<SocketAddr> {
     let mut addresses = known.iter().filter(|(of, address)| match configured.port() {
         0 => *of == Some(role) && address.ip() == configured.ip(),
         _ => *address == configured,

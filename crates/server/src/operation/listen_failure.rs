@@ -40,9 +40,10 @@ fn help(address: SocketAddr, kind: io::ErrorKind) -> Option<String> {
             "port {port} is a privileged one: give the process CAP_NET_BIND_SERVICE (AmbientCapabilities= in a unit), \
              or let a socket unit open it"
         )),
-        io::ErrorKind::AddrNotAvailable => {
-            Some(format!("no interface of this machine has the address {}; `ip addr` lists them", address.ip()))
-        }
+        io::ErrorKind::AddrNotAvailable => Some(format!(
+            "no interface of this machine has the address {}; `ip addr` lists them",
+            address.ip()
+        )),
         _ => None,
     }
 }

@@ -45,8 +45,11 @@ impl Notify {
         // A manager that does not read must not stop the server.
         socket.set_nonblocking(true)?;
         let variable = |name| std::env::var(name).ok();
-        let watchdog_every =
-            watchdog(variable("WATCHDOG_USEC").as_deref(), variable("WATCHDOG_PID").as_deref(), std::process::id());
+        let watchdog_every = watchdog(
+            variable("WATCHDOG_USEC").as_deref(),
+            variable("WATCHDOG_PID").as_deref(),
+            std::process::id(),
+        );
         Ok(Self { socket: Some(socket), watchdog_every })
     }
 

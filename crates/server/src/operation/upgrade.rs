@@ -127,6 +127,12 @@ impl Upgrade {
         }
     }
 
+    /// Ends the new process.
+    pub(crate) async fn give_up(mut self) {
+        // It may have ended by itself, which is as good.
+        let _ = self.child.kill().await;
+    }
+
     /// Tells the new process to serve. It is on its own from here.
     ///
     /// # Errors

@@ -190,7 +190,8 @@ struct Events {
 }
 
 /// The server's own table, with ports that it chooses itself.
-pub(crate) const OWN: &str = "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\naccess_log = \"off\"\n";
+pub(crate) const OWN: &str =
+    "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\naccess_log = \"off\"\n";
 
 impl Server {
     /// Starts a server with `traffic` below its `[server]` table.

@@ -4,8 +4,8 @@ mod activation;
 mod limits;
 mod notify;
 mod threads;
-mod upgrade;
 mod uninterrupted;
+mod upgrade;
 
 use std::process::Command;
 
