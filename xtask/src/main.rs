@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 const HELP: &str = "\
 cargo xtask ci                 the whole gate: fmt, tidy, clippy, tests, loom, doc tests, docs
 cargo xtask tidy               what no compiler checks: licences, layers, pages, dead files
+cargo xtask upgrades           a thousand upgrades and changes of threads under new connections
 cargo xtask bench gateway …    ours beside nginx, HAProxy and Envoy; see bench/README.md
 cargo xtask bench routes       what finding a route costs with 10 and with 10,000 of them
 cargo xtask bench resilience … our policies beside those of other libraries; see bench/README.md";
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["ci"] => ci::run(),
         ["tidy"] => tidy::run(),
+        ["upgrades"] => upgrades(),
         ["bench", bench, rest @ ..] => run_bench(bench, rest),
         _ => {
             println!("{HELP}");
@@ -34,6 +36,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The test of the gate, with more rounds than the gate has time for.
+fn upgrades() -> Result<()> {
+    let mut command = cargo();
+    command
+        .args(["test", "-p", "intertie", "--test", "it", "operation::uninterrupted", "--", "--nocapture"])
+        .env("INTERTIE_UPGRADES", "1000");
+    run(command)
 }
 
 /// The bench workspace is built on its own: its rivals never enter the gate.

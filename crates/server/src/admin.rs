@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -27,6 +27,7 @@ pub(crate) struct Admin {
     latest: Latest,
     events: Events,
     draining: AtomicBool,
+    leaving: AtomicBool,
 }
 
 impl Admin {
@@ -37,7 +38,8 @@ impl Admin {
         events: Events,
     ) -> Self {
         sources.push(Arc::new(Process { events: events.clone() }));
-        Self { gateway, sources, latest, events, draining: AtomicBool::new(false) }
+        let (draining, leaving) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { gateway, sources, latest, events, draining, leaving }
     }
 
     /// Not ready any more: load balancers in front of us should look elsewhere.
@@ -45,7 +47,20 @@ impl Admin {
         self.draining.store(true, Ordering::Relaxed);
     }
 
+    /// Another process answers on the address from now on: who is still connected should ask that one.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let mut answer = self.document(request);
+        if self.leaving.load(Ordering::Relaxed) {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
+    }
+
+    fn document(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         if request.method() != Method::GET && request.method() != Method::HEAD {
             let mut answer =
                 document(StatusCode::METHOD_NOT_ALLOWED, &json!({ "status": "method not allowed" }));

@@ -14,7 +14,10 @@ use intertie_gateway::route::{Found, RequestView, request_host};
 
 use crate::demo::{self, DemoArguments};
 use crate::file::{self, Loaded};
+use crate::health;
+use crate::operation::Activation;
 use crate::plan::{self, PlanArguments, Planned};
+use crate::process;
 use crate::secured;
 use crate::simulate::{self, SimulateArguments, Simulated};
 use crate::up;
@@ -47,15 +50,17 @@ const EXAMPLES: &str = "\
 Examples:
   intertie demo                          a minute of faults, and what the policies make of them
   intertie check intertie.toml           prove the timeouts, count the amplification, find the traps
-  intertie up intertie.toml              serve; SIGHUP or a changed file reloads, SIGTERM drains
+  intertie up intertie.toml              serve; SIGHUP or a changed file reloads, SIGUSR2 upgrades
   intertie explain intertie.toml GET http://shop.example/orders/7 -H 'Idempotency-Key: 1'
   intertie simulate intertie.toml --script faults.toml
   intertie plan intertie.toml changed.toml --log access.log
+  intertie health intertie.toml          whether the server of the file is ready
   intertie schema > intertie.schema.json
 
 Exit codes:
   0  all is well
-  1  `check` found warnings, `explain` found no route, `simulate` saw no recovery, or `plan` a change
+  1  `check` found warnings, `explain` found no route, `simulate` saw no recovery, `plan` a change,
+     or `health` a server that is not ready
   2  the file or the command line is wrong
   3  the server can not start, for example because an address is in use";
 
@@ -64,8 +69,9 @@ enum Command {
     /// Serve the routes of a file.
     #[command(after_help = "Examples:\n  intertie up\n  intertie up /etc/intertie.toml\n\n\
         SIGHUP, or a change of the file, reloads it: what did not change keeps its state, a wrong file is\n\
-        refused whole, and no request is dropped. SIGTERM and SIGINT drain: no new connections, requests\n\
-        under way end, at most for `[server] drain`.")]
+        refused whole, and no request is dropped. SIGUSR2 starts the binary anew, hands the listening sockets\n\
+        over and drains once the new process serves; if it can not, this one goes on. SIGTERM and SIGINT\n\
+        drain: no new connections, requests under way end, at most for `[server] drain`.")]
     Up {
         /// The file to serve.
         #[arg(default_value = "intertie.toml")]
@@ -83,18 +89,22 @@ enum Command {
         /// The file to look at.
         file: PathBuf,
     },
-    /// Tell what happens to a request: its route, the losers, every effective value and its line.
-    #[command(after_help = "Examples:\n  intertie explain intertie.toml GET /orders/7\n  \
-        intertie explain intertie.toml POST http://shop.example/orders -H 'X-Version: 2'")]
+    /// Tell what happens to a request: its route, the losers, every effective value and its line; without
+    /// one, what the process makes of the file and the machine.
+    #[command(
+        after_help = "Examples:\n  intertie explain intertie.toml\n  intertie explain intertie.toml GET /orders/7\n  \
+        intertie explain intertie.toml POST http://shop.example/orders -H 'X-Version: 2'"
+    )]
     Explain {
         /// The file that decides.
         file: PathBuf,
         /// The method, such as GET.
-        method: String,
+        #[arg(requires = "url")]
+        method: Option<String>,
         /// The URL, or a path alone.
-        url: String,
+        url: Option<String>,
         /// A header, as often as needed.
-        #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+        #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", requires = "url")]
         headers: Vec<String>,
     },
     /// Try the policies with a script of faults, in virtual time: goodput, amplification, recovery.
@@ -110,6 +120,17 @@ enum Command {
         Reads our access log, as JSON or text, and the Common and Combined Log Format. Exits with 0 when\n\
         nothing would change, 1 when something would, 2 with errors.")]
     Plan(PlanArguments),
+    /// Ask whether the server of a file is ready, for container health checks and scripts.
+    #[command(
+        after_help = "Examples:\n  intertie health\n  intertie health /etc/intertie.toml && deploy\n\n\
+        Asks /health/ready on the file's `[server] admin`. Exits with 0 when the server is ready, 1 when it is\n\
+        not or nobody answers, 2 when the file is wrong."
+    )]
+    Health {
+        /// The file that the server was started with.
+        #[arg(default_value = "intertie.toml")]
+        file: PathBuf,
+    },
     /// Print the JSON Schema of the file, for editors.
     #[command(after_help = "Examples:\n  intertie schema > intertie.schema.json\n  \
         intertie schema --script > faults.schema.json")]
@@ -130,9 +151,13 @@ pub(crate) fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Up { file, until_stdin_closes } => serve(&file, until_stdin_closes),
         Command::Check { file } => check(&file),
-        Command::Explain { file, method, url, headers } => explain_request(&file, &method, &url, &headers),
+        Command::Explain { file, method: Some(method), url: Some(url), headers } => {
+            print_explanation(explained(&file, &method, &url, &headers))
+        }
+        Command::Explain { file, .. } => print_explanation(explained_process(&file)),
         Command::Simulate(arguments) => try_faults(&arguments),
         Command::Plan(arguments) => compare(&arguments),
+        Command::Health { file } => ask_health(&file),
         Command::Schema { script } => {
             let schema = if script { file::script_schema() } else { file::schema() };
             print_line(&serde_json::to_string_pretty(&schema).unwrap_or_default());
@@ -149,6 +174,14 @@ fn print_line(text: &str) {
 }
 
 fn serve(path: &std::path::Path, until_stdin_closes: bool) -> ExitCode {
+    // First of all: it changes the environment, which threads would share.
+    let activation = match Activation::from_environment() {
+        Ok(activation) => activation,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return ExitCode::from(code::NOT_STARTED);
+        }
+    };
     let loaded = match Loaded::read(path) {
         Ok(loaded) => loaded,
         Err(refusal) => {
@@ -156,15 +189,40 @@ fn serve(path: &std::path::Path, until_stdin_closes: bool) -> ExitCode {
             return ExitCode::from(code::REFUSED);
         }
     };
-    match up::run(loaded, until_stdin_closes) {
+    match up::run(loaded, activation, until_stdin_closes) {
         Ok(()) => ExitCode::SUCCESS,
         Err(up::Failure::Refused(refusal)) => {
             eprint!("{refusal}");
             ExitCode::from(code::REFUSED)
         }
+        Err(up::Failure::NotListening(message)) => {
+            eprint!("{message}");
+            ExitCode::from(code::NOT_STARTED)
+        }
         Err(up::Failure::NotStarted(error)) => {
             eprintln!("error: {error:#}");
             ExitCode::from(code::NOT_STARTED)
+        }
+    }
+}
+
+fn ask_health(path: &std::path::Path) -> ExitCode {
+    let loaded = match Loaded::read(path) {
+        Ok(loaded) => loaded,
+        Err(refusal) => {
+            eprint!("{refusal}");
+            return ExitCode::from(code::REFUSED);
+        }
+    };
+    let admin = loaded.server.admin;
+    match health::ask(admin) {
+        Ok((ready, answer)) => {
+            print_line(&answer);
+            if ready { ExitCode::SUCCESS } else { ExitCode::from(code::DOUBTFUL) }
+        }
+        Err(error) => {
+            eprintln!("error: no answer from {admin}: {error}");
+            ExitCode::from(code::DOUBTFUL)
         }
     }
 }
@@ -222,8 +280,15 @@ fn amplification(rows: &[Amplification]) -> String {
     table
 }
 
-fn explain_request(path: &std::path::Path, method: &str, url: &str, headers: &[String]) -> ExitCode {
-    match explained(path, method, url, headers) {
+fn explained_process(path: &std::path::Path) -> Result<(String, bool), String> {
+    let loaded = Loaded::read(path)?;
+    let (plan, _) = Plan::compile(&loaded.traffic, None, &Events::default())
+        .map_err(|report| loaded.render(&report.problems))?;
+    Ok((process::explain(&loaded, &plan), true))
+}
+
+fn print_explanation(explained: Result<(String, bool), String>) -> ExitCode {
+    match explained {
         Ok((text, true)) => {
             print_line(text.trim_end());
             ExitCode::SUCCESS

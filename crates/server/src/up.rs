@@ -1,8 +1,9 @@
 //! `intertie up`: the control thread around the data threads.
 
+mod succession;
+
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::num::NonZeroUsize;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use intertie_core::clock::WallClock;
 use intertie_core::telemetry::{Events, Source};
 use intertie_gateway::config::{Problem, Severity, TrafficConfig};
 use intertie_gateway::plan::{Plan, Report};
-use intertie_gateway::proxy::{AccessSink, Addresses, Gateway, GatewayConfig, TlsListeners};
+use intertie_gateway::proxy::{AccessSink, Addresses, Gateway, GatewayConfig, Role, TlsListeners};
 use intertie_gateway::tls::Terms;
 use intertie_observe::access_log::{self, AccessLog};
 use intertie_observe::event_log::{self, Latest};
@@ -20,6 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::{self, Admin};
 use crate::file::{AccessLogFormat, Loaded, ServerConfig};
+use crate::operation::{Activation, Notify, State, Upgrade, listen_failure, needed, raise_limit};
 use crate::watch::Watch;
 
 /// Events that wait to be written.
@@ -37,10 +39,22 @@ pub(crate) enum Failure {
     Refused(String),
     /// The file is good, but the machine did not let us.
     NotStarted(anyhow::Error),
+    /// An address of the file can not be listened on; ready to be printed.
+    NotListening(String),
 }
 
-/// Serves until a signal ends it.
-pub(crate) fn run(mut loaded: Loaded, until_stdin_closes: bool) -> Result<(), Failure> {
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::NotStarted(error)
+    }
+}
+
+/// Serves until a signal ends it, on the sockets of `activation` where it has those of the file.
+pub(crate) fn run(
+    mut loaded: Loaded,
+    activation: Activation,
+    until_stdin_closes: bool,
+) -> Result<(), Failure> {
     let events = Events::new(WallClock::system());
     let terms = loaded.terms().map_err(|problems| Failure::Refused(loaded.render(&problems)))?;
     let compiled = Plan::compile(&loaded.traffic, None, &events);
@@ -48,27 +62,33 @@ pub(crate) fn run(mut loaded: Loaded, until_stdin_closes: bool) -> Result<(), Fa
     eprint!("{}{}", loaded.render(&terms.1), loaded.render(&worth_saying(report)));
     // The plan has all of it that runs.
     loaded.traffic = TrafficConfig::default();
-    serve(loaded, plan, terms.0, events, until_stdin_closes).map_err(Failure::NotStarted)
+    let birth = Birth { loaded, activation, plan, terms: terms.0, events };
+    serve(birth, until_stdin_closes)
 }
 
-fn serve(
+/// What a server is born with.
+struct Birth {
     loaded: Loaded,
+    activation: Activation,
     plan: Plan,
     terms: Option<Terms>,
     events: Events,
-    until_stdin_closes: bool,
-) -> anyhow::Result<()> {
+}
+
+fn serve(birth: Birth, until_stdin_closes: bool) -> Result<(), Failure> {
     let clock = WallClock::system();
     let latest = Latest::default();
+    let events = birth.events.clone();
     let event_writer = spawn_event_writer(&events, &latest)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let server = Server::start(loaded, plan, terms, events.clone(), latest, &clock)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("failed to start the control thread")?;
+    let server = Server::start(birth, latest, &clock)?;
     let served = runtime.block_on(server.run(until_stdin_closes));
     // A thread that waits for the standard input would hold an orderly shutdown up for ever.
     runtime.shutdown_background();
     drop(events);
     let _ = event_writer.join();
-    served
+    Ok(served?)
 }
 
 fn spawn_event_writer(events: &Events, latest: &Latest) -> anyhow::Result<std::thread::JoinHandle<()>> {
@@ -80,6 +100,7 @@ fn spawn_event_writer(events: &Events, latest: &Latest) -> anyhow::Result<std::t
 
 struct Server {
     gateway: Arc<Gateway>,
+    notify: Notify,
     admin_listener: std::net::TcpListener,
     latest: Latest,
     access: Option<(Arc<AccessLog>, access_log::Writer)>,
@@ -88,27 +109,24 @@ struct Server {
 }
 
 impl Server {
-    fn start(
-        loaded: Loaded,
-        plan: Plan,
-        terms: Option<Terms>,
-        events: Events,
-        latest: Latest,
-        clock: &WallClock,
-    ) -> anyhow::Result<Self> {
+    fn start(birth: Birth, latest: Latest, clock: &WallClock) -> Result<Self, Failure> {
+        let Birth { loaded, mut activation, plan, terms, events } = birth;
         let server = &loaded.server;
-        let admin_listener = std::net::TcpListener::bind(server.admin)
-            .with_context(|| format!("failed to listen on admin address {}", server.admin))?;
-        admin_listener.set_nonblocking(true)?;
+        let not_listening =
+            |address, error: std::io::Error| Failure::NotListening(listen_failure(&loaded, address, &error));
+        let notify = Notify::from_environment().context("failed to reach NOTIFY_SOCKET")?;
+        warn_of_descriptors(server, &plan);
+        let admin_listener = match activation.sockets.take(Role::Admin, server.admin).pop() {
+            Some(handed_over) => handed_over,
+            None => std::net::TcpListener::bind(server.admin)
+                .map_err(|error| not_listening(server.admin, error))?,
+        };
+        admin_listener.set_nonblocking(true).context("failed to set up the admin listener")?;
         let access = open_access_log(server, clock)?;
         let sink = access.as_ref().map(|(log, _)| -> AccessSink {
             let log = Arc::clone(log);
             Arc::new(move |access| log.log(access))
         });
-        let threads = match server.threads {
-            Some(threads) => threads,
-            None => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-        };
         let config = GatewayConfig {
             listen: server.listen.clone(),
             tls: terms.map(|terms| TlsListeners {
@@ -117,23 +135,30 @@ impl Server {
                 redirect_port: loaded.tls.redirect_port,
                 terms,
             }),
-            threads,
+            threads: server.threads(),
             client_limits: server.client_limits.clone(),
             access: sink,
             events: events.clone(),
             clock: clock.clone(),
         };
-        let gateway = Gateway::start(config, plan).map_err(|(address, error)| {
-            let error = anyhow::Error::new(error);
-            error.context(format!("failed to listen on {address}"))
-        })?;
-        Ok(Self { gateway: Arc::new(gateway), admin_listener, latest, access, loaded, events })
+        let gateway = Gateway::start(config, plan, &mut activation.sockets)
+            .map_err(|(address, error)| not_listening(address, error))?;
+        let successor = activation.successor.take();
+        for address in activation.released(&loaded.addresses(), successor.is_some())? {
+            events.tell("listener_released", || vec![("address", address.to_string())]);
+        }
+        if let Some(successor) = successor {
+            successor.take_over().context("the process before goes on serving")?;
+        }
+        gateway.open();
+        Ok(Self { gateway: Arc::new(gateway), notify, admin_listener, latest, access, loaded, events })
     }
 
     async fn run(mut self, until_stdin_closes: bool) -> anyhow::Result<()> {
         let mut hangup = signal(SignalKind::hangup())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut succeed = signal(SignalKind::user_defined2())?;
         let admin_address = self.admin_listener.local_addr()?;
         let listener = tokio::net::TcpListener::from_std(self.admin_listener.try_clone()?)?;
         let mut sources: Vec<Arc<dyn Source + Send + Sync>> = vec![Arc::clone(&self.gateway) as Arc<_>];
@@ -150,9 +175,12 @@ impl Server {
         self.events.tell("server_started", || {
             let mut fields = listening(self.gateway.addresses());
             fields.push(("admin", admin_address.to_string()));
+            fields.push(("threads", self.gateway.threads().to_string()));
             fields.push(("file", self.loaded.path.display().to_string()));
             fields
         });
+        self.tell_ready();
+        let mut upgrade: Option<Upgrade> = None;
         let mut watch = Watch::new(vec![self.loaded.path.clone()]);
         let mut watched = self.loaded.terms_files();
         let mut terms_watch = Watch::new(watched.clone());
@@ -165,25 +193,44 @@ impl Server {
             }
             tokio::select! {
                 () = terms_watch.changed() => self.reload_terms(),
-                _ = hangup.recv() => self.reload("SIGHUP", true),
-                () = watch.changed() => self.reload("the file changed", false),
-                _ = terminate.recv() => break "SIGTERM",
-                _ = interrupt.recv() => break "SIGINT",
-                () = &mut stdin_closed => break "the standard input closed",
+                _ = hangup.recv() => self.reload_for_manager("SIGHUP", true),
+                () = watch.changed() => self.reload_for_manager("the file changed", false),
+                _ = succeed.recv() => self.begin_upgrade(&mut upgrade),
+                ready = succession::ready(&mut upgrade) => {
+                    if self.finish_upgrade(&mut upgrade, ready).await {
+                        break Cause::Upgrade;
+                    }
+                }
+                () = watchdog(self.notify.watchdog_every()) => self.notify.tell(State::Watchdog, ""),
+                _ = terminate.recv() => break Cause::Told("SIGTERM"),
+                _ = interrupt.recv() => break Cause::Told("SIGINT"),
+                () = &mut stdin_closed => break Cause::StdinClosed,
             }
         };
+        if let Some(upgrade) = upgrade {
+            upgrade.give_up().await;
+        }
         let limit = self.loaded.server.drain;
-        self.events.tell("drain_began", || vec![("cause", cause.to_owned())]);
-        admin.drain();
+        self.events.tell("drain_began", || vec![("cause", cause.name().to_owned())]);
         health_task.abort();
-        let left = {
-            let drain = self.gateway.drain(limit);
-            tokio::select! {
-                left = drain => left,
-                // A second signal means it.
-                _ = terminate.recv() => self.gateway.connections(),
-                _ = interrupt.recv() => self.gateway.connections(),
+        let drain = async {
+            if cause == Cause::Upgrade {
+                // The new process answers for the address from now on.
+                admin_task.abort();
+                admin.leave();
+                self.gateway.leave(limit).await
+            } else {
+                admin.drain();
+                self.notify.tell(State::Stopping, "draining");
+                self.gateway.drain(limit).await
             }
+        };
+        let left = tokio::select! {
+            left = drain => left,
+            // A second signal means it.
+            _ = terminate.recv() => self.gateway.connections(),
+            _ = interrupt.recv() => self.gateway.connections(),
+            () = &mut stdin_closed, if cause != Cause::StdinClosed => self.gateway.connections(),
         };
         self.events.tell(STOPPED, || vec![("connections_cut", left.to_string())]);
         admin_task.abort();
@@ -199,6 +246,44 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    /// Reloads, and tells the service manager when that began and ended.
+    fn reload_for_manager(&mut self, cause: &'static str, even_if_unchanged: bool) {
+        self.notify.tell(State::Reloading, "");
+        self.reload(cause, even_if_unchanged);
+        self.tell_ready();
+    }
+
+    fn tell_ready(&self) {
+        let addresses: Vec<_> =
+            listening(self.gateway.addresses()).into_iter().map(|(_, addresses)| addresses).collect();
+        let threads = self.gateway.threads();
+        self.notify
+            .tell(State::Ready, &format!("serving {} with {threads} data threads", addresses.join(" ")));
+    }
+
+    /// Puts as many data threads to work as `fresh` and the machine say now.
+    fn change_threads(&self, fresh: &ServerConfig) {
+        let (before, threads) = (self.gateway.threads(), fresh.threads());
+        match self.gateway.set_threads(threads) {
+            Ok(None) => {}
+            Ok(Some(retired)) => {
+                self.events.tell("threads_changed", || {
+                    vec![("from", before.to_string()), ("to", threads.to_string())]
+                });
+                let (gateway, events, limit) = (Arc::clone(&self.gateway), self.events.clone(), fresh.drain);
+                tokio::spawn(async move {
+                    let cut = gateway.retire(retired, limit).await;
+                    if cut > 0 {
+                        events.tell("threads_cut", || vec![("threads", cut.to_string())]);
+                    }
+                });
+            }
+            Err(error) => self.events.tell("threads_refused", || {
+                vec![("threads", threads.to_string()), ("cause", error.to_string())]
+            }),
+        }
     }
 
     /// Puts the file into force again. A wrong file is refused whole; the old one stays.
@@ -237,7 +322,13 @@ impl Server {
             fields
         });
         // What needs a restart is compared with what really runs, not with what the file said last.
-        fresh.server = ServerConfig { drain: fresh.server.drain, ..self.loaded.server.clone() };
+        self.change_threads(&fresh.server);
+        fresh.server = ServerConfig {
+            drain: fresh.server.drain,
+            upgrade_timeout: fresh.server.upgrade_timeout,
+            threads: fresh.server.threads,
+            ..self.loaded.server.clone()
+        };
         let running = &self.loaded.tls;
         fresh.tls.listen.clone_from(&running.listen);
         fresh.tls.redirect.clone_from(&running.redirect);
@@ -271,6 +362,50 @@ impl Server {
     }
 }
 
+/// Why a server ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// This signal came.
+    Told(&'static str),
+    /// Another process serves in its place.
+    Upgrade,
+    /// Whoever started it is gone.
+    StdinClosed,
+}
+
+impl Cause {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Told(signal) => signal,
+            Self::Upgrade => "a new process serves",
+            Self::StdinClosed => "the standard input closed",
+        }
+    }
+}
+
+/// Raises the limit on descriptors, and warns when the clients that the file admits could need more.
+fn warn_of_descriptors(server: &ServerConfig, plan: &Plan) {
+    let clients = server.client_limits.connections_max.get();
+    let needed = needed(clients, plan);
+    match raise_limit() {
+        Ok(limit) if limit < needed => eprintln!(
+            "warning: the process may open {limit} files (RLIMIT_NOFILE), and {clients} connections \
+             (connections_max) with theirs to services can need {needed}\n  \
+             = help: raise it (LimitNOFILE= in a unit, `ulimit -Hn` in a shell), or lower connections_max\n"
+        ),
+        Ok(_) => {}
+        Err(error) => eprintln!("warning: the limit on open files can not be raised: {error}\n"),
+    }
+}
+
+/// Returns when the manager wants to hear that all is well.
+async fn watchdog(every: Option<Duration>) {
+    match every {
+        Some(every) => tokio::time::sleep(every).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// What a refusal says first.
 fn first_line(refusal: &str) -> String {
     refusal.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
@@ -298,7 +433,6 @@ fn needs_restart(running: &Loaded, fresh: &Loaded) -> Vec<&'static str> {
     let differs = [
         ("listen", running.listen != fresh.listen),
         ("admin", running.admin != fresh.admin),
-        ("threads", running.threads != fresh.threads),
         ("access_log", running.access_log != fresh.access_log),
         ("client_limits", running.client_limits != fresh.client_limits),
         ("access_log_format", running.access_log_format != fresh.access_log_format),

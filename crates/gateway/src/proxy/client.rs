@@ -62,6 +62,11 @@ impl Client {
         (refusal.stands_in && refusal.request == self.requests.get()).then_some(refusal.violation)
     }
 
+    /// Whether a request has come.
+    pub(super) fn has_asked(&self) -> bool {
+        self.requests.get() > 0
+    }
+
     /// What was refused of its connection, if anything was.
     pub(super) fn refusal(&self) -> Option<Refusal> {
         self.observation.refusal()

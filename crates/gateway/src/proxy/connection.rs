@@ -156,11 +156,16 @@ async fn speak<S, A, B>(
         Protocol::Http1 => {
             let io = observe(&worker.client_limits, TokioIo::new(io), &client.observation);
             let connection = http1(&worker.client_limits).serve_connection(TokioIo::new(io), service);
-            drive(Box::pin(connection), http1::Connection::graceful_shutdown, client, idle_max, drain).await;
+            drive(Box::pin(connection), http1::Connection::graceful_shutdown, client, idle_max, drain, None)
+                .await;
         }
         Protocol::Http2 => {
             let connection = http2::Builder::new(LocalExecutor).serve_connection(io, service);
-            drive(Box::pin(connection), http2::Connection::graceful_shutdown, client, idle_max, drain).await;
+            // A request that crosses with GOAWAY is still answered, so it need not wait for the drain; HTTP/1.1 has
+            // nothing like it, and its clients are told with their next answer.
+            let leave = Some(worker.leaving.clone());
+            drive(Box::pin(connection), http2::Connection::graceful_shutdown, client, idle_max, drain, leave)
+                .await;
         }
     }
     if let Some(refusal) = client.refusal() {
@@ -208,6 +213,7 @@ impl<F: Future<Output = Response<ResponseBody>>> Future for Unwinding<F> {
             Err(_) => Poll::Ready(panicked(this.worker, *this.id)),
         };
         let under_way = this.under_way;
-        polled.map(|response| response.map(|body| Answering::new(body, under_way.take())))
+        let worker = this.worker;
+        polled.map(|response| worker.farewell(response).map(|body| Answering::new(body, under_way.take())))
     }
 }

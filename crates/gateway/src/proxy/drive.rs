@@ -15,21 +15,30 @@ use super::client::Client;
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
 
 /// Polls a connection to its end. One that is idle for `idle_max`, or that `drain` tells to end, is asked
-/// to by `shut_down`, and cut off if it does not in time.
+/// to by `shut_down`, and cut off if it does not in time. With `leave`, so is one that has had a request when
+/// that turns true: who has just connected is about to send one, and comes back for the next.
 pub(super) async fn drive<C: Future>(
     mut connection: Pin<Box<C>>,
     shut_down: fn(Pin<&mut C>),
     client: &Client,
     idle_max: Duration,
     mut drain: watch::Receiver<bool>,
+    mut leave: Option<watch::Receiver<bool>>,
 ) {
-    let signal = drain.clone();
+    let (signal, leave_signal) = (drain.clone(), leave.clone());
+    let leave_signalled = || leave_signal.as_ref().is_some_and(|signal| signal.has_changed().unwrap_or(true));
     let mut draining = pin!(drained(&mut drain));
+    let mut leaving = pin!(async {
+        match &mut leave {
+            Some(leave) => drained(leave).await,
+            None => std::future::pending().await,
+        }
+    });
     let mut timer = pin!(tokio::time::sleep(idle_max));
     // Each is polled once to leave this task's waker with it, and then only when it has something to say:
     // a request should not pay for what happens once in the life of a connection. The timer is lazy for
     // the same reason; it is set anew when it fires, not with each request.
-    let (mut armed, mut told) = (false, false);
+    let (mut armed, mut told, mut left) = (false, false, false);
     poll_fn(|context| {
         loop {
             // First the connection: a request that already waits in its socket is taken before the drain is.
@@ -41,15 +50,19 @@ pub(super) async fn drive<C: Future>(
             if !told && (!armed || signal.has_changed().unwrap_or(true)) {
                 tell = draining.as_mut().poll(context).is_ready();
             }
+            if !told && !left && (!armed || leave_signalled()) {
+                left = leaving.as_mut().poll(context).is_ready();
+            }
+            tell |= left && client.has_asked();
             while (!armed || timer.is_elapsed()) && timer.as_mut().poll(context).is_ready() {
                 armed = false;
                 let idle = client.idle_for(MonotonicClock::now());
-                let left = idle_max.saturating_sub(idle);
-                if left.is_zero() && told {
+                let rest = idle_max.saturating_sub(idle);
+                if rest.is_zero() && told {
                     return Poll::Ready(());
                 }
-                tell |= left.is_zero();
-                let next = if left.is_zero() { GOODBYE_MAX } else { left };
+                tell |= rest.is_zero();
+                let next = if rest.is_zero() { GOODBYE_MAX } else { rest };
                 timer.as_mut().reset(tokio::time::Instant::now() + next);
             }
             // Without budget left the timer may have been polled in vain.
@@ -130,13 +143,27 @@ mod tests {
             match protocol {
                 Protocol::Http1 => {
                     let connection = http1::Builder::new().serve_connection(io, service);
-                    drive(Box::pin(connection), http1::Connection::graceful_shutdown, &peer, idle_max, drain)
-                        .await;
+                    drive(
+                        Box::pin(connection),
+                        http1::Connection::graceful_shutdown,
+                        &peer,
+                        idle_max,
+                        drain,
+                        None,
+                    )
+                    .await;
                 }
                 Protocol::Http2 => {
                     let connection = http2::Builder::new(LocalExecutor).serve_connection(io, service);
-                    drive(Box::pin(connection), http2::Connection::graceful_shutdown, &peer, idle_max, drain)
-                        .await;
+                    drive(
+                        Box::pin(connection),
+                        http2::Connection::graceful_shutdown,
+                        &peer,
+                        idle_max,
+                        drain,
+                        None,
+                    )
+                    .await;
                 }
             }
             MonotonicClock::now().saturating_since(began)

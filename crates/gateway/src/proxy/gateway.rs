@@ -5,8 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use intertie_core::clock::WallClock;
@@ -17,8 +16,11 @@ use tokio::sync::watch;
 
 use super::admission::{Admission, Admitted};
 use super::connection;
-use super::listener::{CurrentTerms, Kind, Secure, bind, bind_first};
+use super::generation::Generation;
+use super::handover::{HandedOver, Role};
+use super::listener::{BACKLOG, CurrentTerms, Kind, Secure};
 use super::pool::Pool;
+use super::sockets::Sockets;
 use super::worker::{AccessSink, FollowedPlan, Worker};
 use crate::config::ClientLimitsConfig;
 use crate::plan::Plan;
@@ -32,7 +34,7 @@ pub struct GatewayConfig {
     pub listen: Vec<SocketAddr>,
     /// Where TLS is spoken, if anywhere.
     pub tls: Option<TlsListeners>,
-    /// Data threads; each has its own listener on every address.
+    /// Data threads; each has its own socket on every address.
     pub threads: NonZeroUsize,
     /// What a client may take.
     pub client_limits: ClientLimitsConfig,
@@ -70,7 +72,11 @@ impl std::fmt::Debug for GatewayConfig {
 #[derive(Debug)]
 pub struct Gateway {
     plan: watch::Sender<Arc<Plan>>,
-    drain: watch::Sender<bool>,
+    /// Those that accept, after those that only serve what they accepted before.
+    generations: Mutex<Vec<Generation>>,
+    /// None once the gateway accepts no more.
+    sockets: Mutex<Vec<Sockets>>,
+    birth: Birth,
     pub(super) admission: Arc<Admission>,
     /// What requests without a route did.
     pub(super) unrouted: Arc<RouteStats>,
@@ -78,7 +84,13 @@ pub struct Gateway {
     addresses: Addresses,
     /// The terms of TLS, and what was done under them, where it is spoken.
     pub(super) tls: Option<(watch::Sender<Arc<Terms>>, Arc<TlsStats>)>,
-    threads: Vec<JoinHandle<()>>,
+}
+
+/// Data threads that make room for others.
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub struct Retired {
+    generation: u64,
 }
 
 /// The addresses that are listened on; a configured port 0 shows as the port that was chosen.
@@ -96,15 +108,27 @@ pub struct Addresses {
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 
 impl Gateway {
-    /// Binds all addresses and starts the data threads.
+    /// Takes over or binds all addresses and starts the data threads, which accept after [`Self::open`]. What
+    /// is left in `handed_over` is nobody's.
     ///
     /// # Errors
     /// The address that can not be listened on, and why. Nothing is left running.
-    pub fn start(config: GatewayConfig, plan: Plan) -> Result<Self, (SocketAddr, io::Error)> {
-        let mut listeners = Listeners::new(config.threads);
+    pub fn start(
+        config: GatewayConfig,
+        plan: Plan,
+        handed_over: &mut HandedOver,
+    ) -> Result<Self, (SocketAddr, io::Error)> {
+        let mut sockets = Vec::new();
+        let mut listen = |role: Role, kind: &Kind, address: SocketAddr| {
+            let opened = Sockets::open(role, kind.clone(), address, handed_over);
+            let opened = opened.map_err(|error| (address, error))?;
+            let bound = opened.address;
+            sockets.push(opened);
+            Ok(bound)
+        };
         let mut addresses = Addresses::default();
         for address in &config.listen {
-            addresses.plain.push(listeners.add(*address, &Kind::Plain)?);
+            addresses.plain.push(listen(Role::Plain, &Kind::Plain, *address)?);
         }
         let mut tls = None;
         if let Some(wanted) = config.tls {
@@ -112,40 +136,115 @@ impl Gateway {
             let (sender, updates) = watch::channel(Arc::new(wanted.terms));
             let secure = Kind::Tls(Secure { terms: CurrentTerms::new(updates), stats: Arc::clone(&stats) });
             for address in &wanted.listen {
-                addresses.tls.push(listeners.add(*address, &secure)?);
+                addresses.tls.push(listen(Role::Tls, &secure, *address)?);
             }
             let first = addresses.tls.first().map_or(0, SocketAddr::port);
             let redirect =
                 Kind::Redirect { stats: Arc::clone(&stats), port: wanted.redirect_port.unwrap_or(first) };
             for address in &wanted.redirect {
-                addresses.redirect.push(listeners.add(*address, &redirect)?);
+                addresses.redirect.push(listen(Role::Redirect, &redirect, *address)?);
             }
             tls = Some((sender, stats));
         }
         let (plan, updates) = watch::channel(Arc::new(plan));
-        let (drain, draining) = watch::channel(false);
         let admission = Arc::new(Admission::new(&config.client_limits));
         let unrouted = Arc::new(RouteStats::default());
         let refused = Arc::new(WireStats::default());
-        let mut handles = Vec::new();
-        for (number, listeners) in listeners.0.into_iter().enumerate() {
-            let thread = DataThread {
-                listeners,
-                updates: updates.clone(),
-                draining: draining.clone(),
-                admission: Arc::clone(&admission),
-                access: config.access.clone(),
-                events: config.events.clone(),
-                clock: config.clock.clone(),
-                unrouted: Arc::clone(&unrouted),
-                client_limits: config.client_limits.clone(),
-                refused: Arc::clone(&refused),
-            };
-            let handle =
-                std::thread::Builder::new().name(format!("data-{number}")).spawn(move || thread.run());
-            handles.push(handle.map_err(|error| (addresses.any(), error))?);
+        let birth = Birth {
+            updates,
+            admission: Arc::clone(&admission),
+            access: config.access,
+            events: config.events,
+            clock: config.clock,
+            unrouted: Arc::clone(&unrouted),
+            client_limits: config.client_limits,
+            refused: Arc::clone(&refused),
+        };
+        let gateway = Self {
+            plan,
+            generations: Mutex::default(),
+            sockets: Mutex::new(sockets),
+            birth,
+            admission,
+            unrouted,
+            refused,
+            addresses,
+            tls,
+        };
+        gateway.succeed(config.threads).map_err(|error| (gateway.addresses.any(), error))?;
+        Ok(gateway)
+    }
+
+    /// Lets the data threads accept.
+    pub fn open(&self) {
+        self.generations().iter().for_each(Generation::open);
+    }
+
+    /// Data threads that accept.
+    pub fn threads(&self) -> usize {
+        self.generations().last().map_or(0, Generation::threads)
+    }
+
+    /// Puts another number of data threads to work, if it is another, on the same sockets. Those before accept
+    /// no more and ask their connections to go; [`Self::retire`] waits for them.
+    ///
+    /// # Errors
+    /// The system gives no more threads or descriptors; everything is as it was.
+    pub fn set_threads(&self, threads: NonZeroUsize) -> io::Result<Option<Retired>> {
+        if self.threads() == threads.get() {
+            return Ok(None);
         }
-        Ok(Self { plan, drain, admission, unrouted, refused, addresses, tls, threads: handles })
+        self.succeed(threads)
+    }
+
+    /// Starts the next generation, and asks the one before to go.
+    fn succeed(&self, threads: NonZeroUsize) -> io::Result<Option<Retired>> {
+        let mut shares: Vec<_> = (0..threads.get()).map(|_| Vec::new()).collect();
+        for sockets in self.sockets().iter_mut() {
+            for (share, more) in shares.iter_mut().zip(sockets.share(threads, &self.birth.events)?) {
+                share.extend(more);
+            }
+        }
+        let mut generations = self.generations();
+        let before = generations.last().map(|before| before.number);
+        let next = Generation::start(before.map_or(0, |before| before + 1), &self.birth, shares)?;
+        if let Some(before) = generations.last() {
+            next.open();
+            before.leave();
+        }
+        generations.push(next);
+        Ok(before.map(|generation| Retired { generation }))
+    }
+
+    /// Waits until the connections of `retired` have gone, and cuts those that have not after `limit`. Returns
+    /// the number of threads that were cut so. Cancelled, nothing is cut.
+    pub async fn retire(&self, retired: Retired, limit: Duration) -> usize {
+        let own = |generation: &Generation| generation.number == retired.generation;
+        let serving = || self.generations().iter().filter(|of| own(of)).map(Generation::serving).sum();
+        ended(serving, limit).await;
+        let cut = serving();
+        self.generations().retain(|generation| !own(generation));
+        cut
+    }
+
+    /// A duplicate of each listening socket with its role, for the process that comes after this one.
+    ///
+    /// # Errors
+    /// The system gives no more descriptors.
+    pub fn hand_over(&self) -> io::Result<Vec<(Role, TcpListener)>> {
+        let mut duplicates = Vec::new();
+        for sockets in self.sockets().iter() {
+            duplicates.extend(sockets.duplicates()?.into_iter().map(|socket| (sockets.role, socket)));
+        }
+        Ok(duplicates)
+    }
+
+    fn generations(&self) -> MutexGuard<'_, Vec<Generation>> {
+        self.generations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sockets(&self) -> MutexGuard<'_, Vec<Sockets>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The addresses that are listened on.
@@ -195,15 +294,32 @@ impl Gateway {
     /// Stops listening, lets requests under way end, and closes what is still open after `limit`.
     /// Returns the number of connections that were closed so.
     pub async fn drain(&self, limit: Duration) -> usize {
-        self.drain.send_replace(true);
-        let wait = async {
-            while self.threads.iter().any(|thread| !thread.is_finished()) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        let ended = tokio::time::timeout(limit, wait).await;
-        if ended.is_ok() { 0 } else { self.connections() }
+        self.end(Generation::drain, limit).await
     }
+
+    /// The same for a process whose listening sockets another one serves from now on: clients come back to that
+    /// one, so an idle connection may be used once more before it is closed.
+    pub async fn leave(&self, limit: Duration) -> usize {
+        self.end(Generation::leave, limit).await
+    }
+
+    async fn end(&self, tell: fn(&Generation), limit: Duration) -> usize {
+        // First, so that each socket is closed by a thread that has just emptied its queue.
+        self.sockets().clear();
+        self.generations().iter().for_each(tell);
+        let serving = || self.generations().iter().map(Generation::serving).sum();
+        if ended(serving, limit).await { 0 } else { self.connections() }
+    }
+}
+
+/// Whether the number of threads that serve comes down to none within `limit`.
+async fn ended(serving: impl Fn() -> usize, limit: Duration) -> bool {
+    let wait = async {
+        while serving() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(limit, wait).await.is_ok()
 }
 
 impl Addresses {
@@ -213,35 +329,10 @@ impl Addresses {
     }
 }
 
-/// The listeners of each data thread.
-struct Listeners(Vec<Vec<(TcpListener, Kind)>>);
-
-impl Listeners {
-    fn new(threads: NonZeroUsize) -> Self {
-        Self((0..threads.get()).map(|_| Vec::new()).collect())
-    }
-
-    /// Adds a listener of `kind` to each thread; the address that they are bound to.
-    fn add(&mut self, address: SocketAddr, kind: &Kind) -> Result<SocketAddr, (SocketAddr, io::Error)> {
-        let first = bind_first(address).map_err(|error| (address, error))?;
-        let bound = first.local_addr().map_err(|error| (address, error))?;
-        let mut first = Some(first);
-        for thread in &mut self.0 {
-            let listener = match first.take() {
-                Some(first) => first,
-                None => bind(bound, true).map_err(|error| (bound, error))?,
-            };
-            thread.push((listener, kind.clone()));
-        }
-        Ok(bound)
-    }
-}
-
-/// What a data thread is born with.
-struct DataThread {
-    listeners: Vec<(TcpListener, Kind)>,
+/// What every data thread is born with.
+#[derive(Clone)]
+pub(super) struct Birth {
     updates: watch::Receiver<Arc<Plan>>,
-    draining: watch::Receiver<bool>,
     admission: Arc<Admission>,
     access: Option<AccessSink>,
     events: Events,
@@ -251,32 +342,53 @@ struct DataThread {
     refused: Arc<WireStats>,
 }
 
+impl std::fmt::Debug for Birth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Birth").field("client_limits", &self.client_limits).finish_non_exhaustive()
+    }
+}
+
+/// One data thread.
+pub(super) struct DataThread {
+    pub(super) listeners: Vec<(TcpListener, Kind)>,
+    pub(super) opened: watch::Receiver<bool>,
+    pub(super) leaving: watch::Receiver<bool>,
+    pub(super) draining: watch::Receiver<bool>,
+    pub(super) birth: Birth,
+}
+
 impl DataThread {
-    fn run(self) {
+    pub(super) fn run(self) {
         let runtime =
             Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default());
         match runtime {
             Ok(runtime) => runtime.block_on(self.serve()),
-            Err(error) => self.events.tell("data_thread_failed", || vec![("error", error.to_string())]),
+            Err(error) => self.birth.events.tell("data_thread_failed", || vec![("error", error.to_string())]),
         }
     }
 
-    async fn serve(self) {
+    async fn serve(mut self) {
+        let Birth { updates, admission, access, events, clock, unrouted, client_limits, refused } =
+            self.birth;
         let worker = Rc::new(Worker {
             pool: Pool::default(),
-            access: self.access,
-            events: self.events,
-            clock: self.clock,
-            client_limits: self.client_limits,
-            refused: self.refused,
-            unrouted: self.unrouted,
-            plan: FollowedPlan::new(self.updates),
+            access,
+            events,
+            clock,
+            client_limits,
+            refused,
+            unrouted,
+            plan: FollowedPlan::new(updates),
+            leaving: self.leaving.clone(),
             told: Cell::default(),
         });
+        if self.opened.wait_for(|open| *open).await.is_err() {
+            return;
+        }
         let mut accepting = Vec::new();
         for (listener, kind) in self.listeners {
             let (worker, draining) = (Rc::clone(&worker), self.draining.clone());
-            let admission = Arc::clone(&self.admission);
+            let admission = Arc::clone(&admission);
             accepting.push(tokio::task::spawn_local(accept(worker, listener, kind, draining, admission)));
         }
         let sweeper = tokio::task::spawn_local({
@@ -288,19 +400,27 @@ impl DataThread {
                 }
             }
         });
-        for task in accepting {
-            let _ = task.await;
+        let all = async {
+            for task in accepting {
+                let _ = task.await;
+            }
+        };
+        let mut generation = self.leaving;
+        tokio::select! {
+            () = all => {}
+            // The sender is gone, and with it the patience for what is still open.
+            _ = generation.wait_for(|_| false) => {}
         }
         sweeper.abort();
     }
 }
 
-/// Accepts until the drain begins, then waits for the connections it accepted.
+/// Accepts until its thread is to leave, then waits for the connections it accepted.
 async fn accept(
     worker: Rc<Worker>,
     listener: TcpListener,
     kind: Kind,
-    mut draining: watch::Receiver<bool>,
+    drain: watch::Receiver<bool>,
     admission: Arc<Admission>,
 ) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
@@ -309,7 +429,7 @@ async fn accept(
             return worker.events.tell("listener_failed", || vec![("error", error.to_string())]);
         }
     };
-    let drain = draining.clone();
+    let mut leaving = worker.leaving.clone();
     let admit = |client: SocketAddr| {
         let admitted = admission.admit(client.ip());
         if let Err(limit) = &admitted {
@@ -332,7 +452,7 @@ async fn accept(
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = draining.wait_for(|draining| *draining) => break,
+            _ = leaving.wait_for(|leaving| *leaving) => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -350,9 +470,11 @@ async fn accept(
         }
     }
     // Whoever was already connected is served: what waits in the queue is accepted, not reset. Asked directly,
-    // since the runtime may not have heard of it yet.
+    // since the runtime may not have heard of it yet. More than the queue holds came later, to whoever else
+    // serves the socket.
     if let Ok(listener) = listener.into_std() {
-        while let Ok((stream, client)) = listener.accept() {
+        for _ in 0..=BACKLOG {
+            let Ok((stream, client)) = listener.accept() else { break };
             let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) else {
                 continue;
             };
@@ -373,7 +495,7 @@ mod tests {
     use crate::config::TrafficConfig;
 
     /// A data thread's world that answers every request itself, since its one route wants none.
-    fn worker() -> Worker {
+    fn worker(leaving: watch::Receiver<bool>) -> Worker {
         let service = toml::from_str("endpoints = [{ at = \"127.0.0.1:1\" }]").expect("a service");
         let route = toml::from_str("to = \"s\"").expect("a route");
         let traffic = TrafficConfig {
@@ -381,12 +503,12 @@ mod tests {
             routes: [("/elsewhere".to_owned(), route)].into(),
             ..TrafficConfig::default()
         };
-        Worker::serving(&traffic)
+        Worker { leaving, ..Worker::serving(&traffic) }
     }
 
     #[tokio::test]
     async fn clients_that_wait_to_be_accepted_when_the_drain_begins_are_served() {
-        let listener = bind(([127, 0, 0, 1], 0).into(), false).expect("a free port");
+        let listener = super::super::listener::bind(([127, 0, 0, 1], 0).into(), false).expect("a free port");
         let address = listener.local_addr().expect("bound");
         let mut clients = Vec::new();
         for _ in 0..20 {
@@ -395,8 +517,10 @@ mod tests {
             clients.push(client);
         }
         let (_drain, draining) = watch::channel(true);
+        let (_leave, leaving) = watch::channel(true);
         let admission = Arc::new(Admission::new(&ClientLimitsConfig::default()));
-        let accepting = accept(Rc::new(worker()), listener, Kind::Plain, draining, Arc::clone(&admission));
+        let accepting =
+            accept(Rc::new(worker(leaving)), listener, Kind::Plain, draining, Arc::clone(&admission));
         let reading = async {
             for (number, mut client) in clients.into_iter().enumerate() {
                 let mut answer = String::new();

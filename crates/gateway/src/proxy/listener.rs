@@ -48,7 +48,7 @@ impl CurrentTerms {
 }
 
 /// Connections that wait to be accepted on each listener.
-const BACKLOG: i32 = 1024;
+pub(super) const BACKLOG: i32 = 1024;
 
 pub(super) fn bind(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;

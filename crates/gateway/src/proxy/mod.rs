@@ -1,4 +1,4 @@
-//! One thread per core, each with its own runtime, listeners and connections to services; only the plan's
+//! One thread per core, each with its own runtime, listening sockets and connections to services; only the plan's
 //! state (breakers, quotas, bulkheads, budgets, balancers) is shared.
 //!
 //! A request is a `call::call` under its route's policies, and an `exchange::Exchange` that accounts for
@@ -17,16 +17,20 @@ mod connection;
 mod drive;
 mod exchange;
 mod gateway;
+mod generation;
+mod handover;
 mod headers;
 mod io;
 mod listener;
 mod observed;
 mod pool;
 mod redirect;
+mod sockets;
 mod telemetry;
 mod tls;
 mod worker;
 
 pub use answer::ErrorCode;
-pub use gateway::{Addresses, Gateway, GatewayConfig, TlsListeners};
+pub use gateway::{Addresses, Gateway, GatewayConfig, Retired, TlsListeners};
+pub use handover::{HandedOver, Role};
 pub use worker::AccessSink;

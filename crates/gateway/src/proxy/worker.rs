@@ -7,6 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::{CONNECTION, HeaderValue};
+use http::{Response, StatusCode};
 use intertie_core::clock::{Instant, WallClock};
 use intertie_core::telemetry::{Access, Events};
 use intertie_resilience::MonotonicClock;
@@ -33,11 +35,25 @@ pub(super) struct Worker {
     /// What requests without a route did.
     pub(super) unrouted: Arc<RouteStats>,
     pub(super) plan: FollowedPlan,
+    /// Turns true once, when this thread accepts no more and its connections should go. Nobody marks what it
+    /// says here as seen.
+    pub(super) leaving: watch::Receiver<bool>,
     /// When [`Self::tell_seldom`] last told something.
     pub(super) told: Cell<Option<Instant>>,
 }
 
 impl Worker {
+    /// Tells the client of an answer that its connection ends with it, if this thread is to leave. HTTP/2 has
+    /// been told by GOAWAY, and hyper writes no such header there.
+    pub(super) fn farewell<B>(&self, mut answer: Response<B>) -> Response<B> {
+        // Not `borrow`, whose lock the threads would pass from core to core with each answer.
+        let leaving = self.leaving.has_changed().unwrap_or(true);
+        if leaving && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            answer.headers_mut().entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
+        }
+        answer
+    }
+
     /// Tells an event that any stranger can cause, at most one a second: their counters tell how many.
     pub(super) fn tell_seldom(
         &self,
@@ -104,6 +120,7 @@ impl Worker {
             refused: Arc::default(),
             unrouted: Arc::default(),
             plan: FollowedPlan::new(watch::channel(Arc::new(plan)).1),
+            leaving: watch::channel(false).1,
             told: Cell::default(),
         }
     }

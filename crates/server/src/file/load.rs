@@ -93,6 +93,12 @@ impl Loaded {
         self.source.render(problems)
     }
 
+    /// The addresses that the file listens on.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        let lists = [&self.server.listen, &self.tls.listen, &self.tls.redirect];
+        lists.into_iter().flatten().chain([&self.server.admin]).copied().collect()
+    }
+
     /// `file:line` of a key.
     pub(crate) fn place(&self, keys: &[String]) -> String {
         self.source.place(keys)
@@ -149,6 +155,12 @@ impl Loaded {
             problems.push(Problem::error(
                 ["server", "threads"],
                 "more than 1024 threads are no use on any machine",
+            ));
+        }
+        if server.upgrade_timeout.is_zero() {
+            problems.push(Problem::error(
+                ["server", "upgrade_timeout"],
+                "upgrade_timeout is 0s; no process could be ready by then",
             ));
         }
         problems.extend(server.client_limits.problems());

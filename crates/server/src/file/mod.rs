@@ -56,7 +56,8 @@ pub(crate) struct ServerConfig {
     /// The address of metrics and health, on loopback only. Default "127.0.0.1:9901".
     #[schemars(with = "String")]
     pub(crate) admin: SocketAddr,
-    /// Data threads. Default: one for each core that the process may use.
+    /// Data threads. Default: one for each core that the process may use, by its affinity and its share of
+    /// processor time.
     pub(crate) threads: Option<NonZeroUsize>,
     /// Where finished requests are logged: "stdout" (the default), "off", or the path of a file.
     pub(crate) access_log: String,
@@ -66,6 +67,10 @@ pub(crate) struct ServerConfig {
     #[serde(with = "quantity::duration")]
     #[schemars(with = "DurationText")]
     pub(crate) drain: Duration,
+    /// How long the new process of an upgrade may take until it could serve. Default "30s".
+    #[serde(with = "quantity::duration")]
+    #[schemars(with = "DurationText")]
+    pub(crate) upgrade_timeout: Duration,
     /// What a client may take.
     pub(crate) client_limits: ClientLimitsConfig,
 }
@@ -90,8 +95,16 @@ impl Default for ServerConfig {
             access_log: "stdout".to_owned(),
             access_log_format: AccessLogFormat::Json,
             drain: Duration::from_secs(30),
+            upgrade_timeout: Duration::from_secs(30),
             client_limits: ClientLimitsConfig::default(),
         }
+    }
+}
+
+impl ServerConfig {
+    /// Data threads that there are to be: those of the file, or as many as the machine grants now.
+    pub(crate) fn threads(&self) -> NonZeroUsize {
+        self.threads.unwrap_or_else(|| std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN))
     }
 }
 

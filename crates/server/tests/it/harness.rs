@@ -190,7 +190,8 @@ struct Events {
 }
 
 /// The server's own table, with ports that it chooses itself.
-const OWN: &str = "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\naccess_log = \"off\"\n";
+pub(crate) const OWN: &str =
+    "[server]\nlisten = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\naccess_log = \"off\"\n";
 
 impl Server {
     /// Starts a server with `traffic` below its `[server]` table.
@@ -226,9 +227,15 @@ impl Server {
     }
 
     fn start_in(folder: TempDir, binary: &str, text: &str) -> Self {
+        let command = Command::new(binary);
+        Self::start_by(folder, command, text)
+    }
+
+    /// A server of the whole file `text` in `folder`, started by `command`, which gets its arguments here.
+    pub(crate) fn start_by(folder: TempDir, mut command: Command, text: &str) -> Self {
         let file = folder.path().join("intertie.toml");
         std::fs::write(&file, text).expect("written");
-        let mut child = Command::new(binary)
+        let mut child = command
             .arg("up")
             .arg(&file)
             .arg("--until-stdin-closes")
@@ -287,8 +294,12 @@ impl Server {
 
     /// Sends a signal by its name.
     pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
-        assert!(sent.expect("kill runs").success());
+        signal(self.child.id(), name);
+    }
+
+    /// The process that was started here.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
     }
 
     /// Writes another traffic part and reloads it.
@@ -327,6 +338,12 @@ impl Server {
         let found = text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
         found.unwrap_or_else(|| panic!("no `{series}` in\n{text}"))
     }
+}
+
+/// Sends a signal by its name to a process.
+pub(crate) fn signal(process: u32, name: &str) {
+    let sent = Command::new("kill").arg(format!("-{name}")).arg(process.to_string()).status();
+    assert!(sent.expect("kill runs").success());
 }
 
 impl Drop for Server {

@@ -11,6 +11,7 @@ mod corpus;
 mod docs;
 mod keys;
 mod lifecycle;
+mod operation;
 mod panics;
 mod policies;
 mod regressions;

@@ -171,26 +171,19 @@ fn up_says_which_address_is_in_use() {
     let address = taken.local_addr().expect("bound").to_string();
     let server = Server::start(GOOD);
     let other = server.address.to_string();
-    for (own, message) in [
-        (
-            format!("listen = [\"{address}\"]\nadmin = \"127.0.0.1:0\""),
-            format!("failed to listen on {address}"),
-        ),
-        (
-            format!("listen = [\"127.0.0.1:0\", \"{address}\"]\nadmin = \"127.0.0.1:0\""),
-            format!("failed to listen on {address}"),
-        ),
-        (
-            format!("listen = [\"127.0.0.1:0\"]\nadmin = \"{address}\""),
-            format!("failed to listen on admin address {address}"),
-        ),
+    for (own, (address, place)) in [
+        (format!("listen = [\"{address}\"]\nadmin = \"127.0.0.1:0\""), (&address, "2:11")),
+        (format!("listen = [\"127.0.0.1:0\", \"{address}\"]\nadmin = \"127.0.0.1:0\""), (&address, "2:26")),
+        (format!("listen = [\"127.0.0.1:0\"]\nadmin = \"{address}\""), (&address, "3:1")),
         // A second server must not quietly take half of the first one's connections.
-        (format!("listen = [\"{other}\"]\nadmin = \"127.0.0.1:0\""), format!("failed to listen on {other}")),
+        (format!("listen = [\"{other}\"]\nadmin = \"127.0.0.1:0\""), (&other, "2:11")),
     ] {
         let folder = folder(format!("[server]\n{own}\n\n{GOOD}"));
         let run = intertie(folder.path(), &["up", FILE]);
         assert_eq!(run.code, 3, "{}", run.stderr);
-        assert_eq!(run.stderr, format!("error: {message}: Address already in use (os error 98)\n"));
+        let first = format!("error: failed to listen on {address}: Address already in use (os error 98)\n");
+        assert!(run.stderr.contains(&format!("{first}  --> {FILE}:{place}\n")), "{}", run.stderr);
+        assert!(run.stderr.contains("= help: `ss -ltnp 'sport = :"), "{}", run.stderr);
     }
 }
 
@@ -206,7 +199,7 @@ fn help_shows_every_command_with_an_example_and_hides_what_is_not_for_people() {
         .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
         .filter_map(|line| line.split_whitespace().next())
         .collect();
-    assert_eq!(commands, ["up", "check", "explain", "simulate", "plan", "schema", "demo", "help"]);
+    assert_eq!(commands, ["up", "check", "explain", "simulate", "plan", "health", "schema", "demo", "help"]);
     let (_, examples) = rest.split_once("\nExamples:\n").expect("examples");
     for command in commands.iter().filter(|command| **command != "help") {
         assert!(

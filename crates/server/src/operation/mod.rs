@@ -1,0 +1,14 @@
+//! What the server agrees on with the machine it runs on: its sockets, its successor, its service manager and
+//! its limits.
+
+mod activation;
+mod descriptors;
+mod listen_failure;
+mod notify;
+mod upgrade;
+
+pub(crate) use activation::Activation;
+pub(crate) use descriptors::{limit, needed, raise_limit};
+pub(crate) use listen_failure::listen_failure;
+pub(crate) use notify::{Notify, State};
+pub(crate) use upgrade::{Failure as UpgradeFailure, Upgrade};

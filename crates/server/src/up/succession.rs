@@ -1,0 +1,94 @@
+//! The upgrade, as the process sees it that makes room.
+
+use intertie_gateway::proxy::Role;
+
+use super::Server;
+use crate::operation::{State, Upgrade, UpgradeFailure};
+
+/// Returns when the upgrade under way can be decided; never without one. Cancellation loses nothing.
+pub(super) async fn ready(upgrade: &mut Option<Upgrade>) -> Result<(), UpgradeFailure> {
+    match upgrade {
+        Some(upgrade) => upgrade.ready().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Server {
+    /// Starts the process that is to come after this one.
+    pub(super) fn begin_upgrade(&self, upgrade: &mut Option<Upgrade>) {
+        if let Some(cause) = refusal(std::process::id(), upgrade.is_some()) {
+            return self.refuse_upgrade(cause);
+        }
+        self.notify.tell(State::Reloading, "starting the new process");
+        let limit = self.loaded.server.upgrade_timeout;
+        let started = self.gateway.hand_over().and_then(|mut sockets| {
+            sockets.push((Role::Admin, self.admin_listener.try_clone()?));
+            Upgrade::start(sockets, limit)
+        });
+        match started {
+            Ok(started) => {
+                let process = started.process().map(|process| process.to_string()).unwrap_or_default();
+                self.events.tell("upgrade_began", || vec![("process", process)]);
+                *upgrade = Some(started);
+            }
+            Err(error) => {
+                self.refuse_upgrade(&format!("the new process can not be started: {error}"));
+                self.tell_ready();
+            }
+        }
+    }
+
+    /// Lets the new process serve, if it can. Returns whether it does, and this one should go.
+    pub(super) async fn finish_upgrade(
+        &self,
+        upgrade: &mut Option<Upgrade>,
+        ready: Result<(), UpgradeFailure>,
+    ) -> bool {
+        let Some(upgrade) = upgrade.take() else { return false };
+        let process = upgrade.process().unwrap_or_default();
+        let served = match ready {
+            // Before it serves, or the manager would not believe what it says then.
+            Ok(()) => {
+                self.notify.tell(State::MainProcess(process), "");
+                upgrade.let_serve().await
+            }
+            Err(failure) => Err(failure),
+        };
+        match served {
+            Ok(()) => {
+                self.events.tell("upgraded", || vec![("process", process.to_string())]);
+                true
+            }
+            Err(failure) => {
+                self.notify.tell(State::MainProcess(std::process::id()), "");
+                self.refuse_upgrade(&failure.to_string());
+                self.tell_ready();
+                false
+            }
+        }
+    }
+
+    fn refuse_upgrade(&self, cause: &str) {
+        self.events.tell("upgrade_refused", || vec![("cause", cause.to_owned())]);
+    }
+}
+
+/// Why this process can have no successor.
+fn refusal(process: u32, under_way: bool) -> Option<&'static str> {
+    if process == 1 {
+        return Some("this is process 1, and a container ends with it: start a new container instead");
+    }
+    under_way.then_some("another upgrade is under way")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::refusal;
+
+    #[test]
+    fn process_1_has_no_successor_and_others_one_at_a_time() {
+        assert!(refusal(1, false).expect("refused").contains("container"));
+        assert!(refusal(7, true).expect("refused").contains("under way"));
+        assert_eq!(refusal(7, false), None);
+    }
+}

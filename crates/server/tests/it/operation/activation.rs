@@ -1,0 +1,111 @@
+//! Sockets that a service manager opened.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+
+use command_fds::{CommandFdExt, FdMapping};
+
+use super::{file, upgrade};
+use crate::harness::{Client, OWN, Origin, Server, answer};
+
+/// Starts what follows as a service manager does, with sockets for the process that it becomes.
+const AS_MANAGER: &str = "LISTEN_PID=$$ exec \"$0\" \"$@\"";
+
+/// A command whose process is handed `descriptors`.
+fn handed(descriptors: Vec<OwnedFd>, names: &str, script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", script, env!("CARGO_BIN_EXE_intertie")])
+        .env("LISTEN_FDS", descriptors.len().to_string())
+        .env("LISTEN_FDNAMES", names);
+    let mappings = (3..).zip(descriptors).map(|(child_fd, parent_fd)| FdMapping { parent_fd, child_fd });
+    command.fd_mappings(mappings.collect()).expect("different descriptors");
+    command
+}
+
+fn listening(address: SocketAddr) -> String {
+    OWN.replace("listen = [\"127.0.0.1:0\"]", &format!("listen = [\"{address}\"]"))
+}
+
+fn free() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    (listener, address)
+}
+
+#[tokio::test]
+async fn a_socket_of_the_manager_is_served_and_who_waits_there_already_too() {
+    let origin = Origin::start(|_| async { answer(200, &[], "ok") }).await;
+    let (listener, address) = free();
+    let mut early = TcpStream::connect(address).expect("queued");
+    early.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").expect("written");
+    let text = file(&origin, "threads = 3").replace(OWN, &listening(address));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = Server::start_by(folder, handed(vec![listener.into()], "web", AS_MANAGER), &text);
+    assert_eq!(server.address, address);
+    let shared = server.wait_for("listener_shared");
+    assert!(shared.contains("sockets=1 threads=3") && shared.contains("ReusePort=yes"), "{shared}");
+    let said = std::io::read_to_string(&mut early).expect("an answer");
+    assert!(said.starts_with("HTTP/1.1 200 "), "{said}");
+    for _ in 0..20 {
+        assert_eq!(Client::new(address).get("/").await.status, 200);
+    }
+    // The next process gets it from this one, and what the manager said does not reach it.
+    let process = upgrade(&server);
+    assert_eq!(Client::new(address).get("/").await.status, 200);
+    assert_eq!(server.count(&format!("listen={address}")), 2);
+    super::end(process).await;
+}
+
+/// Runs `intertie up` on a file whose own address is `address`; what it says when it ends.
+fn refused(address: SocketAddr, mut command: Command, origin: &Origin) -> String {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("intertie.toml");
+    std::fs::write(&path, file(origin, "").replace(OWN, &listening(address))).expect("written");
+    let output = command.arg("up").arg(&path).stdin(Stdio::null()).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(3));
+    String::from_utf8(output.stderr).expect("UTF-8")
+}
+
+#[tokio::test]
+async fn what_is_handed_over_and_not_in_the_file_is_an_error() {
+    let origin = Origin::statuses(&[200]).await;
+    let ((listener, configured), (other, unknown)) = (free(), free());
+    let command = handed(vec![listener.into(), other.into()], "web:other", AS_MANAGER);
+    let said = refused(configured, command, &origin);
+    let expected = format!(
+        "error: the service manager listens on {unknown}, which the file does not; the file names {configured}, \
+         127.0.0.1:0\n"
+    );
+    assert!(said.ends_with(&expected), "{said}");
+}
+
+#[tokio::test]
+async fn what_can_not_be_listened_on_is_named() {
+    let origin = Origin::statuses(&[200]).await;
+    let (listener, address) = free();
+    let nothing = std::fs::File::open("/dev/null").expect("it is there");
+    let said = refused(address, handed(vec![nothing.into()], "void", AS_MANAGER), &origin);
+    assert!(said.starts_with("error: descriptor 3 of LISTEN_FDS, named `void`: "), "{said}");
+    let connection = TcpStream::connect(address).expect("connects");
+    let said = refused(address, handed(vec![connection.into()], "web", AS_MANAGER), &origin);
+    assert!(
+        said.contains("named `web`: the socket is not a listening one") && said.contains("Accept"),
+        "{said}"
+    );
+    drop(listener);
+}
+
+#[tokio::test]
+async fn descriptors_for_another_process_are_left_alone() {
+    let origin = Origin::statuses(&[200]).await;
+    let (listener, address) = free();
+    let another = "LISTEN_PID=1 exec \"$0\" \"$@\"";
+    let said = refused(address, handed(vec![listener.into()], "web", another), &origin);
+    assert!(
+        said.contains(&format!("error: failed to listen on {address}: Address already in use")),
+        "{said}"
+    );
+}
