@@ -15,7 +15,7 @@ use intertie_gateway::route::{Found, RequestView, request_host};
 use crate::demo::{self, DemoArguments};
 use crate::file::{self, Loaded};
 use crate::health;
-use crate::operation::Activation;
+use crate::operation::{Activation, use_small_pages};
 use crate::plan::{self, PlanArguments, Planned};
 use crate::process;
 use crate::secured;
@@ -174,7 +174,8 @@ fn print_line(text: &str) {
 }
 
 fn serve(path: &std::path::Path, until_stdin_closes: bool) -> ExitCode {
-    // First of all: it changes the environment, which threads would share.
+    use_small_pages();
+    // Before there are threads: it changes the environment, which they would share.
     let activation = match Activation::from_environment() {
         Ok(activation) => activation,
         Err(error) => {

@@ -4,11 +4,13 @@
 mod activation;
 mod descriptors;
 mod listen_failure;
+mod memory;
 mod notify;
 mod upgrade;
 
 pub(crate) use activation::Activation;
 pub(crate) use descriptors::{limit, needed, raise_limit};
 pub(crate) use listen_failure::listen_failure;
+pub(crate) use memory::use_small_pages;
 pub(crate) use notify::{Notify, State};
 pub(crate) use upgrade::{Failure as UpgradeFailure, Upgrade};
