@@ -17,7 +17,7 @@ use intertie_gateway::tls::Terms;
 use intertie_observe::access_log::{self, AccessLog};
 use intertie_observe::event_log::{self, Latest};
 use tokio::io::AsyncReadExt;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::{self, Admin};
 use crate::file::{AccessLogFormat, Loaded, ServerConfig};
@@ -82,8 +82,13 @@ fn serve(birth: Birth, until_stdin_closes: bool) -> Result<(), Failure> {
     let event_writer = spawn_event_writer(&events, &latest)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("failed to start the control thread")?;
+    // A signal may come as soon as someone knows of this process, which in an upgrade is before it serves.
+    let signals = {
+        let _entered = runtime.enter();
+        Signals::listen().context("failed to listen to signals")?
+    };
     let server = Server::start(birth, latest, &clock)?;
-    let served = runtime.block_on(server.run(until_stdin_closes));
+    let served = runtime.block_on(server.run(signals, until_stdin_closes));
     // A thread that waits for the standard input would hold an orderly shutdown up for ever.
     runtime.shutdown_background();
     drop(events);
@@ -96,6 +101,25 @@ fn spawn_event_writer(events: &Events, latest: &Latest) -> anyhow::Result<std::t
     let latest = latest.clone();
     let thread = std::thread::Builder::new().name("event-log".to_owned());
     Ok(thread.spawn(move || event_log::run(&received, std::io::stderr(), &latest, STOPPED))?)
+}
+
+/// The signals that a server takes.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+    succeed: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            succeed: signal(SignalKind::user_defined2())?,
+        })
+    }
 }
 
 struct Server {
@@ -154,11 +178,8 @@ impl Server {
         Ok(Self { gateway: Arc::new(gateway), notify, admin_listener, latest, access, loaded, events })
     }
 
-    async fn run(mut self, until_stdin_closes: bool) -> anyhow::Result<()> {
-        let mut hangup = signal(SignalKind::hangup())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut succeed = signal(SignalKind::user_defined2())?;
+    async fn run(mut self, signals: Signals, until_stdin_closes: bool) -> anyhow::Result<()> {
+        let Signals { mut hangup, mut terminate, mut interrupt, mut succeed } = signals;
         let admin_address = self.admin_listener.local_addr()?;
         let listener = tokio::net::TcpListener::from_std(self.admin_listener.try_clone()?)?;
         let mut sources: Vec<Arc<dyn Source + Send + Sync>> = vec![Arc::clone(&self.gateway) as Arc<_>];

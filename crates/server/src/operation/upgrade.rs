@@ -7,7 +7,7 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::TcpListener;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
@@ -86,10 +86,8 @@ impl Upgrade {
             // Both would have to name a process that has no number yet; without them they mean any.
             .env_remove("LISTEN_PID")
             .env_remove("WATCHDOG_PID");
-        let past = FIRST + RawFd::try_from(handed_over.len()).map_err(io::Error::other)?;
-        // `Command` learns through a pipe of its own that the binary can not be run; it must not be given one
-        // of the numbers that the sockets are to have.
-        let _occupied = occupy(past)?;
+        // The pipe through which `Command` learns that the binary can not be run gets none of these numbers:
+        // the lowest that are free go to the descriptors in `handed_over`, which are as many and came first.
         let mappings = (FIRST..).zip(handed_over);
         command
             .fd_mappings(mappings.map(|(child_fd, parent_fd)| FdMapping { parent_fd, child_fd }).collect())
@@ -143,18 +141,6 @@ impl Upgrade {
             return Err(Failure::Io(error));
         }
         Ok(())
-    }
-}
-
-/// Occupies all descriptors below `past` that are free, until what it returns is dropped.
-fn occupy(past: RawFd) -> io::Result<Vec<OwnedFd>> {
-    let mut occupied = Vec::new();
-    loop {
-        let next = OwnedFd::from(std::fs::File::open("/dev/null")?);
-        if next.as_raw_fd() >= past {
-            return Ok(occupied);
-        }
-        occupied.push(next);
     }
 }
 

@@ -1,14 +1,16 @@
 //! Sockets that a service manager opened.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
 
 use super::{file, upgrade};
-use crate::harness::{Client, OWN, Origin, Server, answer};
+use crate::harness::{Client, OWN, Origin, PATIENCE, Server, answer};
 
 /// Starts what follows as a service manager does, with sockets for the process that it becomes.
 const AS_MANAGER: &str = "LISTEN_PID=$$ exec \"$0\" \"$@\"";
@@ -64,7 +66,13 @@ fn refused(address: SocketAddr, mut command: Command, origin: &Origin) -> String
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("intertie.toml");
     std::fs::write(&path, file(origin, "").replace(OWN, &listening(address))).expect("written");
-    let output = command.arg("up").arg(&path).stdin(Stdio::null()).output().expect("it runs");
+    let output = command
+        .arg("up")
+        .arg(&path)
+        .arg("--until-stdin-closes")
+        .stdin(Stdio::null())
+        .output()
+        .expect("it runs");
     assert_eq!(output.status.code(), Some(3));
     String::from_utf8(output.stderr).expect("UTF-8")
 }
@@ -79,7 +87,7 @@ async fn what_is_handed_over_and_not_in_the_file_is_an_error() {
         "error: the service manager listens on {unknown}, which the file does not; the file names {configured}, \
          127.0.0.1:0\n"
     );
-    assert!(said.ends_with(&expected), "{said}");
+    assert!(said.contains(&expected), "{said}");
 }
 
 #[tokio::test]
@@ -108,4 +116,47 @@ async fn descriptors_for_another_process_are_left_alone() {
         said.contains(&format!("error: failed to listen on {address}: Address already in use")),
         "{said}"
     );
+}
+
+/// The process that comes after this test, and this test's end of the channel to it.
+fn successor(listener: &TcpListener, file: &std::path::Path) -> (std::process::Child, UnixStream) {
+    let (own, other) = UnixStream::pair().expect("a channel");
+    own.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    let socket = listener.try_clone().expect("a descriptor");
+    let mut command =
+        handed(vec![socket.into(), other.into()], "listen:intertie-upgrade", "exec \"$0\" \"$@\"");
+    command.arg("up").arg(file).arg("--until-stdin-closes");
+    let child = command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+    drop(command);
+    (child, own)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_process_after_another_waits_for_its_word() {
+    let origin = Origin::start(|_| async { answer(200, &[], "ok") }).await;
+    let (listener, address) = free();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("intertie.toml");
+    std::fs::write(&path, file(&origin, "").replace(OWN, &listening(address))).expect("written");
+
+    let (mut child, mut channel) = successor(&listener, &path);
+    let mut word = [0];
+    channel.read_exact(&mut word).expect("it could serve");
+    assert_eq!(&word, b"R");
+    listener.set_nonblocking(true).expect("a socket");
+    let queued: Vec<_> = (0..50).map(|_| TcpStream::connect(address).expect("queued")).collect();
+    // All the time that it takes to accept, for a process that does so too early.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let accepted = std::iter::from_fn(|| listener.accept().ok()).count();
+    assert_eq!(accepted, queued.len(), "all wait for who serves");
+    channel.write_all(b"S").expect("told");
+    assert_eq!(Client::new(address).get("/").await.text(), "ok");
+    drop(child.stdin.take());
+    assert!(child.wait().expect("it ends").success());
+
+    // The process before goes on, or is gone.
+    let (mut child, mut channel) = successor(&listener, &path);
+    channel.read_exact(&mut word).expect("it could serve");
+    drop(channel);
+    assert_eq!(child.wait().expect("it ends").code(), Some(3));
 }

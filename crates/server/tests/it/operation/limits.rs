@@ -56,3 +56,42 @@ async fn there_are_as_many_threads_as_cores_that_the_process_may_use() {
     assert!(server.wait_for("server_started").contains(" threads=1"));
     assert_eq!(data_threads(server.process()), 1);
 }
+
+#[test]
+fn the_process_is_explained() {
+    let text = "[server]\nlisten = [\"0.0.0.0:80\"]\ndrain = \"5s\"\n\n[service.a]\n\
+                endpoints = [{ at = \"127.0.0.1:1\" }]\n\n[route.\"/**\"]\nto = \"a\"\n";
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join("intertie.toml"), text).expect("written");
+    for (threads, shown) in [
+        ("", "1  (built-in default: the cores that this process may use)"),
+        ("threads = 7", "7  (intertie.toml:4)"),
+    ] {
+        let path = folder.path().join("intertie.toml");
+        std::fs::write(path, text.replace("5s\"\n", &format!("5s\"\n{threads}\n"))).expect("written");
+        let mut command = Command::new("sh");
+        let script = "ulimit -Sn 70; ulimit -Hn 900; exec taskset -c 0 \"$0\" explain intertie.toml";
+        command.args(["-c", script, env!("CARGO_BIN_EXE_intertie")]).current_dir(folder.path());
+        let output = command.output().expect("it runs");
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(
+            String::from_utf8(output.stdout).expect("UTF-8"),
+            format!(
+                "\
+server:
+  listen            0.0.0.0:80  (intertie.toml:2)
+  admin             127.0.0.1:9901  (built-in default)
+  threads           {shown}
+  access_log        stdout  (built-in default)
+  access_log_format json  (built-in default)
+  drain             5s  (intertie.toml:3)
+  upgrade_timeout   30s  (built-in default)
+
+descriptors:
+  20100 may be needed by 10000 client connections
+  900 may be opened here (RLIMIT_NOFILE, hard)
+"
+            )
+        );
+    }
+}

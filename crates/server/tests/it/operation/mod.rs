@@ -1,6 +1,7 @@
 //! Sockets, successors, threads, limits and the service manager.
 
 mod activation;
+mod health;
 mod limits;
 mod notify;
 mod threads;

@@ -95,14 +95,20 @@ async fn http2(server: &Server) -> TcpStream {
     stream
 }
 
-/// The kinds of all frames up to the end of the connection.
+/// The kinds of all frames up to the end of the connection. Pings are answered, as by any client.
 async fn frames(mut stream: TcpStream) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).await.expect("an orderly end");
-    let (mut rest, mut kinds) = (bytes.as_slice(), Vec::new());
-    while let [a, b, c, kind, _, _, _, _, _, payload @ ..] = rest {
-        kinds.push(*kind);
-        rest = &payload[usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c)..];
+    const PING: u8 = 6;
+    let mut kinds = Vec::new();
+    let mut head = [0; 9];
+    while stream.read_exact(&mut head).await.is_ok() {
+        let [a, b, c, kind, flags, ..] = head;
+        let mut payload = vec![0; usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c)];
+        stream.read_exact(&mut payload).await.expect("a whole frame");
+        if kind == PING && flags == 0 {
+            head[4] = 1;
+            stream.write_all(&[&head[..], &payload].concat()).await.expect("written");
+        }
+        kinds.push(kind);
     }
     kinds
 }
@@ -203,8 +209,11 @@ fn started_by(script: &Path) -> Option<u32> {
 #[tokio::test]
 async fn the_binary_is_the_one_that_stands_there_now() {
     let (_origin, server) = linked("").await;
-    replace_binary(&server, &format!("#!/bin/sh\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_intertie")));
+    let note = server.folder.path().join("process");
+    let script = format!("echo $$ > {}\nexec {} \"$@\"", note.display(), env!("CARGO_BIN_EXE_intertie"));
+    replace_binary(&server, &format!("#!/bin/sh\n{script}\n"));
     let process = upgrade(&server);
+    assert_eq!(started_by(&note), Some(process));
     until(async || !is_running(server.process()), "the old process ends").await;
     assert_eq!(Client::new(server.address).get("/").await.status, 200);
     end(process).await;
