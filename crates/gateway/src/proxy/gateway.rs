@@ -19,8 +19,9 @@ use super::admission::{Admission, Admitted};
 use super::connection;
 use super::listener::{CurrentTerms, Kind, Secure, bind, bind_first};
 use super::pool::Pool;
+use super::signature::Signature;
 use super::worker::{AccessSink, FollowedPlan, Worker};
-use crate::config::ClientLimitsConfig;
+use crate::config::{AnswersConfig, ClientLimitsConfig};
 use crate::plan::Plan;
 use crate::stats::RouteStats;
 use crate::tls::{Terms, TlsStats};
@@ -36,6 +37,8 @@ pub struct GatewayConfig {
     pub threads: NonZeroUsize,
     /// What a client may take.
     pub client_limits: ClientLimitsConfig,
+    /// What the gateway says of itself.
+    pub answers: AnswersConfig,
     /// Where finished requests are told, if anywhere.
     pub access: Option<AccessSink>,
     /// Where transitions and ejections are told.
@@ -139,6 +142,7 @@ impl Gateway {
                 clock: config.clock.clone(),
                 unrouted: Arc::clone(&unrouted),
                 client_limits: config.client_limits.clone(),
+                answers: config.answers.clone(),
                 refused: Arc::clone(&refused),
             };
             let handle =
@@ -248,6 +252,7 @@ struct DataThread {
     clock: WallClock,
     unrouted: Arc<RouteStats>,
     client_limits: ClientLimitsConfig,
+    answers: AnswersConfig,
     refused: Arc<WireStats>,
 }
 
@@ -268,6 +273,7 @@ impl DataThread {
             events: self.events,
             clock: self.clock,
             client_limits: self.client_limits,
+            signature: Signature::new(self.answers),
             refused: self.refused,
             unrouted: self.unrouted,
             plan: FollowedPlan::new(self.updates),

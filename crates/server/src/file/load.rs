@@ -144,6 +144,7 @@ impl Loaded {
             ));
         }
         problems.extend(server.client_limits.problems());
+        problems.extend(server.answers.problems());
         problems
     }
 }

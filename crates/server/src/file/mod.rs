@@ -12,7 +12,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use intertie_core::quantity::{self, DurationText};
-use intertie_gateway::config::{ClientLimitsConfig, PolicyConfig, RouteConfig, ServiceConfig};
+use intertie_gateway::config::{AnswersConfig, ClientLimitsConfig, PolicyConfig, RouteConfig, ServiceConfig};
 use intertie_gateway::tls::{CertificateConfig, TlsConfig};
 use intertie_resilience::RateLimiterConfig;
 use schemars::{JsonSchema, Schema};
@@ -68,6 +68,8 @@ pub(crate) struct ServerConfig {
     pub(crate) drain: Duration,
     /// What a client may take.
     pub(crate) client_limits: ClientLimitsConfig,
+    /// What the gateway says of itself.
+    pub(crate) answers: AnswersConfig,
 }
 
 /// How the access log looks.
@@ -91,6 +93,7 @@ impl Default for ServerConfig {
             access_log_format: AccessLogFormat::Json,
             drain: Duration::from_secs(30),
             client_limits: ClientLimitsConfig::default(),
+            answers: AnswersConfig::default(),
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod answers;
 mod cli;
 mod client_limits;
 mod clients;

@@ -8,8 +8,7 @@ mod present;
 use http::header::HeaderName;
 
 pub(super) use hop::{frame_body, join_cookies, remove_hop_by_hop};
-pub(super) use intertie_resilience::pipeline::http::retry_after;
-pub(super) use marks::{Marks, is_exhausted, mark_exhausted, write_marks};
+pub(super) use marks::{Marks, mark_exhausted, write_marks};
 pub(super) use passage::{Passage, address_value, clean_trailers, write_identity, write_passage};
 pub(super) use present::Present;
 

@@ -1,10 +1,11 @@
 //! Which headers of a message concern the gateway.
 
 use http::header::{
-    CONNECTION, HeaderMap, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING,
-    UPGRADE,
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE,
 };
 
+use super::super::answer::{Dialect, names_problem};
 use super::INTERTIE_CLIENT_IDENTITY;
 
 /// What concerns only the connection that it came on; each has its place's bit in [`Present`].
@@ -19,8 +20,7 @@ pub(super) static HOP_BY_HOP: [HeaderName; 8] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// Which headers that concern the gateway a message may carry: found in one pass over its names, where a
-/// look-up for each would cost more than all else that is done for a short message.
+/// Which headers that concern the gateway a message may carry: found in one pass over them, where a look-up for each would cost more than all else that is done for a short message.
 ///
 /// A header that was removed since still counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,9 +41,20 @@ impl Present {
     pub(super) const CONTENT_LENGTH: Self = Self(1 << 15);
     pub(super) const IDEMPOTENCY_KEY: Self = Self(1 << 16);
     pub(super) const CLIENT_IDENTITY: Self = Self(1 << 17);
+    /// An `Accept` that names problem documents.
+    pub(in crate::proxy) const PROBLEM: Self = Self(1 << 18);
+    /// A `Content-Type` of gRPC.
+    pub(in crate::proxy) const GRPC: Self = Self(1 << 19);
+    pub(in crate::proxy) const EXPECT: Self = Self(1 << 20);
+    pub(in crate::proxy) const VIA: Self = Self(1 << 21);
 
     pub(in crate::proxy) fn among(headers: &HeaderMap) -> Self {
-        Self(headers.keys().fold(0, |bits, name| bits | Self::of(name.as_str()).0))
+        let of = |(name, value): (&HeaderName, &HeaderValue)| match name.as_str() {
+            "accept" if names_problem(value.as_bytes()) => Self::PROBLEM,
+            "content-type" if Dialect::of(value.as_bytes()).is_some() => Self::GRPC,
+            name => Self::of(name),
+        };
+        Self(headers.iter().fold(0, |bits, header| bits | of(header).0))
     }
 
     pub(super) fn of(name: &str) -> Self {
@@ -64,6 +75,8 @@ impl Present {
             "intertie-attempt" | "grpc-previous-rpc-attempts" => Self::ATTEMPT,
             "cookie" => Self::COOKIE,
             "content-length" => Self::CONTENT_LENGTH,
+            "expect" => Self::EXPECT,
+            "via" => Self::VIA,
             "idempotency-key" => Self::IDEMPOTENCY_KEY,
             name if begins(name, "x-forwarded-") => Self::FORWARDED,
             name if name.len() == INTERTIE_CLIENT_IDENTITY.as_str().len()
