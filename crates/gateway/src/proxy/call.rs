@@ -79,7 +79,10 @@ impl Call {
         acquire(exchange, &route, Count::Calls, &parts.headers, now)?;
         let (client, request_id) = (&exchange.client.forwarded_for, &exchange.request_id);
         let scheme = if exchange.client.secured.is_some() { "https" } else { "http" };
-        let passage = Passage { client, host, scheme, request_id, accepts_trailers };
+        let mut passage = Passage { client: client.clone(), host, scheme, request_id, accepts_trailers };
+        if let Some(origin) = &exchange.origin {
+            passage.believe(origin);
+        }
         headers::write_passage(&mut parts.headers, present, passage);
         exchange.worker.signature.write_via_request(&mut parts.headers, parts.version);
         if parts.version == Version::HTTP_2 {
@@ -144,6 +147,11 @@ fn find_route(exchange: &Exchange, parts: &Parts) -> Result<RouteRef, Failure> {
     if host.is_empty() && parts.version != Version::HTTP_10 {
         return Err(bad_host());
     }
+    if exchange.client.secured.as_ref().is_some_and(|secured| !secured.is_for(host)) {
+        let detail =
+            "the connection was opened for another host, with a certificate that is not for this one";
+        return Err(Failure::new(ErrorCode::MisdirectedRequest, detail));
+    }
     let plan = exchange.worker.plan.get();
     let view = RequestView {
         host,
@@ -194,7 +202,7 @@ pub(super) fn acquire(
         return Ok(());
     }
     let last_asked = Cell::new(None);
-    let address = exchange.client.address;
+    let address = exchange.address();
     let counted = route.limiters.iter().filter(|limiter| limiter.limiter.config().count == what);
     let claims = counted.inspect(|limiter| last_asked.set(Some(*limiter))).map(|limiter| match &limiter.by {
         LimitKey::All => limiter.limiter.claim(()),

@@ -1,6 +1,7 @@
 //! What is known of a request while it is served, from its head to the last byte of its answer, and how it
 //! is accounted for in the end.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use super::headers::{self, Present};
 use super::pool::Connection;
 use super::rate_limit::Told;
 use super::worker::{RouteRef, Worker};
+use crate::forwarded::{Origin, origin};
 use crate::plan::Endpoint;
 use crate::wire::Violation;
 
@@ -64,6 +66,8 @@ pub(super) struct Exchange {
     /// Which of the headers that concern the gateway the client sent.
     pub(super) present: Present,
     pub(super) manner: Manner,
+    /// Where it came from, if a trusted proxy brought it and tells.
+    pub(super) origin: Option<Box<Origin>>,
     pub(super) started: Instant,
     /// When it was complete, if it is.
     ended: Option<Instant>,
@@ -101,7 +105,11 @@ impl Exchange {
             })
         });
         let present = Present::among(&parts.headers);
+        let peer = client.address;
+        let brought = present.any(Present::FORWARDED) && worker.trust.covers(peer);
+        let origin = brought.then(|| Box::new(origin(peer, &parts.headers, &worker.trust)));
         Self {
+            origin,
             client,
             present,
             manner: Manner::of(parts, present),
@@ -152,6 +160,11 @@ impl Exchange {
         Response::from_parts(parts, ResponseBody::Own { bytes, _delivery: Some(Box::new(delivery)) })
     }
 
+    /// The client's address.
+    pub(super) fn address(&self) -> IpAddr {
+        self.origin.as_ref().map_or(self.client.address, |origin| origin.address)
+    }
+
     /// Tells the bulkhead how the attempt went that ended at `now`: each shows what the service can take.
     pub(super) fn attempt_ended(&self, now: Instant, class: Class, latency: Duration) {
         if let Some(permit) = &self.bulkhead {
@@ -193,7 +206,7 @@ impl Drop for Exchange {
         if let (Some(log), Some(line)) = (&self.worker.access, self.line.take()) {
             log(Access {
                 request_id: self.request_id.to_str().unwrap_or_default().to_owned(),
-                client: self.client.address,
+                client: self.address(),
                 method: line.method,
                 host: line.host,
                 path: line.path,

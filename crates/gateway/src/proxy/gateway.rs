@@ -22,7 +22,9 @@ use super::pool::Pool;
 use super::signature::Signature;
 use super::worker::{AccessSink, FollowedPlan, Worker};
 use crate::config::{AnswersConfig, ClientLimitsConfig};
+use crate::forwarded::Trust;
 use crate::plan::Plan;
+use crate::proxy_protocol::ProxyProtocolStats;
 use crate::stats::RouteStats;
 use crate::tls::{Terms, TlsStats};
 use crate::wire::WireStats;
@@ -39,6 +41,8 @@ pub struct GatewayConfig {
     pub client_limits: ClientLimitsConfig,
     /// What the gateway says of itself.
     pub answers: AnswersConfig,
+    /// Whose word counts for who a client is.
+    pub trust: Trust,
     /// Where finished requests are told, if anywhere.
     pub access: Option<AccessSink>,
     /// Where transitions and ejections are told.
@@ -78,6 +82,7 @@ pub struct Gateway {
     /// What requests without a route did.
     pub(super) unrouted: Arc<RouteStats>,
     pub(super) refused: Arc<WireStats>,
+    pub(super) introductions: Arc<ProxyProtocolStats>,
     addresses: Addresses,
     /// The terms of TLS, and what was done under them, where it is spoken.
     pub(super) tls: Option<(watch::Sender<Arc<Terms>>, Arc<TlsStats>)>,
@@ -130,6 +135,7 @@ impl Gateway {
         let admission = Arc::new(Admission::new(&config.client_limits));
         let unrouted = Arc::new(RouteStats::default());
         let refused = Arc::new(WireStats::default());
+        let introductions = Arc::new(ProxyProtocolStats::default());
         let mut handles = Vec::new();
         for (number, listeners) in listeners.0.into_iter().enumerate() {
             let thread = DataThread {
@@ -143,13 +149,25 @@ impl Gateway {
                 unrouted: Arc::clone(&unrouted),
                 client_limits: config.client_limits.clone(),
                 answers: config.answers.clone(),
+                trust: config.trust.clone(),
+                introductions: Arc::clone(&introductions),
                 refused: Arc::clone(&refused),
             };
             let handle =
                 std::thread::Builder::new().name(format!("data-{number}")).spawn(move || thread.run());
             handles.push(handle.map_err(|error| (addresses.any(), error))?);
         }
-        Ok(Self { plan, drain, admission, unrouted, refused, addresses, tls, threads: handles })
+        Ok(Self {
+            plan,
+            drain,
+            admission,
+            unrouted,
+            refused,
+            introductions,
+            addresses,
+            tls,
+            threads: handles,
+        })
     }
 
     /// The addresses that are listened on.
@@ -253,6 +271,8 @@ struct DataThread {
     unrouted: Arc<RouteStats>,
     client_limits: ClientLimitsConfig,
     answers: AnswersConfig,
+    trust: Trust,
+    introductions: Arc<ProxyProtocolStats>,
     refused: Arc<WireStats>,
 }
 
@@ -274,6 +294,8 @@ impl DataThread {
             clock: self.clock,
             client_limits: self.client_limits,
             signature: Signature::new(self.answers),
+            trust: self.trust,
+            introductions: self.introductions,
             refused: self.refused,
             unrouted: self.unrouted,
             plan: FollowedPlan::new(self.updates),

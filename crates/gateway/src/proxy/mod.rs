@@ -20,6 +20,7 @@ mod error_code;
 mod exchange;
 mod gateway;
 mod headers;
+mod introduction;
 mod io;
 mod listener;
 mod observed;

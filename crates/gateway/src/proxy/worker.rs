@@ -16,7 +16,9 @@ use tokio::sync::watch;
 use super::pool::Pool;
 use super::signature::Signature;
 use crate::config::ClientLimitsConfig;
+use crate::forwarded::Trust;
 use crate::plan::{Plan, Route};
+use crate::proxy_protocol::ProxyProtocolStats;
 use crate::stats::RouteStats;
 use crate::wire::WireStats;
 
@@ -31,6 +33,10 @@ pub(super) struct Worker {
     pub(super) clock: WallClock,
     pub(super) client_limits: ClientLimitsConfig,
     pub(super) signature: Signature,
+    /// Whose word counts for who a client is.
+    pub(super) trust: Trust,
+    /// Connections that no proxy introduced well.
+    pub(super) introductions: Arc<ProxyProtocolStats>,
     /// What was refused unread.
     pub(super) refused: Arc<WireStats>,
     /// What requests without a route did.
@@ -120,6 +126,8 @@ impl Worker {
             clock: WallClock::system(),
             client_limits: ClientLimitsConfig::default(),
             signature: Signature::new(AnswersConfig::default()),
+            trust: Trust::default(),
+            introductions: Arc::default(),
             refused: Arc::default(),
             unrouted: Arc::default(),
             plan: FollowedPlan::new(watch::channel(Arc::new(plan)).1),

@@ -1,5 +1,7 @@
 //! Whether a client asks for problem documents (RFC 9457) in its `Accept` (RFC 9110, section 12.5.1). Pure.
 
+use crate::field::parts;
+
 /// Whether a value of `Accept` names `application/problem+json` at all: what no client that does not know it
 /// does, so that nobody else pays for the negotiation.
 pub(in crate::proxy) fn names_problem(value: &[u8]) -> bool {
@@ -50,21 +52,6 @@ fn quality<'a>(mut parameters: impl Iterator<Item = &'a [u8]>) -> Option<u16> {
     let digit = |place: usize| decimals.get(place).map_or(0, |digit| u16::from(digit - b'0'));
     let thousandths = u16::from(whole - b'0') * 1000 + digit(0) * 100 + digit(1) * 10 + digit(2);
     (thousandths <= 1000).then_some(thousandths)
-}
-
-/// The parts of `text` between separators that stand outside of quotation marks, without white space around.
-fn parts(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
-    let (mut quoted, mut escaped) = (false, false);
-    let outside = move |byte: &u8| {
-        let was_escaped = std::mem::take(&mut escaped);
-        match byte {
-            b'\\' if quoted && !was_escaped => escaped = true,
-            b'"' if !was_escaped => quoted = !quoted,
-            _ => {}
-        }
-        !quoted && *byte == separator
-    };
-    text.split(outside).map(<[u8]>::trim_ascii)
 }
 
 #[cfg(test)]

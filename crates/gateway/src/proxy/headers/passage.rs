@@ -6,6 +6,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue, TE};
 use intertie_core::trace::TraceContext;
 
 use super::{INTERTIE_CLIENT_IDENTITY, Present, REQUEST_ID};
+use crate::forwarded::Origin;
 
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -20,11 +21,24 @@ const CORRELATION_ID_BYTES_MAX: usize = 128;
 /// What the gateway knows of a request when it passes it on.
 #[derive(Debug)]
 pub(in crate::proxy) struct Passage<'a> {
-    pub(in crate::proxy) client: &'a HeaderValue,
+    pub(in crate::proxy) client: HeaderValue,
     pub(in crate::proxy) host: HeaderValue,
     pub(in crate::proxy) scheme: &'static str,
     pub(in crate::proxy) request_id: &'a HeaderValue,
     pub(in crate::proxy) accepts_trailers: bool,
+}
+
+impl Passage<'_> {
+    /// Passes on what a trusted proxy tells of the client's own request.
+    pub(in crate::proxy) fn believe(&mut self, origin: &Origin) {
+        if let Ok(client) = HeaderValue::try_from(&origin.forwarded_for) {
+            self.client = client;
+        }
+        if let Some(host) = origin.host.as_ref().and_then(|host| HeaderValue::try_from(host).ok()) {
+            self.host = host;
+        }
+        self.scheme = origin.scheme.unwrap_or(self.scheme);
+    }
 }
 
 /// Writes the headers that a service gets from the gateway, besides its `Host`. The client's own
@@ -33,7 +47,7 @@ pub(in crate::proxy) fn write_passage(headers: &mut HeaderMap, present: Present,
     if present.any(Present::FORWARDED) {
         remove(headers, Present::FORWARDED);
     }
-    headers.insert(&X_FORWARDED_FOR, passage.client.clone());
+    headers.insert(&X_FORWARDED_FOR, passage.client);
     headers.insert(&X_FORWARDED_HOST, passage.host);
     headers.insert(&X_FORWARDED_PROTO, HeaderValue::from_static(passage.scheme));
     headers.insert(&REQUEST_ID, passage.request_id.clone());
@@ -112,8 +126,7 @@ mod tests {
         ]);
         let (client, id) = (address_value([127, 0, 0, 1].into()), HeaderValue::from_static("id"));
         let host = HeaderValue::from_static("shop");
-        let passage =
-            Passage { client: &client, host, request_id: &id, scheme: "https", accepts_trailers: false };
+        let passage = Passage { client, host, request_id: &id, scheme: "https", accepts_trailers: false };
         let present = Present::among(&map);
         write_passage(&mut map, present, passage);
         assert_eq!(map["x-forwarded-for"], "127.0.0.1");

@@ -31,7 +31,7 @@ impl Present {
     pub(super) const TE: Self = Self(1 << 1);
     pub(super) const TRANSFER_ENCODING: Self = Self(1 << 2);
     pub(super) const HOP_BY_HOP: Self = Self((1 << HOP_BY_HOP.len()) - 1);
-    pub(super) const FORWARDED: Self = Self(1 << 8);
+    pub(in crate::proxy) const FORWARDED: Self = Self(1 << 8);
     pub(super) const TRACE: Self = Self(1 << 9);
     pub(super) const CORRELATION_ID: Self = Self(1 << 10);
     pub(super) const GRPC_TIMEOUT: Self = Self(1 << 11);

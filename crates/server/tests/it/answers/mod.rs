@@ -4,6 +4,7 @@ mod forms;
 mod grpc;
 mod passing;
 mod rate_limit;
+mod statuses;
 
 use crate::harness::Origin;
 
