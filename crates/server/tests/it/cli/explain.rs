@@ -5,7 +5,7 @@ use std::path::Path;
 
 use http::{Method, Request};
 
-use super::{FILE, Run, folder, intertie};
+use super::{FILE, GOOD, Run, folder, intertie};
 use crate::harness::{Client, Origin, Server, answer, full};
 
 const TEXT: &str = r#"[defaults]
