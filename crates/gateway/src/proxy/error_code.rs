@@ -50,16 +50,6 @@ pub enum ErrorCode {
     VersionNotSupported,
 }
 
-/// What one code is called.
-struct Names {
-    status: StatusCode,
-    code: &'static str,
-    title: &'static str,
-    grpc_status: GrpcStatus,
-    /// The error type of `Proxy-Status` (RFC 9209, section 2.3).
-    proxy_error: &'static str,
-}
-
 /// The status codes of gRPC that the gateway answers with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum GrpcStatus {
@@ -96,183 +86,100 @@ impl ErrorCode {
         Self::VersionNotSupported,
     ];
 
-    /// All names of each code, declared together.
-    const fn names(self) -> Names {
-        use GrpcStatus as Grpc;
+    /// The status, the stable code and the title of each variant, declared together.
+    const fn parts(self) -> (StatusCode, &'static str, &'static str) {
         use StatusCode as Http;
-        const fn names(
-            status: StatusCode,
-            code: &'static str,
-            title: &'static str,
-            grpc_status: GrpcStatus,
-            proxy_error: &'static str,
-        ) -> Names {
-            Names { status, code, title, grpc_status, proxy_error }
-        }
-        const REQUEST: &str = "http_request_error";
         match self {
-            Self::BadRequest => {
-                names(Http::BAD_REQUEST, "BAD_REQUEST", "Bad Request", Grpc::Internal, REQUEST)
+            Self::BadRequest => (Http::BAD_REQUEST, "BAD_REQUEST", "Bad Request"),
+            Self::RouteNotFound => (Http::NOT_FOUND, "ROUTE_NOT_FOUND", "Route Not Found"),
+            Self::MethodNotAllowed => (Http::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "Method Not Allowed"),
+            Self::RequestTimeout => (Http::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "Request Timeout"),
+            Self::BodyTooLarge => (Http::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", "Body Too Large"),
+            Self::UriTooLong => (Http::URI_TOO_LONG, "URI_TOO_LONG", "URI Too Long"),
+            Self::ExpectationFailed => (Http::EXPECTATION_FAILED, "EXPECTATION_FAILED", "Expectation Failed"),
+            Self::MisdirectedRequest => {
+                (Http::MISDIRECTED_REQUEST, "MISDIRECTED_REQUEST", "Misdirected Request")
             }
-            Self::RouteNotFound => names(
-                Http::NOT_FOUND,
-                "ROUTE_NOT_FOUND",
-                "Route Not Found",
-                Grpc::Unimplemented,
-                "destination_not_found",
-            ),
-            Self::MethodNotAllowed => names(
-                Http::METHOD_NOT_ALLOWED,
-                "METHOD_NOT_ALLOWED",
-                "Method Not Allowed",
-                Grpc::Unimplemented,
-                REQUEST,
-            ),
-            Self::RequestTimeout => names(
-                Http::REQUEST_TIMEOUT,
-                "REQUEST_TIMEOUT",
-                "Request Timeout",
-                Grpc::DeadlineExceeded,
-                REQUEST,
-            ),
-            Self::BodyTooLarge => names(
-                Http::PAYLOAD_TOO_LARGE,
-                "BODY_TOO_LARGE",
-                "Body Too Large",
-                Grpc::ResourceExhausted,
-                REQUEST,
-            ),
-            Self::UriTooLong => {
-                names(Http::URI_TOO_LONG, "URI_TOO_LONG", "URI Too Long", Grpc::ResourceExhausted, REQUEST)
+            Self::RateLimited => (Http::TOO_MANY_REQUESTS, "RATE_LIMITED", "Rate Limited"),
+            Self::HeadersTooLarge => {
+                (Http::REQUEST_HEADER_FIELDS_TOO_LARGE, "HEADERS_TOO_LARGE", "Headers Too Large")
             }
-            Self::ExpectationFailed => names(
-                Http::EXPECTATION_FAILED,
-                "EXPECTATION_FAILED",
-                "Expectation Failed",
-                Grpc::Internal,
-                REQUEST,
-            ),
-            Self::MisdirectedRequest => names(
-                Http::MISDIRECTED_REQUEST,
-                "MISDIRECTED_REQUEST",
-                "Misdirected Request",
-                Grpc::Unimplemented,
-                REQUEST,
-            ),
-            Self::RateLimited => names(
-                Http::TOO_MANY_REQUESTS,
-                "RATE_LIMITED",
-                "Rate Limited",
-                Grpc::ResourceExhausted,
-                "http_request_denied",
-            ),
-            Self::HeadersTooLarge => names(
-                Http::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "HEADERS_TOO_LARGE",
-                "Headers Too Large",
-                Grpc::ResourceExhausted,
-                REQUEST,
-            ),
-            Self::InternalError => names(
-                Http::INTERNAL_SERVER_ERROR,
-                "INTERNAL_ERROR",
-                "Internal Error",
-                Grpc::Internal,
-                "proxy_internal_error",
-            ),
-            Self::NotImplemented => names(
-                Http::NOT_IMPLEMENTED,
-                "NOT_IMPLEMENTED",
-                "Not Implemented",
-                Grpc::Unimplemented,
-                REQUEST,
-            ),
-            Self::ServiceUnreachable => names(
-                Http::BAD_GATEWAY,
-                "SERVICE_UNREACHABLE",
-                "Service Unreachable",
-                Grpc::Unavailable,
-                "destination_unavailable",
-            ),
-            Self::ServiceFailed => names(
-                Http::BAD_GATEWAY,
-                "SERVICE_FAILED",
-                "Service Failed",
-                Grpc::Unavailable,
-                "http_protocol_error",
-            ),
-            Self::LoopDetected => names(
-                Http::BAD_GATEWAY,
-                "LOOP_DETECTED",
-                "Loop Detected",
-                Grpc::Internal,
-                "proxy_loop_detected",
-            ),
-            Self::BulkheadFull => names(
-                Http::SERVICE_UNAVAILABLE,
-                "BULKHEAD_FULL",
-                "Bulkhead Full",
-                Grpc::Unavailable,
-                "connection_limit_reached",
-            ),
-            Self::CircuitOpen => names(
-                Http::SERVICE_UNAVAILABLE,
-                "CIRCUIT_OPEN",
-                "Circuit Open",
-                Grpc::Unavailable,
-                "destination_unavailable",
-            ),
-            Self::NoEndpoint => names(
-                Http::SERVICE_UNAVAILABLE,
-                "NO_ENDPOINT",
-                "No Endpoint",
-                Grpc::Unavailable,
-                "destination_unavailable",
-            ),
-            Self::AttemptTimeout => names(
-                Http::GATEWAY_TIMEOUT,
-                "ATTEMPT_TIMEOUT",
-                "Attempt Timeout",
-                Grpc::Unavailable,
-                "http_response_timeout",
-            ),
-            Self::DeadlineExceeded => names(
-                Http::GATEWAY_TIMEOUT,
-                "DEADLINE_EXCEEDED",
-                "Deadline Exceeded",
-                Grpc::DeadlineExceeded,
-                "http_response_timeout",
-            ),
-            Self::VersionNotSupported => names(
-                Http::HTTP_VERSION_NOT_SUPPORTED,
-                "VERSION_NOT_SUPPORTED",
-                "Version Not Supported",
-                Grpc::Unimplemented,
-                REQUEST,
-            ),
+            Self::InternalError => (Http::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "Internal Error"),
+            Self::NotImplemented => (Http::NOT_IMPLEMENTED, "NOT_IMPLEMENTED", "Not Implemented"),
+            Self::ServiceUnreachable => (Http::BAD_GATEWAY, "SERVICE_UNREACHABLE", "Service Unreachable"),
+            Self::ServiceFailed => (Http::BAD_GATEWAY, "SERVICE_FAILED", "Service Failed"),
+            Self::LoopDetected => (Http::BAD_GATEWAY, "LOOP_DETECTED", "Loop Detected"),
+            Self::BulkheadFull => (Http::SERVICE_UNAVAILABLE, "BULKHEAD_FULL", "Bulkhead Full"),
+            Self::CircuitOpen => (Http::SERVICE_UNAVAILABLE, "CIRCUIT_OPEN", "Circuit Open"),
+            Self::NoEndpoint => (Http::SERVICE_UNAVAILABLE, "NO_ENDPOINT", "No Endpoint"),
+            Self::AttemptTimeout => (Http::GATEWAY_TIMEOUT, "ATTEMPT_TIMEOUT", "Attempt Timeout"),
+            Self::DeadlineExceeded => (Http::GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED", "Deadline Exceeded"),
+            Self::VersionNotSupported => {
+                (Http::HTTP_VERSION_NOT_SUPPORTED, "VERSION_NOT_SUPPORTED", "Version Not Supported")
+            }
         }
     }
 
     /// The stable code.
     pub const fn code(self) -> &'static str {
-        self.names().code
+        self.parts().1
     }
 
     /// The HTTP status.
     pub const fn status(self) -> StatusCode {
-        self.names().status
+        self.parts().0
     }
 
     pub(super) const fn title(self) -> &'static str {
-        self.names().title
+        self.parts().2
     }
 
+    /// The status that calls of gRPC are answered with.
     pub(super) const fn grpc_status(self) -> GrpcStatus {
-        self.names().grpc_status
+        match self {
+            Self::DeadlineExceeded | Self::RequestTimeout => GrpcStatus::DeadlineExceeded,
+            Self::RateLimited | Self::BodyTooLarge | Self::UriTooLong | Self::HeadersTooLarge => {
+                GrpcStatus::ResourceExhausted
+            }
+            Self::RouteNotFound
+            | Self::MethodNotAllowed
+            | Self::MisdirectedRequest
+            | Self::NotImplemented
+            | Self::VersionNotSupported => GrpcStatus::Unimplemented,
+            Self::BadRequest | Self::ExpectationFailed | Self::LoopDetected | Self::InternalError => {
+                GrpcStatus::Internal
+            }
+            Self::BulkheadFull
+            | Self::CircuitOpen
+            | Self::NoEndpoint
+            | Self::ServiceUnreachable
+            | Self::ServiceFailed
+            | Self::AttemptTimeout => GrpcStatus::Unavailable,
+        }
     }
 
+    /// The error type of `Proxy-Status` (RFC 9209, section 2.3).
     pub(super) const fn proxy_error(self) -> &'static str {
-        self.names().proxy_error
+        match self {
+            Self::BadRequest
+            | Self::MethodNotAllowed
+            | Self::RequestTimeout
+            | Self::BodyTooLarge
+            | Self::UriTooLong
+            | Self::ExpectationFailed
+            | Self::MisdirectedRequest
+            | Self::HeadersTooLarge
+            | Self::NotImplemented
+            | Self::VersionNotSupported => "http_request_error",
+            Self::RateLimited => "http_request_denied",
+            Self::RouteNotFound => "destination_not_found",
+            Self::ServiceUnreachable | Self::CircuitOpen | Self::NoEndpoint => "destination_unavailable",
+            Self::BulkheadFull => "connection_limit_reached",
+            Self::ServiceFailed => "http_protocol_error",
+            Self::AttemptTimeout | Self::DeadlineExceeded => "http_response_timeout",
+            Self::LoopDetected => "proxy_loop_detected",
+            Self::InternalError => "proxy_internal_error",
+        }
     }
 
     /// The code for a rejection by `policy`.

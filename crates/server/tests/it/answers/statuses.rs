@@ -112,7 +112,6 @@ const CASES: &[Case] = &[
         proxy_error: "http_request_denied",
         lines: "retry-after: 3600\r\n",
         route: Some("/close"),
-        ..CASE
     },
     Case {
         request: "GET /a HTTP/1.1\r\nhost: a\r\na: a\r\nb: b\r\nc: c\r\nd: d\r\n\r\n",
@@ -154,7 +153,6 @@ const CASES: &[Case] = &[
         proxy_error: "destination_unavailable",
         lines: "retry-after: 3600\r\n",
         route: Some("/a/**"),
-        ..CASE
     },
     Case {
         policy: "deadline = \"50ms\"",

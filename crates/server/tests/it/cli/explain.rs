@@ -106,7 +106,7 @@ fn what_holds_for_all_routes_is_told_where_the_file_sets_it() {
     let own = "[server]\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\nforwarded_header = \"forwarded\"\n\
                proxy_protocol = \"required\"\n[server.answers]\nname = \"edge\"\nvia = \"both\"\nhops_max = 7\n\
                proxy_status = false\nrate_limit_headers = false\nerror_pages = \"https://docs.example/\"\n";
-    let folder = folder(&format!("{own}{GOOD}"));
+    let folder = folder(format!("{own}{GOOD}"));
     let said = explain_in(folder.path(), &["GET", "/"]).stdout;
     let (_, rest) = said.split_once("for all routes:\n").expect("a section");
     assert_eq!(
