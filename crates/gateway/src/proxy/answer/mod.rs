@@ -77,14 +77,11 @@ impl Failure {
         if self.exhausted {
             mark_exhausted(headers);
         }
-        let format = match manner.format {
-            Format::Grpc(dialect) => {
-                let Self { code, detail, retry_after, exhausted, .. } = &self;
-                grpc::write(headers, dialect, *code, detail, *retry_after, *exhausted);
-                return response;
-            }
-            format => format,
-        };
+        if let Format::Grpc(dialect) = manner.format {
+            let Self { code, detail, retry_after, exhausted, .. } = &self;
+            grpc::write(headers, dialect, *code, detail, *retry_after, *exhausted);
+            return response;
+        }
         if let Some(wait) = self.retry_after {
             headers.insert(RETRY_AFTER, retry_after_value(wait));
         }
@@ -94,9 +91,10 @@ impl Failure {
         let About { request_id, route, clock, pages } = *about;
         let (code, detail) = (self.code, self.detail.as_str());
         let document = Document { code, detail, request_id, route, at: clock.now() };
-        let (content_type, body) = match format {
-            Format::Problem => ("application/problem+json", document.problem(pages)),
-            _ => ("application/json", document.errors()),
+        let (content_type, body) = if manner.format == Format::Problem {
+            ("application/problem+json", document.problem(pages))
+        } else {
+            ("application/json", document.errors())
         };
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         // Errors such as 404 may be kept by caches (RFC 9110, section 15.1).
