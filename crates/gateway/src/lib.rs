@@ -5,15 +5,20 @@
 //! - [`route`]: which route a request takes; pure.
 //! - [`plan`]: what runs: effective policies, lint, explanation, and the state that survives a reload.
 //! - [`proxy`]: the threads, sockets and exchanges.
+//! - [`forwarded`]: whom a request is from, when trusted proxies brought it; pure.
+//! - `proxy_protocol`: the same of a connection; pure.
 //! - [`health`]: the requests that ask endpoints whether they are well.
 //! - [`stats`]: what is counted.
 //! - `wire`: whether what arrives is HTTP/1.1 in exactly one way; pure.
 //! - [`tls`]: certificates for clients, and who they are.
 
 pub mod config;
+mod field;
+pub mod forwarded;
 pub mod health;
 pub mod plan;
 pub mod proxy;
+mod proxy_protocol;
 pub mod route;
 pub mod stats;
 pub mod tls;

@@ -12,6 +12,7 @@ use intertie_gateway::config::Severity;
 use intertie_gateway::plan::{Amplification, Explanation, Plan, explain};
 use intertie_gateway::route::{Found, RequestView, request_host};
 
+use crate::believed;
 use crate::demo::{self, DemoArguments};
 use crate::file::{self, Loaded};
 use crate::health;
@@ -369,6 +370,7 @@ fn explained(
     }
     let explanation = explain(&plan, &view);
     let mut text = tell(&loaded, &method, &uri, &explanation);
+    text.push_str(&believed::explain(&loaded));
     if uri.scheme() == Some(&http::uri::Scheme::HTTPS) {
         text.push_str(&secured::explain(&loaded, uri.host().unwrap_or_default())?);
     }

@@ -1,6 +1,7 @@
 //! The `intertie` binary.
 
 mod admin;
+mod believed;
 mod cli;
 mod demo;
 mod file;

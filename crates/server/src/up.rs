@@ -11,6 +11,7 @@ use anyhow::Context;
 use intertie_core::clock::WallClock;
 use intertie_core::telemetry::{Events, Source};
 use intertie_gateway::config::{Problem, Severity, TrafficConfig};
+use intertie_gateway::forwarded::Trust;
 use intertie_gateway::plan::{Plan, Report};
 use intertie_gateway::proxy::{AccessSink, Addresses, Gateway, GatewayConfig, Role, TlsListeners};
 use intertie_gateway::tls::Terms;
@@ -161,6 +162,13 @@ impl Server {
             }),
             threads: server.threads(),
             client_limits: server.client_limits.clone(),
+            answers: server.answers.clone(),
+            trust: Trust {
+                proxies: server.trusted_proxies.clone(),
+                header: server.forwarded_header,
+                proxy_protocol: server.proxy_protocol,
+                tls_proxy_protocol: loaded.tls.proxy_protocol,
+            },
             access: sink,
             events: events.clone(),
             clock: clock.clone(),
@@ -354,6 +362,7 @@ impl Server {
         fresh.tls.listen.clone_from(&running.listen);
         fresh.tls.redirect.clone_from(&running.redirect);
         fresh.tls.redirect_port = running.redirect_port;
+        fresh.tls.proxy_protocol = running.proxy_protocol;
         self.loaded = fresh;
     }
 
@@ -456,10 +465,15 @@ fn needs_restart(running: &Loaded, fresh: &Loaded) -> Vec<&'static str> {
         ("admin", running.admin != fresh.admin),
         ("access_log", running.access_log != fresh.access_log),
         ("client_limits", running.client_limits != fresh.client_limits),
+        ("answers", running.answers != fresh.answers),
+        ("trusted_proxies", running.trusted_proxies != fresh.trusted_proxies),
+        ("forwarded_header", running.forwarded_header != fresh.forwarded_header),
+        ("proxy_protocol", running.proxy_protocol != fresh.proxy_protocol),
         ("access_log_format", running.access_log_format != fresh.access_log_format),
         ("tls.listen", tls.0.listen != tls.1.listen),
         ("tls.redirect", tls.0.redirect != tls.1.redirect),
         ("tls.redirect_port", tls.0.redirect_port != tls.1.redirect_port),
+        ("tls.proxy_protocol", tls.0.proxy_protocol != tls.1.proxy_protocol),
     ];
     differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }

@@ -3,6 +3,7 @@
 //! These structs are the only description of each setting. The server reads them from TOML, the schema
 //! and the reference are generated from them, and [`crate::plan`] turns them into what runs.
 
+mod answers;
 mod client_limits;
 mod policy;
 mod problem;
@@ -11,6 +12,7 @@ mod service;
 
 use std::collections::BTreeMap;
 
+pub use answers::{AnswersConfig, Via};
 pub use client_limits::ClientLimitsConfig;
 pub(crate) use policy::attempts;
 pub use policy::{PolicyConfig, PolicyKey, Time};

@@ -16,6 +16,7 @@ use super::effective::{Effective, effective};
 use super::endpoint::{Endpoint, EndpointState};
 use super::lint::{Report, lint};
 use super::pattern::pattern;
+use super::quota_policy;
 use super::runtime::{LimitKey, Route, RouteLimiter, Service};
 use crate::config::{Problem, RouteConfig, Severity, TrafficConfig};
 use crate::route::Router;
@@ -234,6 +235,7 @@ impl Compiler<'_> {
             budget: effective.retry.value.as_ref().and(service.budget.clone()),
             effective,
             service,
+            rate_limit_policy: quota_policy::policy(&limiters),
             limiters,
             stats,
         })
@@ -242,7 +244,8 @@ impl Compiler<'_> {
 
 fn route_limiter(shared: Option<Arc<str>>, limiter: RateLimiter) -> Option<RouteLimiter> {
     let by = LimitKey::new(&limiter.config().by)?;
-    Some(RouteLimiter { shared, limiter, by })
+    let told_as = quota_policy::told_as(shared.as_deref());
+    Some(RouteLimiter { shared, limiter, by, told_as })
 }
 
 fn limiter(

@@ -11,6 +11,7 @@ mod endpoint;
 mod explain;
 mod lint;
 mod pattern;
+mod quota_policy;
 mod runtime;
 #[cfg(test)]
 mod tests;

@@ -21,6 +21,8 @@ pub struct Route {
     pub service: Arc<Service>,
     /// Its own limiter and the shared ones, in the order in which they are asked.
     pub limiters: Vec<RouteLimiter>,
+    /// How `RateLimit-Policy` tells of them.
+    pub rate_limit_policy: Option<String>,
     /// The route's bulkhead is its service's; a route without one in force does not queue.
     pub bulkhead: Option<Bulkhead>,
     /// The route's budget is its service's.
@@ -45,6 +47,8 @@ pub struct RouteLimiter {
     pub limiter: RateLimiter,
     /// Who shares a quota: a header is kept ready for the look-up.
     pub by: LimitKey,
+    /// Its name as clients are told it.
+    pub told_as: String,
 }
 
 /// Who shares a quota, ready for the look-up.

@@ -15,13 +15,15 @@ use intertie_core::quantity::{ByteSize, Ratio};
 use intertie_core::rejection::{Policy, Rejection};
 use intertie_resilience::MonotonicClock;
 use intertie_resilience::deadline::{AttemptLimit, LimitedBy};
+use intertie_resilience::pipeline::http::{grpc_verdict, verdict};
 use intertie_resilience::rate_limiter::Count;
 use intertie_resilience::retry::Retry;
 
-use super::answer::{ErrorCode, Failure};
+use super::answer::Failure;
 use super::attempt::{Attempt, Tried};
 use super::body::{BodyError, RequestBody};
 use super::call::{Call, acquire, body_too_large};
+use super::error_code::ErrorCode;
 use super::exchange::{Answer, Exchange};
 use super::headers;
 use super::observed::Refusal;
@@ -332,17 +334,23 @@ fn answered(
     connection: Connection,
     now: Instant,
 ) -> Ended {
-    let mut class = Class::of_http_status(response.status().as_u16());
-    attempt.answered(now, class);
+    let (status, headers, clock) = (response.status(), response.headers(), &exchange.worker.clock);
+    // A status of gRPC is in the head when nothing else is in the answer.
+    let grpc = exchange.manner.is_grpc().then(|| grpc_verdict(status, headers, clock));
+    let mut class = grpc.map_or_else(|| Class::of_http_status(status.as_u16()), |verdict| verdict.class);
+    // Otherwise it is in the trailers, and until then the call has not gone well.
+    let known = if grpc.is_some() && class == Class::Success { Class::Unjudged } else { class };
+    attempt.answered(now, known);
     exchange.attempt_ended(now, class, attempt.elapsed(now));
     let mut unresolved = Some(attempt);
     let mut retry_after = None;
     if class.is_retriable() {
-        retry_after = headers::retry_after(response.headers(), &exchange.worker.clock);
+        let verdict = grpc.unwrap_or_else(|| verdict(status, headers, clock));
+        retry_after = verdict.retry_after;
         if let Some(attempt) = unresolved.take() {
             attempt.resolve_with(class, retry_after, now, &exchange.worker.events);
         }
-        if headers::is_exhausted(response.headers()) {
+        if verdict.exhausted {
             // A tier further down used up its retries; ours would multiply them.
             class = Class::Permanent;
         }

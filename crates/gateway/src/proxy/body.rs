@@ -322,7 +322,12 @@ impl ServiceBody {
         match Pin::new(&mut self.incoming).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
                 // Nobody asks for more after trailers, or after the last byte of a known length.
-                if frame.is_trailers() || self.incoming.is_end_stream() {
+                if let Some(trailers) = frame.trailers_ref() {
+                    self.end(|delivery| {
+                        delivery.hear(trailers);
+                        delivery.complete();
+                    });
+                } else if self.incoming.is_end_stream() {
                     self.end(Delivery::complete);
                 } else {
                     self.watch();

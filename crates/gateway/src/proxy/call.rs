@@ -3,6 +3,7 @@
 //! Outermost first: deadline, rate limiter, bulkhead; then, in [`super::attempts`], retry, choice of
 //! endpoint, circuit breaker, attempt timeout.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use http::header::{CONTENT_LENGTH, HOST};
@@ -18,10 +19,13 @@ use intertie_resilience::deadline::Deadline;
 use intertie_resilience::rate_limiter::Count;
 use intertie_resilience::{MonotonicClock, RateLimiter};
 
-use super::answer::{ErrorCode, Failure};
+use super::acceptance::accept;
+use super::answer::Failure;
 use super::body::BodySource;
+use super::error_code::ErrorCode;
 use super::exchange::{Answer, Exchange};
 use super::headers::{self, Marks, Passage, Present};
+use super::rate_limit::push_item;
 use super::worker::RouteRef;
 use crate::plan::LimitKey;
 use crate::route::{Found, RequestView, request_host};
@@ -54,9 +58,10 @@ impl Call {
     ) -> Result<Self, Failure> {
         #[cfg(feature = "test-panic")]
         assert!(parts.uri.path() != "/panic", "asked to panic");
-        let present = Present::among(&parts.headers);
+        let present = exchange.present;
         let identity = exchange.client.secured.as_ref().and_then(|secured| secured.identity.as_ref());
         headers::write_identity(&mut parts.headers, present, identity);
+        accept(exchange, &parts)?;
         let route = find_route(exchange, &parts)?;
         exchange.route = Some(route.clone());
         let now = exchange.started;
@@ -74,8 +79,12 @@ impl Call {
         acquire(exchange, &route, Count::Calls, &parts.headers, now)?;
         let (client, request_id) = (&exchange.client.forwarded_for, &exchange.request_id);
         let scheme = if exchange.client.secured.is_some() { "https" } else { "http" };
-        let passage = Passage { client, host, scheme, request_id, accepts_trailers };
+        let mut passage = Passage { client: client.clone(), host, scheme, request_id, accepts_trailers };
+        if let Some(origin) = &exchange.origin {
+            passage.believe(origin);
+        }
         headers::write_passage(&mut parts.headers, present, passage);
+        exchange.worker.signature.write_via_request(&mut parts.headers, parts.version);
         if parts.version == Version::HTTP_2 {
             headers::join_cookies(&mut parts.headers, present);
         }
@@ -138,6 +147,11 @@ fn find_route(exchange: &Exchange, parts: &Parts) -> Result<RouteRef, Failure> {
     if host.is_empty() && parts.version != Version::HTTP_10 {
         return Err(bad_host());
     }
+    if exchange.client.secured.as_ref().is_some_and(|secured| !secured.is_for(host)) {
+        let detail =
+            "the connection was opened for another host, with a certificate that is not for this one";
+        return Err(Failure::new(ErrorCode::MisdirectedRequest, detail));
+    }
     let plan = exchange.worker.plan.get();
     let view = RequestView {
         host,
@@ -178,22 +192,40 @@ fn write_host(parts: &mut Parts) -> HeaderValue {
 
 /// Asks the route's limiters that count `what`: all of them grant it, or none is charged.
 pub(super) fn acquire(
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     route: &RouteRef,
     what: Count,
     headers: &HeaderMap,
     now: Instant,
 ) -> Result<(), Failure> {
+    if route.limiters.is_empty() {
+        return Ok(());
+    }
+    let last_asked = Cell::new(None);
+    let address = exchange.address();
     let counted = route.limiters.iter().filter(|limiter| limiter.limiter.config().count == what);
-    let mut last_asked = None;
-    let claims = counted.inspect(|limiter| last_asked = Some(*limiter)).map(|limiter| match &limiter.by {
+    let claims = counted.inspect(|limiter| last_asked.set(Some(*limiter))).map(|limiter| match &limiter.by {
         LimitKey::All => limiter.limiter.claim(()),
-        LimitKey::ClientAddress => limiter.limiter.claim(exchange.client.address),
+        LimitKey::ClientAddress => limiter.limiter.claim(address),
         LimitKey::Header(name) => limiter.limiter.claim(headers.get(name).map(HeaderValue::as_bytes)),
     });
-    let Err(refused) = RateLimiter::try_acquire_all(claims, now, 1) else { return Ok(()) };
+    let worker = &exchange.worker;
+    let refused = match worker.signature.rate_limit_items() {
+        None => RateLimiter::try_acquire_all(claims, now, 1).err(),
+        Some(mut items) => {
+            let telling = |quota| {
+                if let Some(limiter) = last_asked.get() {
+                    push_item(&mut items, &limiter.told_as, quota);
+                }
+            };
+            let refused = RateLimiter::try_acquire_all_telling(claims, now, 1, telling).err();
+            exchange.told.note(what, &items);
+            refused
+        }
+    };
+    let Some(refused) = refused else { return Ok(()) };
     let mut failure = Failure::rejected(refused);
-    if let Some(name) = last_asked.and_then(|limiter| limiter.shared.as_ref()) {
+    if let Some(name) = last_asked.get().and_then(|limiter| limiter.shared.as_ref()) {
         failure.detail.push_str(&format!(" of [limit.{name}]"));
     }
     Err(failure)

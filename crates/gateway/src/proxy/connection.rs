@@ -30,7 +30,7 @@ use super::listener::{Kind, Secure};
 use super::observed::{HEADERS_MAX_OF_HYPER, Observation, Observed};
 use super::tls::Secured;
 use super::worker::Worker;
-use super::{redirect, tls};
+use super::{introduction, redirect, tls};
 use crate::config::ClientLimitsConfig;
 use crate::tls::TlsStats;
 use crate::wire::{HeadLimits, Reader};
@@ -44,10 +44,15 @@ const DRAIN_GRACE: Duration = Duration::from_secs(1);
 pub(super) async fn run(
     worker: Rc<Worker>,
     kind: Kind,
-    stream: TcpStream,
-    client: IpAddr,
+    mut stream: TcpStream,
+    mut client: IpAddr,
     drain: watch::Receiver<bool>,
 ) {
+    if introduction::is_due(&worker, &kind) {
+        let reading = Box::pin(introduction::read(&worker, &mut stream, client));
+        let Some(Some(source)) = begin(&worker, reading, &drain).await else { return };
+        client = source;
+    }
     match kind {
         Kind::Plain => {
             let Some(Ok(Some((io, protocol)))) = begin(&worker, Io::accept(stream), &drain).await else {

@@ -1,13 +1,14 @@
 //! What is known of a request while it is served, from its head to the last byte of its answer, and how it
 //! is accounted for in the end.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HOST;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use intertie_core::clock::Instant;
 use intertie_core::failure::Class;
@@ -15,16 +16,20 @@ use intertie_core::id::Id;
 use intertie_core::rejection::Policy;
 use intertie_core::telemetry::Access;
 use intertie_resilience::deadline::Deadline;
+use intertie_resilience::pipeline::http::grpc_verdict;
 use intertie_resilience::{MonotonicClock, bulkhead};
 
-use super::answer::{ErrorCode, Failure};
+use super::answer::{About, Failure, Manner};
 use super::attempt::Attempt;
 use super::body::{ResponseBody, ServiceBody};
 use super::call::Call;
 use super::client::Client;
+use super::error_code::ErrorCode;
 use super::headers::{self, Present};
 use super::pool::Connection;
+use super::rate_limit::Told;
 use super::worker::{RouteRef, Worker};
+use crate::forwarded::{Origin, origin};
 use crate::plan::Endpoint;
 use crate::wire::Violation;
 
@@ -58,6 +63,11 @@ pub(super) async fn serve(
 pub(super) struct Exchange {
     pub(super) worker: Rc<Worker>,
     pub(super) client: Rc<Client>,
+    /// Which of the headers that concern the gateway the client sent.
+    pub(super) present: Present,
+    pub(super) manner: Manner,
+    /// Where it came from, if a trusted proxy brought it and tells.
+    pub(super) origin: Option<Box<Origin>>,
     pub(super) started: Instant,
     /// When it was complete, if it is.
     ended: Option<Instant>,
@@ -67,6 +77,8 @@ pub(super) struct Exchange {
     status: u16,
     pub(super) attempts: u32,
     error: Option<ErrorCode>,
+    /// What its rate limiters said.
+    pub(super) told: Told,
     /// How it ended, unless with a complete answer.
     cut: Option<&'static str>,
     /// Kept only for the access log.
@@ -92,8 +104,15 @@ impl Exchange {
                 endpoint: None,
             })
         });
+        let present = Present::among(&parts.headers);
+        let peer = client.address;
+        let brought = present.any(Present::FORWARDED) && worker.trust.covers(peer);
+        let origin = brought.then(|| Box::new(origin(peer, &parts.headers, &worker.trust)));
         Self {
+            origin,
             client,
+            present,
+            manner: Manner::of(parts, present),
             started: MonotonicClock::now(),
             ended: None,
             request_id: id_value(id),
@@ -103,6 +122,7 @@ impl Exchange {
             status: 0,
             attempts: 0,
             error: None,
+            told: Told::default(),
             cut: Some("client_left"),
             line,
         }
@@ -126,16 +146,23 @@ impl Exchange {
         if let (Some(policy), Some(route)) = (failure.rejected_by, &self.route) {
             route.stats.rejected(policy);
         }
-        let exhausted = failure.exhausted;
-        let response = failure.into_response(request_id, route, &self.worker.clock);
-        self.status = response.status().as_u16();
+        let (code, worker) = (failure.code, &self.worker);
+        let about = About { request_id, route, clock: &worker.clock, pages: worker.signature.error_pages() };
+        let response = failure.into_response(self.manner, &about);
         let (mut parts, bytes) = response.into_parts();
         parts.headers.insert(&headers::REQUEST_ID, self.request_id.clone());
-        if exhausted {
-            headers::mark_exhausted(&mut parts.headers);
+        worker.signature.write_proxy_status(&mut parts.headers, code);
+        if let Some(route) = &self.route {
+            self.told.write(&mut parts.headers, route.rate_limit_policy());
         }
+        self.status = parts.status.as_u16();
         let delivery = Delivery { exchange: self, attempt: None, connection: None, deadline: None };
         Response::from_parts(parts, ResponseBody::Own { bytes, _delivery: Some(Box::new(delivery)) })
+    }
+
+    /// The client's address.
+    pub(super) fn address(&self) -> IpAddr {
+        self.origin.as_ref().map_or(self.client.address, |origin| origin.address)
     }
 
     /// Tells the bulkhead how the attempt went that ended at `now`: each shows what the service can take.
@@ -170,14 +197,16 @@ impl Drop for Exchange {
             Some(route) => &route.stats,
             None => &self.worker.unrouted,
         };
-        stats.finished(self.status, duration);
+        // A gRPC call that failed is answered 200.
+        let outcome = self.error.map_or(self.status, |code| code.status().as_u16());
+        stats.finished(outcome, duration);
         if self.cut == Some("client_left") {
             stats.cancelled.increment();
         }
         if let (Some(log), Some(line)) = (&self.worker.access, self.line.take()) {
             log(Access {
                 request_id: self.request_id.to_str().unwrap_or_default().to_owned(),
-                client: self.client.address,
+                client: self.address(),
                 method: line.method,
                 host: line.host,
                 path: line.path,
@@ -213,6 +242,10 @@ impl Answer {
         parts.headers.insert(&headers::REQUEST_ID, exchange.request_id.clone());
         if self.exhausted {
             headers::mark_exhausted(&mut parts.headers);
+        }
+        exchange.worker.signature.write_via_answer(&mut parts.headers, parts.version);
+        if let Some(route) = &exchange.route {
+            exchange.told.write(&mut parts.headers, route.rate_limit_policy());
         }
         parts.version = Version::HTTP_11;
         parts.extensions.clear();
@@ -254,6 +287,15 @@ impl Delivery {
         }
     }
 
+    /// A gRPC service says at last how the call went.
+    pub(super) fn hear(&mut self, trailers: &HeaderMap) {
+        if let Some((_, class)) = &mut self.attempt
+            && self.exchange.manner.is_grpc()
+        {
+            *class = grpc_verdict(StatusCode::OK, trailers, &self.exchange.worker.clock).class;
+        }
+    }
+
     /// The service ended the body before its time.
     pub(super) fn broke_off(&mut self) {
         self.cut("service_broke_off", Class::Transient);
@@ -290,8 +332,11 @@ impl Drop for Delivery {
 /// The answer to a request whose handling panicked; the exchange accounted for itself when it unwound.
 pub(super) fn panicked(worker: &Worker, id: Id) -> Response<ResponseBody> {
     let failure = Failure::new(ErrorCode::InternalError, "the gateway failed while it handled this request");
-    let mut response = failure.into_response(&id.to_string(), None, &worker.clock);
+    let pages = worker.signature.error_pages();
+    let about = About { request_id: &id.to_string(), route: None, clock: &worker.clock, pages };
+    let mut response = failure.into_response(Manner::DEFAULT, &about);
     response.headers_mut().insert(&headers::REQUEST_ID, id_value(id));
+    worker.signature.write_proxy_status(response.headers_mut(), ErrorCode::InternalError);
     response.map(|bytes: Bytes| ResponseBody::Own { bytes, _delivery: None })
 }
 

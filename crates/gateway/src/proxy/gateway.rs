@@ -20,10 +20,13 @@ use super::generation::Generation;
 use super::handover::{HandedOver, Role};
 use super::listener::{BACKLOG, CurrentTerms, Kind, Secure};
 use super::pool::Pool;
+use super::signature::Signature;
 use super::sockets::Sockets;
 use super::worker::{AccessSink, FollowedPlan, Worker};
-use crate::config::ClientLimitsConfig;
+use crate::config::{AnswersConfig, ClientLimitsConfig};
+use crate::forwarded::Trust;
 use crate::plan::Plan;
+use crate::proxy_protocol::ProxyProtocolStats;
 use crate::stats::RouteStats;
 use crate::tls::{Terms, TlsStats};
 use crate::wire::WireStats;
@@ -38,6 +41,10 @@ pub struct GatewayConfig {
     pub threads: NonZeroUsize,
     /// What a client may take.
     pub client_limits: ClientLimitsConfig,
+    /// What the gateway says of itself.
+    pub answers: AnswersConfig,
+    /// Whose word counts for who a client is.
+    pub trust: Trust,
     /// Where finished requests are told, if anywhere.
     pub access: Option<AccessSink>,
     /// Where transitions and ejections are told.
@@ -81,6 +88,7 @@ pub struct Gateway {
     /// What requests without a route did.
     pub(super) unrouted: Arc<RouteStats>,
     pub(super) refused: Arc<WireStats>,
+    pub(super) introductions: Arc<ProxyProtocolStats>,
     addresses: Addresses,
     /// The terms of TLS, and what was done under them, where it is spoken.
     pub(super) tls: Option<(watch::Sender<Arc<Terms>>, Arc<TlsStats>)>,
@@ -150,6 +158,7 @@ impl Gateway {
         let admission = Arc::new(Admission::new(&config.client_limits));
         let unrouted = Arc::new(RouteStats::default());
         let refused = Arc::new(WireStats::default());
+        let introductions = Arc::new(ProxyProtocolStats::default());
         let birth = Birth {
             updates,
             admission: Arc::clone(&admission),
@@ -158,6 +167,9 @@ impl Gateway {
             clock: config.clock,
             unrouted: Arc::clone(&unrouted),
             client_limits: config.client_limits,
+            answers: config.answers,
+            trust: config.trust,
+            introductions: Arc::clone(&introductions),
             refused: Arc::clone(&refused),
         };
         let gateway = Self {
@@ -168,6 +180,7 @@ impl Gateway {
             admission,
             unrouted,
             refused,
+            introductions,
             addresses,
             tls,
         };
@@ -339,6 +352,9 @@ pub(super) struct Birth {
     clock: WallClock,
     unrouted: Arc<RouteStats>,
     client_limits: ClientLimitsConfig,
+    answers: AnswersConfig,
+    trust: Trust,
+    introductions: Arc<ProxyProtocolStats>,
     refused: Arc<WireStats>,
 }
 
@@ -368,14 +384,28 @@ impl DataThread {
     }
 
     async fn serve(mut self) {
-        let Birth { updates, admission, access, events, clock, unrouted, client_limits, refused } =
-            self.birth;
+        let Birth {
+            updates,
+            admission,
+            access,
+            events,
+            clock,
+            unrouted,
+            client_limits,
+            answers,
+            trust,
+            introductions,
+            refused,
+        } = self.birth;
         let worker = Rc::new(Worker {
             pool: Pool::default(),
             access,
             events,
             clock,
             client_limits,
+            signature: Signature::new(answers),
+            trust,
+            introductions,
             refused,
             unrouted,
             plan: FollowedPlan::new(updates),

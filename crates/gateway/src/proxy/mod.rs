@@ -6,6 +6,7 @@
 //! `attempt::Attempt`, a guard that resolves the breaker's permit, the outlier record and the counters
 //! exactly once, however the exchange ends.
 
+mod acceptance;
 mod admission;
 mod answer;
 mod attempt;
@@ -15,22 +16,26 @@ mod call;
 mod client;
 mod connection;
 mod drive;
+mod error_code;
 mod exchange;
 mod gateway;
 mod generation;
 mod handover;
 mod headers;
+mod introduction;
 mod io;
 mod listener;
 mod observed;
 mod pool;
+mod rate_limit;
 mod redirect;
+mod signature;
 mod sockets;
 mod telemetry;
 mod tls;
 mod worker;
 
-pub use answer::ErrorCode;
+pub use error_code::ErrorCode;
 pub use gateway::{Addresses, Gateway, GatewayConfig, Retired, TlsListeners};
 pub use handover::{HandedOver, Role};
 pub use worker::AccessSink;

@@ -27,6 +27,10 @@ impl Source for Gateway {
         }
         read_route(snapshot, "", &self.unrouted);
         read_refused(snapshot, &self.refused);
+        for (reason, count) in self.introductions.counts() {
+            let help = "Connections that were closed since no trusted proxy introduced them.";
+            snapshot.counter("proxy_protocol_refused", help, &[("reason", reason)], count);
+        }
         let now = MonotonicClock::now();
         for route in &plan.routes {
             for limiter in route.limiters.iter().filter(|limiter| limiter.shared.is_none()) {

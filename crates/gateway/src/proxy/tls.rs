@@ -20,8 +20,22 @@ use crate::tls::{Outcome, Terms, TlsStats, identity};
 pub(super) struct Secured {
     /// `1.2` or `1.3`.
     pub(super) version: &'static str,
+    /// The name that it asked for, if any.
+    pub(super) server_name: Option<String>,
+    /// The terms under which its handshake was held.
+    pub(super) terms: Arc<Terms>,
     /// Whom its verified certificate names.
     pub(super) identity: Option<HeaderValue>,
+}
+
+impl Secured {
+    /// Whether a request for `host` may come on the connection: for the name that it was opened for, or another
+    /// one of the same certificate (RFC 9113, section 9.1.1). Who asked for no name may ask for any host.
+    pub(super) fn is_for(&self, host: &str) -> bool {
+        let Some(name) = &self.server_name else { return true };
+        let host = host.trim_end_matches('.');
+        name.eq_ignore_ascii_case(host) || self.terms.are_one(name, host)
+    }
 }
 
 /// For who speaks anything else where TLS is spoken, which most often is HTTP.
@@ -32,7 +46,7 @@ const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncon
 pub(super) async fn accept(
     worker: &Worker,
     stats: &TlsStats,
-    terms: &Terms,
+    terms: &Arc<Terms>,
     stream: TcpStream,
     client: IpAddr,
 ) -> Option<(Io<TlsStream<TcpStream>>, Protocol, Secured)> {
@@ -53,7 +67,7 @@ pub(super) async fn accept(
 
 type Accepted = (Io<TlsStream<TcpStream>>, Protocol, Secured);
 
-async fn shake(terms: &Terms, stream: TcpStream) -> Result<(Outcome, Accepted), (Outcome, String)> {
+async fn shake(terms: &Arc<Terms>, stream: TcpStream) -> Result<(Outcome, Accepted), (Outcome, String)> {
     let failed = |error: std::io::Error| (Outcome::of(&error), error.to_string());
     match first_byte(&stream).await.map_err(failed)? {
         Some(HANDSHAKE) => {}
@@ -74,7 +88,7 @@ async fn shake(terms: &Terms, stream: TcpStream) -> Result<(Outcome, Accepted), 
     let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
     let outcome = if resumed { Outcome::Resumed } else { Outcome::Completed };
     let protocol = if connection.alpn_protocol() == Some(b"h2") { Protocol::Http2 } else { Protocol::Http1 };
-    let secured = secured(connection)
+    let secured = secured(connection, terms)
         .ok_or_else(|| (Outcome::ClientCertificate, "the client's certificate names nobody".to_owned()))?;
     Ok((outcome, (Io::new(stream), protocol, secured)))
 }
@@ -97,7 +111,7 @@ async fn refuse_plain(mut stream: TcpStream) {
 }
 
 /// `None` for a certificate that names nobody: its holder must not pass for a client without one.
-fn secured(connection: &ServerConnection) -> Option<Secured> {
+fn secured(connection: &ServerConnection, terms: &Arc<Terms>) -> Option<Secured> {
     let version = match connection.protocol_version() {
         Some(ProtocolVersion::TLSv1_3) => "1.3",
         _ => "1.2",
@@ -106,5 +120,6 @@ fn secured(connection: &ServerConnection) -> Option<Secured> {
         Some(certificate) => Some(HeaderValue::try_from(identity(certificate)?).ok()?),
         None => None,
     };
-    Some(Secured { version, identity })
+    let server_name = connection.server_name().map(str::to_owned);
+    Some(Secured { version, server_name, terms: Arc::clone(terms), identity })
 }

@@ -15,8 +15,11 @@ use intertie_resilience::MonotonicClock;
 use tokio::sync::watch;
 
 use super::pool::Pool;
+use super::signature::Signature;
 use crate::config::ClientLimitsConfig;
+use crate::forwarded::Trust;
 use crate::plan::{Plan, Route};
+use crate::proxy_protocol::ProxyProtocolStats;
 use crate::stats::RouteStats;
 use crate::wire::WireStats;
 
@@ -30,6 +33,11 @@ pub(super) struct Worker {
     pub(super) events: Events,
     pub(super) clock: WallClock,
     pub(super) client_limits: ClientLimitsConfig,
+    pub(super) signature: Signature,
+    /// Whose word counts for who a client is.
+    pub(super) trust: Trust,
+    /// Connections that no proxy introduced well.
+    pub(super) introductions: Arc<ProxyProtocolStats>,
     /// What was refused unread.
     pub(super) refused: Arc<WireStats>,
     /// What requests without a route did.
@@ -79,19 +87,32 @@ struct Followed {
 /// A plan behind a reference count of this thread's own: requests that counted on the shared one would
 /// pass its cache line from core to core.
 #[derive(Debug)]
-pub(super) struct LocalPlan(Arc<Plan>);
+pub(super) struct LocalPlan {
+    plan: Arc<Plan>,
+    /// `RateLimit-Policy` of each route.
+    policies: Vec<Option<HeaderValue>>,
+}
+
+impl LocalPlan {
+    fn new(plan: Arc<Plan>) -> Self {
+        let policy = |text: &String| HeaderValue::from_str(text).ok();
+        let policies =
+            plan.routes.iter().map(|route| route.rate_limit_policy.as_ref().and_then(policy)).collect();
+        Self { plan, policies }
+    }
+}
 
 impl Deref for LocalPlan {
     type Target = Plan;
 
     fn deref(&self) -> &Plan {
-        &self.0
+        &self.plan
     }
 }
 
 impl FollowedPlan {
     pub(super) fn new(mut updates: watch::Receiver<Arc<Plan>>) -> Self {
-        let current = Rc::new(LocalPlan(Arc::clone(&updates.borrow_and_update())));
+        let current = Rc::new(LocalPlan::new(Arc::clone(&updates.borrow_and_update())));
         Self(RefCell::new(Followed { updates, current }))
     }
 
@@ -100,7 +121,7 @@ impl FollowedPlan {
         let mut followed = self.0.borrow_mut();
         if followed.updates.has_changed().unwrap_or(false) {
             let newest = Arc::clone(&followed.updates.borrow_and_update());
-            followed.current = Rc::new(LocalPlan(newest));
+            followed.current = Rc::new(LocalPlan::new(newest));
         }
         Rc::clone(&followed.current)
     }
@@ -110,6 +131,8 @@ impl FollowedPlan {
 impl Worker {
     /// A thread that serves `traffic` and tells nobody.
     pub(super) fn serving(traffic: &crate::config::TrafficConfig) -> Self {
+        use crate::config::AnswersConfig;
+
         let (plan, _) = Plan::compile(traffic, None, &Events::default()).expect("a good file");
         Self {
             pool: Pool::default(),
@@ -117,6 +140,9 @@ impl Worker {
             events: Events::default(),
             clock: WallClock::system(),
             client_limits: ClientLimitsConfig::default(),
+            signature: Signature::new(AnswersConfig::default()),
+            trust: Trust::default(),
+            introductions: Arc::default(),
             refused: Arc::default(),
             unrouted: Arc::default(),
             plan: FollowedPlan::new(watch::channel(Arc::new(plan)).1),
@@ -142,6 +168,11 @@ pub(super) struct RouteRef {
 impl RouteRef {
     pub(super) fn new(plan: Rc<LocalPlan>, index: usize) -> Self {
         Self { plan, index }
+    }
+
+    /// How `RateLimit-Policy` tells of its limiters.
+    pub(super) fn rate_limit_policy(&self) -> Option<&HeaderValue> {
+        self.plan.policies[self.index].as_ref()
     }
 }
 

@@ -21,7 +21,7 @@ pub use pattern::{HostPattern, PathPattern, Segment};
 pub use router::{Candidate, Found, RoutePattern, Router, Tie};
 
 /// The name in a Host header, without its port; `None` when it is no host.
-fn host_name(text: &str) -> Option<&str> {
+pub(crate) fn host_name(text: &str) -> Option<&str> {
     let (name, rest) = match text.find(']') {
         Some(end) if text.starts_with('[') => text.split_at(end + 1),
         _ => text.split_at(text.find(':').unwrap_or(text.len())),

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::Problem;
+use crate::forwarded::ProxyProtocol;
 
 /// `[tls]`: where clients are met with TLS, and under which terms.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -27,6 +28,9 @@ pub struct TlsConfig {
     pub default_certificate: Option<String>,
     /// The oldest version that is spoken: "1.2" (the default) or "1.3".
     pub minimum_version: MinimumVersion,
+    /// Whether each connection to `listen` and `redirect` begins with the header of the PROXY protocol, as
+    /// `[server] proxy_protocol`: `required` or `off` (the default).
+    pub proxy_protocol: ProxyProtocol,
     /// The longest that a handshake may take, at most "30s". Default "10s".
     #[serde(with = "quantity::duration")]
     #[schemars(with = "DurationText")]
@@ -91,6 +95,7 @@ impl Default for TlsConfig {
             redirect_port: None,
             default_certificate: None,
             minimum_version: MinimumVersion::Tls12,
+            proxy_protocol: ProxyProtocol::Off,
             handshake_timeout: Duration::from_secs(10),
             client_certificates: ClientCertificates::Off,
             client_roots: None,

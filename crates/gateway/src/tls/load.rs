@@ -125,6 +125,12 @@ impl Terms {
         self.names.0.find(name).is_some()
     }
 
+    /// Whether the certificate that is shown for `name` is also the one for `host`.
+    pub(crate) fn are_one(&self, name: &str, host: &str) -> bool {
+        let find = |name| self.names.0.find(Some(name)).map(|(key, _)| key);
+        find(name).zip(find(host)).is_some_and(|(one, other)| Arc::ptr_eq(one, other))
+    }
+
     /// The name of the certificate that a client is shown that asks for `host`, if it is not refused.
     pub fn certificate_for(&self, host: &str) -> Option<&str> {
         self.names.0.find(Some(host)).map(|(_, name)| name.as_str())

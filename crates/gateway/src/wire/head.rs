@@ -66,9 +66,11 @@ impl Head {
                 return Err(Violation::RepeatedContentLength);
             }
         } else if names(name, b"transfer-encoding") {
-            let known = !name.contains(&b'_') && value.eq_ignore_ascii_case(b"chunked");
+            let clear = !name.contains(&b'_');
+            let known = clear && value.eq_ignore_ascii_case(b"chunked");
             if !known || std::mem::replace(&mut self.chunked, true) {
-                return Err(Violation::TransferEncoding);
+                let unknown = clear && !self.chunked && ends_in_chunked_alone(value);
+                return Err(if unknown { Violation::UnknownCoding } else { Violation::TransferEncoding });
             }
         }
         Ok(())
@@ -115,6 +117,17 @@ impl Head {
             None => Follows::Nothing,
         })
     }
+}
+
+/// Whether other codings stand before a last and only `chunked`: then the length is known, and what is in the
+/// body is not.
+fn ends_in_chunked_alone(value: &[u8]) -> bool {
+    let mut codings = value.rsplit(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let is_coding = |coding: &[u8]| coding.first().is_some_and(u8::is_ascii_alphabetic);
+    codings.next().is_some_and(is_chunked)
+        && value.contains(&b',')
+        && codings.all(|coding| is_coding(coding) && !is_chunked(coding))
 }
 
 /// A number of digits alone that fits.

@@ -30,7 +30,17 @@ pub(super) fn request_line(line: &[u8], limits: &HeadLimits) -> Result<Version, 
     if target.len() > limits.uri_bytes_max {
         return Err(Violation::UriBytes);
     }
-    version(end).map_err(|error| check_text(end).err().unwrap_or(error))
+    version(end).map_err(|error| match end {
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if is_other(*major, *minor) => {
+            Violation::MajorVersion
+        }
+        _ => check_text(end).err().unwrap_or(error),
+    })
+}
+
+/// Whether two digits are of another major version than ours.
+fn is_other(major: u8, minor: u8) -> bool {
+    major.is_ascii_digit() && major != b'1' && minor.is_ascii_digit()
 }
 
 /// `HTTP/1.1 200 reason`; the reason and the space before it may be missing.

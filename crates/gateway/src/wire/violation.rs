@@ -17,6 +17,8 @@ pub(crate) enum Violation {
     StatusLine,
     /// A version that is neither 1.0 nor 1.1 (RFC 9112, section 2.3).
     Version,
+    /// Another major version (RFC 9110, section 15.6.6).
+    MajorVersion,
     /// A field without a name, or whose name is no token that a colon follows (RFC 9112, section 5.1).
     FieldName,
     /// A length that is not one number (RFC 9112, section 6.3).
@@ -27,6 +29,8 @@ pub(crate) enum Violation {
     TwoFramings,
     /// A transfer coding that is not `chunked` alone, or in HTTP/1.0 (RFC 9112, section 6.1).
     TransferEncoding,
+    /// A transfer coding before `chunked` (RFC 9112, section 6.1).
+    UnknownCoding,
     /// A chunk whose size is no hexadecimal number (RFC 9112, section 7.1).
     ChunkSize,
     /// A chunk that is longer than its size, or shorter (RFC 9112, section 7.1).
@@ -49,7 +53,7 @@ pub(crate) enum Violation {
 
 impl Violation {
     /// All of them, in the order of their counters.
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 23] = [
         Self::BareCarriageReturn,
         Self::BareLineFeed,
         Self::ControlCharacter,
@@ -57,11 +61,13 @@ impl Violation {
         Self::RequestLine,
         Self::StatusLine,
         Self::Version,
+        Self::MajorVersion,
         Self::FieldName,
         Self::ContentLength,
         Self::RepeatedContentLength,
         Self::TwoFramings,
         Self::TransferEncoding,
+        Self::UnknownCoding,
         Self::ChunkSize,
         Self::ChunkEnd,
         Self::Trailer,
@@ -83,11 +89,13 @@ impl Violation {
             Self::RequestLine => "request_line",
             Self::StatusLine => "status_line",
             Self::Version => "version",
+            Self::MajorVersion => "major_version",
             Self::FieldName => "field_name",
             Self::ContentLength => "content_length",
             Self::RepeatedContentLength => "repeated_content_length",
             Self::TwoFramings => "two_framings",
             Self::TransferEncoding => "transfer_encoding",
+            Self::UnknownCoding => "unknown_coding",
             Self::ChunkSize => "chunk_size",
             Self::ChunkEnd => "chunk_end",
             Self::Trailer => "trailer",
@@ -111,11 +119,13 @@ impl fmt::Display for Violation {
             Self::RequestLine => "the first line is not a method, a target and a version",
             Self::StatusLine => "the first line is not a version and a status",
             Self::Version => "the version is neither HTTP/1.0 nor HTTP/1.1",
+            Self::MajorVersion => "the request is written in HTTP/1.1 and says that it is of another version",
             Self::FieldName => "a field does not begin with a name and a colon",
             Self::ContentLength => "Content-Length is not one number",
             Self::RepeatedContentLength => "Content-Length is there more than once",
             Self::TwoFramings => "Content-Length stands beside Transfer-Encoding",
             Self::TransferEncoding => "Transfer-Encoding is not `chunked` alone, in HTTP/1.1",
+            Self::UnknownCoding => "Transfer-Encoding names a coding before `chunked` that is not known here",
             Self::ChunkSize => "the size of a chunk is no hexadecimal number",
             Self::ChunkEnd => "a chunk does not end where its size says",
             Self::Trailer => "a trailer says what only a header may",

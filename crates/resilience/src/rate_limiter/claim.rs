@@ -50,23 +50,43 @@ impl RateLimiter {
         now: Instant,
         cost: u64,
     ) -> Result<Quota, Rejection> {
-        Self::take_all(&mut claims.into_iter(), now, cost)
+        Self::take_all(&mut claims.into_iter(), now, cost, &mut |_| {})
+    }
+
+    /// As [`RateLimiter::try_acquire_all`], and tells `told` what each claim's quota answered, in order, none
+    /// after one that refuses: what is left of it if all the others grant theirs, and for the one that refuses
+    /// that nothing is left until its wait is over.
+    ///
+    /// # Errors
+    /// As [`RateLimiter::try_acquire_all`].
+    pub fn try_acquire_all_telling<'a>(
+        claims: impl IntoIterator<Item = Claim<'a>>,
+        now: Instant,
+        cost: u64,
+        mut told: impl FnMut(Quota),
+    ) -> Result<Quota, Rejection> {
+        Self::take_all(&mut claims.into_iter(), now, cost, &mut told)
     }
 
     fn take_all<'a>(
         claims: &mut dyn Iterator<Item = Claim<'a>>,
         now: Instant,
         cost: u64,
+        told: &mut dyn FnMut(Quota),
     ) -> Result<Quota, Rejection> {
         let Some(first) = claims.next() else {
             return Ok(Quota { remaining: u64::MAX, reset: Duration::ZERO });
         };
         let shared = &first.limiter.shared;
         let (decision, owner) = shared.engine.decide(first.key, now, cost);
-        if let Decision::Rejected { .. } = decision {
-            return shared.conclude(decision, now);
+        match decision {
+            Decision::Admitted { remaining, reset } => told(Quota { remaining, reset }),
+            Decision::Rejected { retry_after } => {
+                told(Quota { remaining: 0, reset: retry_after.unwrap_or_default() });
+                return shared.conclude(decision, now);
+            }
         }
-        match Self::take_all(claims, now, cost) {
+        match Self::take_all(claims, now, cost, told) {
             Ok(tightest) => shared.conclude(decision, now).map(|quota| Quota {
                 remaining: quota.remaining.min(tightest.remaining),
                 reset: quota.reset.max(tightest.reset),

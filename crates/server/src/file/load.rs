@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use intertie_core::clock::WallClock;
 use intertie_gateway::config::{Problem, TrafficConfig};
+use intertie_gateway::forwarded::ProxyProtocol;
 use intertie_gateway::tls::{CertificateConfig, Terms, TlsConfig};
 
 use super::source::{self, Kind, Source};
@@ -21,7 +22,17 @@ pub(crate) struct Loaded {
 }
 
 const KIND: Kind = Kind {
-    lists: &["listen", "redirect", "names", "endpoints", "limits", "calls", "method", "waits"],
+    lists: &[
+        "listen",
+        "redirect",
+        "trusted_proxies",
+        "names",
+        "endpoints",
+        "limits",
+        "calls",
+        "method",
+        "waits",
+    ],
     first: "a first file: [service.hello] endpoints = [{ at = \"127.0.0.1:7001\" }] and [route.\"/**\"] to = \"hello\"",
 };
 
@@ -104,6 +115,11 @@ impl Loaded {
         self.source.place(keys)
     }
 
+    /// Whether the file has a key.
+    pub(crate) fn has(&self, keys: &[&str]) -> bool {
+        self.source.has(keys)
+    }
+
     /// `file:line` of a key, or that it is not there.
     pub(crate) fn origin(&self, keys: &[&str]) -> String {
         if !self.source.has(keys) {
@@ -164,6 +180,14 @@ impl Loaded {
             ));
         }
         problems.extend(server.client_limits.problems());
+        problems.extend(server.answers.problems());
+        for (at, protocol) in [("server", server.proxy_protocol), ("tls", self.tls.proxy_protocol)] {
+            if protocol == ProxyProtocol::Required && server.trusted_proxies.is_empty() {
+                let message = "nobody is trusted to say whom a connection is from: trusted_proxies is empty";
+                let help = "[server] trusted_proxies = [\"10.0.0.0/8\"]";
+                problems.push(Problem::error([at, "proxy_protocol"], message).help(help));
+            }
+        }
         problems
     }
 }

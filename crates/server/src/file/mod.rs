@@ -12,7 +12,8 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use intertie_core::quantity::{self, DurationText};
-use intertie_gateway::config::{ClientLimitsConfig, PolicyConfig, RouteConfig, ServiceConfig};
+use intertie_gateway::config::{AnswersConfig, ClientLimitsConfig, PolicyConfig, RouteConfig, ServiceConfig};
+use intertie_gateway::forwarded::{ForwardedHeader, Network, ProxyProtocol};
 use intertie_gateway::tls::{CertificateConfig, TlsConfig};
 use intertie_resilience::RateLimiterConfig;
 use schemars::{JsonSchema, Schema};
@@ -71,8 +72,19 @@ pub(crate) struct ServerConfig {
     #[serde(with = "quantity::duration")]
     #[schemars(with = "DurationText")]
     pub(crate) upgrade_timeout: Duration,
+    /// The addresses of proxies that are believed whom a request is from, and prefixes such as "10.0.0.0/8".
+    /// Default: none, and what any client writes of it is replaced.
+    pub(crate) trusted_proxies: Vec<Network>,
+    /// Where they write it: `x_forwarded_for` (the default), with `X-Forwarded-Proto` and `X-Forwarded-Host`, or
+    /// `forwarded`. The other is replaced.
+    pub(crate) forwarded_header: ForwardedHeader,
+    /// Whether each connection to `listen` begins with the header of the PROXY protocol, in version 1 or 2, from
+    /// one of `trusted_proxies`: `required` or `off` (the default). Any other connection is then closed.
+    pub(crate) proxy_protocol: ProxyProtocol,
     /// What a client may take.
     pub(crate) client_limits: ClientLimitsConfig,
+    /// What the gateway says of itself.
+    pub(crate) answers: AnswersConfig,
 }
 
 /// How the access log looks.
@@ -96,7 +108,11 @@ impl Default for ServerConfig {
             access_log_format: AccessLogFormat::Json,
             drain: Duration::from_secs(30),
             upgrade_timeout: Duration::from_secs(30),
+            trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::default(),
+            proxy_protocol: ProxyProtocol::default(),
             client_limits: ClientLimitsConfig::default(),
+            answers: AnswersConfig::default(),
         }
     }
 }

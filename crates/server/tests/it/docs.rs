@@ -193,7 +193,7 @@ fn every_error_code_has_its_page() {
 
 /// The codes as they stand in the source: whole words in capitals, between quotation marks.
 fn codes_in_the_source() -> BTreeSet<&'static str> {
-    let source = include_str!("../../../gateway/src/proxy/answer.rs");
+    let source = include_str!("../../../gateway/src/proxy/error_code.rs");
     let quoted = source.split('"').skip(1).step_by(2);
     quoted
         .filter(|text| text.len() > 4 && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'))

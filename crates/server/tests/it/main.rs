@@ -4,7 +4,9 @@
 
 mod harness;
 
+mod answers;
 mod cli;
+mod client_address;
 mod client_limits;
 mod clients;
 mod corpus;

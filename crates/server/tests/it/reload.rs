@@ -121,6 +121,11 @@ async fn what_needs_a_restart_is_said() {
     server.rewrite("access_log_format = \"text\"", &version(&origin, 0));
     let line = server.wait_for("config_reloaded");
     assert!(line.contains("needs_restart=access_log_format"), "{line}");
+    let keys = "trusted_proxies = [\"::1\"]\nforwarded_header = \"forwarded\"\nproxy_protocol = \"required\"\n\
+                [server.answers]\nname = \"edge\"\n";
+    server.rewrite(keys, &version(&origin, 0));
+    let line = server.wait_for_nth("config_reloaded", 2);
+    assert!(line.contains("needs_restart=answers,trusted_proxies,forwarded_header,proxy_protocol"), "{line}");
 }
 
 #[tokio::test]

@@ -116,6 +116,26 @@ fn claims_of_strangers_return_to_the_quota_of_strangers() {
 }
 
 #[test]
+fn each_claim_is_told_what_it_leaves_up_to_the_one_that_refuses() {
+    let each = limiter(RateLimiterConfig::new(rate("2/s")));
+    let all = limiter(RateLimiterConfig::new(rate("3/s")));
+    let call = |user| {
+        let mut told = Vec::new();
+        let claims = [each.claim(user), all.claim(())];
+        let _ = RateLimiter::try_acquire_all_telling(claims, NOW, 1, |quota| {
+            told.push((quota.remaining, quota.reset.as_millis()));
+        });
+        told
+    };
+    assert_eq!(call("alice"), [(1, 500), (2, 333)]);
+    assert_eq!(call("alice"), [(0, 1_000), (1, 666)]);
+    assert_eq!(call("alice"), [(0, 500)], "the wait, and the next is not asked");
+    assert_eq!(call("bob"), [(1, 500), (0, 1_000)]);
+    assert_eq!(call("bob"), [(0, 1_000), (0, 333)]);
+    assert!(each.try_acquire("bob", NOW, 1).is_ok(), "what was told was not taken");
+}
+
+#[test]
 fn subscribers_are_told_of_edges_only() {
     let limiter = limiter(RateLimiterConfig::new(rate("1/s")));
     assert!(limiter.try_acquire("a", NOW, 1).is_ok() && limiter.try_acquire("a", NOW, 1).is_err());

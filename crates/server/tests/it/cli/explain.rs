@@ -5,7 +5,7 @@ use std::path::Path;
 
 use http::{Method, Request};
 
-use super::{FILE, Run, folder, intertie};
+use super::{FILE, GOOD, Run, folder, intertie};
 use crate::harness::{Client, Origin, Server, answer, full};
 
 const TEXT: &str = r#"[defaults]
@@ -98,6 +98,28 @@ endpoints:
   127.0.0.1:7001 weight 3
   [::1]:7002 weight 1
 "
+    );
+}
+
+#[test]
+fn what_holds_for_all_routes_is_told_where_the_file_sets_it() {
+    let own = "[server]\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\nforwarded_header = \"forwarded\"\n\
+               proxy_protocol = \"required\"\n[server.answers]\nname = \"edge\"\nvia = \"both\"\nhops_max = 7\n\
+               proxy_status = false\nrate_limit_headers = false\nerror_pages = \"https://docs.example/\"\n";
+    let folder = folder(format!("{own}{GOOD}"));
+    let said = explain_in(folder.path(), &["GET", "/"]).stdout;
+    let (_, rest) = said.split_once("for all routes:\n").expect("a section");
+    assert_eq!(
+        rest,
+        "  server.trusted_proxies            10.0.0.0/8, ::1  (intertie.toml:2)\n  \
+         server.forwarded_header           forwarded  (intertie.toml:3)\n  \
+         server.proxy_protocol             required  (intertie.toml:4)\n  \
+         server.answers.name               edge  (intertie.toml:6)\n  \
+         server.answers.via                both  (intertie.toml:7)\n  \
+         server.answers.hops_max           7  (intertie.toml:8)\n  \
+         server.answers.proxy_status       false  (intertie.toml:9)\n  \
+         server.answers.rate_limit_headers false  (intertie.toml:10)\n  \
+         server.answers.error_pages        https://docs.example/  (intertie.toml:11)\n"
     );
 }
 

@@ -29,6 +29,9 @@ const BAD_OR_GOOD: &[&[u16]] = &[&[400], &[200]];
 /// It would rather have another status, or be lenient.
 const BAD_OR_501: &[&[u16]] = &[&[400], &[501]];
 const BAD_OR_505: &[&[u16]] = &[&[400], &[505]];
+/// It is understood and not served.
+const NOT_IMPLEMENTED: &[&[u16]] = &[&[501], &[400]];
+const NOT_SUPPORTED: &[&[u16]] = &[&[505], &[400]];
 /// The second of two is refused; the first was answered.
 const SECOND_BAD: &[&[u16]] = &[&[200, 400]];
 const BOTH_GOOD: &[&[u16]] = &[&[200, 200]];
@@ -110,13 +113,13 @@ pub(super) const CASES: &[Case] = &[
     case("a version without a minor one", "2.3", BAD_OR_505, b"GET / HTTP/1\r\nhost: a\r\n\r\n"),
     case("HTTP/1.2", "2.3", &[&[400], &[505], &[200]], b"GET / HTTP/1.2\r\nhost: a\r\nconnection: close\r\n\r\n"),
     case("HTTP/1.10", "2.3", BAD_OR_505, b"GET / HTTP/1.10\r\nhost: a\r\n\r\n"),
-    case("HTTP/2.0 in the words of HTTP/1", "2.3", BAD_OR_505, b"GET / HTTP/2.0\r\nhost: a\r\n\r\n"),
-    case("HTTP/3.0", "2.3", BAD_OR_505, b"GET / HTTP/3.0\r\nhost: a\r\n\r\n"),
-    case("HTTP/0.9 by name", "2.3", BAD_OR_505, b"GET / HTTP/0.9\r\nhost: a\r\n\r\n"),
+    case("HTTP/2.0 in the words of HTTP/1", "2.3", NOT_SUPPORTED, b"GET / HTTP/2.0\r\nhost: a\r\n\r\n"),
+    case("HTTP/3.0", "2.3", NOT_SUPPORTED, b"GET / HTTP/3.0\r\nhost: a\r\n\r\n"),
+    case("HTTP/0.9 by name", "2.3", NOT_SUPPORTED, b"GET / HTTP/0.9\r\nhost: a\r\n\r\n"),
     case("another protocol", "2.3", BAD_OR_505, b"GET / HTP/1.1\r\nhost: a\r\n\r\n"),
     case("an answer as a request", "2.1", BAD, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
     case("a TLS greeting", "3", BAD, b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03\r\n\r\n"),
-    case("a broken HTTP/2 preface", "3", BAD, b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"),
+    case("a broken HTTP/2 preface", "3", NOT_SUPPORTED, b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"),
     // Fields.
     case("a folded value", "5.2", BAD_OR_GOOD, b"GET / HTTP/1.1\r\nhost: a\r\nx: a\r\n b\r\nconnection: close\r\n\r\n"),
     case("a value folded by a tab", "5.2", BAD_OR_GOOD, b"GET / HTTP/1.1\r\nhost: a\r\nx: a\r\n\tb\r\nconnection: close\r\n\r\n"),
@@ -172,7 +175,7 @@ pub(super) const CASES: &[Case] = &[
     // Transfer codings.
     case("a transfer coding nobody knows", "6.1", BAD_OR_501, b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: x\r\n\r\n0\r\n\r\n"),
     case("identity", "7", BAD_OR_501, b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: identity\r\n\r\n0\r\n\r\n"),
-    case("gzip before chunks", "6.1", BAD_OR_501, b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
+    case("gzip before chunks", "6.1", NOT_IMPLEMENTED, b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
     case("gzip behind chunks", "6.1", BAD_OR_501, b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked, gzip\r\n\r\n0\r\n\r\n"),
     case("chunks twice", "6.1", BAD, b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked, chunked\r\n\r\n0\r\n\r\n"),
     case("chunks in two fields", "6.1", BAD, b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),

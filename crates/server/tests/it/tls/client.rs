@@ -62,7 +62,11 @@ impl Client {
     }
 
     pub(crate) async fn connect(&self, to: SocketAddr) -> std::io::Result<TlsStream<TcpStream>> {
-        let stream = TcpStream::connect(to).await?;
+        self.secure(TcpStream::connect(to).await?).await
+    }
+
+    /// Holds the handshake on a connection that is there.
+    pub(crate) async fn secure(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
         TlsConnector::from(Arc::new(self.config.clone())).connect(self.name.clone(), stream).await
     }
 

@@ -5,13 +5,21 @@ mod client;
 mod clients;
 mod files;
 mod handshakes;
+mod misdirected;
 mod redirect;
 mod reload;
 
 use tempfile::TempDir;
 
-use crate::harness::{Origin, Server};
+use crate::harness::{Answer, Origin, Server};
 pub(crate) use authority::Authority;
+
+/// A request on a connection that is there, with TLS from now on.
+pub(crate) async fn get_over(authority: &Authority, stream: tokio::net::TcpStream) -> Answer {
+    let stream = client::Client::new(authority).secure(stream).await.expect("a handshake");
+    let mut session = client::Session::open(stream).await.expect("spoken");
+    session.get(&[]).await.expect("an answer")
+}
 
 /// One route to `origin`, behind TLS with `keys`.
 fn traffic(origin: &Origin, keys: &str, certificates: &str) -> String {

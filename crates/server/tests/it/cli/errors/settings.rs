@@ -103,6 +103,54 @@ fn client_limits_that_can_not_hold() {
 }
 
 #[test]
+fn answers_that_can_not_be_given() {
+    let long = format!("name = \"{}\"", "n".repeat(65));
+    for (keys, place, words) in [
+        (
+            "name = \"two words\"",
+            "2:1 name",
+            "`two words` is no name: a letter, then letters, digits and `-_.`",
+        ),
+        ("name = \"\"", "2:1 name", "`` is no name"),
+        ("name = \"1st\"", "2:1 name", "`1st` is no name"),
+        (&long, "2:1 name", "the name has 65 characters; it may have 64"),
+        ("via = \"always\"", "2:7 \"always\"", "unknown value `always`"),
+        ("hops_max = 0", "2:12 0", "expected a whole number above 0"),
+        ("hops_max = 1001", "2:1 hops_max", "hops_max is 1001; it must be from 1 to 1000"),
+        (
+            "error_pages = \"/errors/\"",
+            "2:1 error_pages",
+            "`/errors/` is no URL such as \"https://docs.example/errors/\"",
+        ),
+        ("error_pages = \"ftp://a/\"", "2:1 error_pages", "`ftp://a/` is no URL"),
+    ] {
+        refused(&after(&format!("[server.answers]\n{keys}")), &[place], &[words]);
+    }
+}
+
+#[test]
+fn proxies_that_can_not_be_trusted() {
+    for (keys, place, words) in [
+        (
+            "trusted_proxies = [\"::1\", \"10.0.0.1/8\"]",
+            "2:19 [\"::1\", \"10.0.0.1/8\"]",
+            "`10.0.0.1/8` has bits behind its prefix; did you mean `10.0.0.0/8`?",
+        ),
+        ("trusted_proxies = [\"10.0.0.0/33\"]", "2:19 [\"10.0.0.0/33\"]", "no number from 0 to 32"),
+        ("trusted_proxies = [\"proxy\"]", "2:19 [\"proxy\"]", "`proxy` is no address such as \"10.0.0.1\""),
+        ("trusted_proxies = \"::1\"", "2:19 \"::1\"", "expected a list"),
+        ("forwarded_header = \"via\"", "2:20 \"via\"", "unknown value `via`"),
+        (
+            "proxy_protocol = \"required\"",
+            "2:1 proxy_protocol",
+            "nobody is trusted to say whom a connection is from: trusted_proxies is empty",
+        ),
+    ] {
+        refused(&after(&format!("[server]\n{keys}")), &[place], &[words]);
+    }
+}
+
+#[test]
 fn names_that_are_not_declared() {
     let policy = "[policy.standard]\ndeadline = \"1s\"";
     let limit = "[limit.provider]\nlimit = \"1/s\"";

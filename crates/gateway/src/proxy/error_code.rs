@@ -1,0 +1,202 @@
+//! The failures that the gateway answers itself, and what each is called wherever it is told.
+
+use http::StatusCode;
+use intertie_core::rejection::Policy;
+
+/// Every failure that the gateway answers itself. The code is stable and has a page in `docs/errors`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorCode {
+    /// The request can be read in more than one way.
+    BadRequest,
+    /// No route wants this host and path.
+    RouteNotFound,
+    /// Routes want this path with other methods.
+    MethodNotAllowed,
+    /// The client took too long to send its headers or its body.
+    RequestTimeout,
+    /// The body is longer than the route allows.
+    BodyTooLarge,
+    /// The target is longer than the server takes.
+    UriTooLong,
+    /// The request expects something else than `100-continue`.
+    ExpectationFailed,
+    /// The connection was secured for another host.
+    MisdirectedRequest,
+    /// The rate limiter's quota is used up.
+    RateLimited,
+    /// The headers are more than the server takes.
+    HeadersTooLarge,
+    /// The gateway itself failed.
+    InternalError,
+    /// The body comes in a transfer coding that is not known here.
+    NotImplemented,
+    /// No connection to the service could be opened.
+    ServiceUnreachable,
+    /// The service closed the connection or sent no valid HTTP.
+    ServiceFailed,
+    /// The request has passed more gateways than any path has.
+    LoopDetected,
+    /// The bulkhead and its queue are full, or the wait in it was too long.
+    BulkheadFull,
+    /// Every endpoint's circuit breaker is open.
+    CircuitOpen,
+    /// No endpoint is healthy.
+    NoEndpoint,
+    /// An attempt took longer than its timeout.
+    AttemptTimeout,
+    /// The whole call took longer than its deadline.
+    DeadlineExceeded,
+    /// The request is of another major version of HTTP than its connection.
+    VersionNotSupported,
+}
+
+/// The status codes of gRPC that the gateway answers with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum GrpcStatus {
+    DeadlineExceeded = 4,
+    ResourceExhausted = 8,
+    Unimplemented = 12,
+    Internal = 13,
+    Unavailable = 14,
+}
+
+impl ErrorCode {
+    /// All codes, in the order of the documentation.
+    pub const ALL: [Self; 21] = [
+        Self::BadRequest,
+        Self::RouteNotFound,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::BodyTooLarge,
+        Self::UriTooLong,
+        Self::ExpectationFailed,
+        Self::MisdirectedRequest,
+        Self::RateLimited,
+        Self::HeadersTooLarge,
+        Self::InternalError,
+        Self::NotImplemented,
+        Self::ServiceUnreachable,
+        Self::ServiceFailed,
+        Self::LoopDetected,
+        Self::BulkheadFull,
+        Self::CircuitOpen,
+        Self::NoEndpoint,
+        Self::AttemptTimeout,
+        Self::DeadlineExceeded,
+        Self::VersionNotSupported,
+    ];
+
+    /// The status, the stable code and the title of each variant, declared together.
+    const fn parts(self) -> (StatusCode, &'static str, &'static str) {
+        use StatusCode as Http;
+        match self {
+            Self::BadRequest => (Http::BAD_REQUEST, "BAD_REQUEST", "Bad Request"),
+            Self::RouteNotFound => (Http::NOT_FOUND, "ROUTE_NOT_FOUND", "Route Not Found"),
+            Self::MethodNotAllowed => (Http::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "Method Not Allowed"),
+            Self::RequestTimeout => (Http::REQUEST_TIMEOUT, "REQUEST_TIMEOUT", "Request Timeout"),
+            Self::BodyTooLarge => (Http::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", "Body Too Large"),
+            Self::UriTooLong => (Http::URI_TOO_LONG, "URI_TOO_LONG", "URI Too Long"),
+            Self::ExpectationFailed => (Http::EXPECTATION_FAILED, "EXPECTATION_FAILED", "Expectation Failed"),
+            Self::MisdirectedRequest => {
+                (Http::MISDIRECTED_REQUEST, "MISDIRECTED_REQUEST", "Misdirected Request")
+            }
+            Self::RateLimited => (Http::TOO_MANY_REQUESTS, "RATE_LIMITED", "Rate Limited"),
+            Self::HeadersTooLarge => {
+                (Http::REQUEST_HEADER_FIELDS_TOO_LARGE, "HEADERS_TOO_LARGE", "Headers Too Large")
+            }
+            Self::InternalError => (Http::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR", "Internal Error"),
+            Self::NotImplemented => (Http::NOT_IMPLEMENTED, "NOT_IMPLEMENTED", "Not Implemented"),
+            Self::ServiceUnreachable => (Http::BAD_GATEWAY, "SERVICE_UNREACHABLE", "Service Unreachable"),
+            Self::ServiceFailed => (Http::BAD_GATEWAY, "SERVICE_FAILED", "Service Failed"),
+            Self::LoopDetected => (Http::BAD_GATEWAY, "LOOP_DETECTED", "Loop Detected"),
+            Self::BulkheadFull => (Http::SERVICE_UNAVAILABLE, "BULKHEAD_FULL", "Bulkhead Full"),
+            Self::CircuitOpen => (Http::SERVICE_UNAVAILABLE, "CIRCUIT_OPEN", "Circuit Open"),
+            Self::NoEndpoint => (Http::SERVICE_UNAVAILABLE, "NO_ENDPOINT", "No Endpoint"),
+            Self::AttemptTimeout => (Http::GATEWAY_TIMEOUT, "ATTEMPT_TIMEOUT", "Attempt Timeout"),
+            Self::DeadlineExceeded => (Http::GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED", "Deadline Exceeded"),
+            Self::VersionNotSupported => {
+                (Http::HTTP_VERSION_NOT_SUPPORTED, "VERSION_NOT_SUPPORTED", "Version Not Supported")
+            }
+        }
+    }
+
+    /// The stable code.
+    pub const fn code(self) -> &'static str {
+        self.parts().1
+    }
+
+    /// The HTTP status.
+    pub const fn status(self) -> StatusCode {
+        self.parts().0
+    }
+
+    pub(super) const fn title(self) -> &'static str {
+        self.parts().2
+    }
+
+    /// The status that calls of gRPC are answered with.
+    pub(super) const fn grpc_status(self) -> GrpcStatus {
+        match self {
+            Self::DeadlineExceeded | Self::RequestTimeout => GrpcStatus::DeadlineExceeded,
+            Self::RateLimited | Self::BodyTooLarge | Self::UriTooLong | Self::HeadersTooLarge => {
+                GrpcStatus::ResourceExhausted
+            }
+            Self::RouteNotFound
+            | Self::MethodNotAllowed
+            | Self::MisdirectedRequest
+            | Self::NotImplemented
+            | Self::VersionNotSupported => GrpcStatus::Unimplemented,
+            Self::BadRequest | Self::ExpectationFailed | Self::LoopDetected | Self::InternalError => {
+                GrpcStatus::Internal
+            }
+            Self::BulkheadFull
+            | Self::CircuitOpen
+            | Self::NoEndpoint
+            | Self::ServiceUnreachable
+            | Self::ServiceFailed
+            | Self::AttemptTimeout => GrpcStatus::Unavailable,
+        }
+    }
+
+    /// The error type of `Proxy-Status` (RFC 9209, section 2.3).
+    pub(super) const fn proxy_error(self) -> &'static str {
+        match self {
+            Self::BadRequest
+            | Self::MethodNotAllowed
+            | Self::RequestTimeout
+            | Self::BodyTooLarge
+            | Self::UriTooLong
+            | Self::ExpectationFailed
+            | Self::MisdirectedRequest
+            | Self::HeadersTooLarge
+            | Self::NotImplemented
+            | Self::VersionNotSupported => "http_request_error",
+            Self::RateLimited => "http_request_denied",
+            Self::RouteNotFound => "destination_not_found",
+            Self::ServiceUnreachable | Self::CircuitOpen | Self::NoEndpoint => "destination_unavailable",
+            Self::BulkheadFull => "connection_limit_reached",
+            Self::ServiceFailed => "http_protocol_error",
+            Self::AttemptTimeout | Self::DeadlineExceeded => "http_response_timeout",
+            Self::LoopDetected => "proxy_loop_detected",
+            Self::InternalError => "proxy_internal_error",
+        }
+    }
+
+    /// The code for a rejection by `policy`.
+    pub(super) const fn of_rejection(policy: Policy) -> Self {
+        match policy {
+            Policy::RateLimiter => Self::RateLimited,
+            // All of them bound who may wait; of these, a route has a bulkhead only.
+            Policy::Bulkhead
+            | Policy::Coalesce
+            | Policy::Batch
+            | Policy::Pool
+            | Policy::Hedge
+            | Policy::Chaos => Self::BulkheadFull,
+            Policy::CircuitBreaker => Self::CircuitOpen,
+            Policy::Balance => Self::NoEndpoint,
+            Policy::AttemptTimeout => Self::AttemptTimeout,
+            Policy::Deadline | Policy::Retry => Self::DeadlineExceeded,
+        }
+    }
+}
