@@ -122,6 +122,7 @@ fn json_line(line: &mut String, at: Timestamp, access: &Access) {
         "attempts": access.attempts,
         "tls": access.tls,
         "error": access.error,
+        "http2_error": access.http2_error,
         "cut": access.cut,
     });
     let _ = write!(line, "{document}");
@@ -138,6 +139,7 @@ fn text_line(line: &mut String, at: Timestamp, access: &Access) {
         ("endpoint", access.endpoint.as_deref()),
         ("tls", access.tls),
         ("error", access.error),
+        ("http2_error", access.http2_error),
         ("cut", access.cut),
     ];
     for (name, value) in fields {
@@ -188,6 +190,7 @@ mod tests {
             attempts: 3,
             tls: Some("1.3"),
             error: Some("CIRCUIT_OPEN"),
+            http2_error: Some("REFUSED_STREAM"),
             cut: None,
         });
         drop(log);

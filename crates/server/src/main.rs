@@ -7,6 +7,7 @@ mod file;
 mod plan;
 mod secured;
 mod simulate;
+mod towards;
 mod up;
 mod watch;
 

@@ -43,7 +43,7 @@ pub(crate) enum Failure {
 pub(crate) fn run(loaded: Loaded, until_stdin_closes: bool) -> Result<(), Failure> {
     let events = Events::new(WallClock::system());
     let terms = loaded.terms().map_err(|problems| Failure::Refused(loaded.render(&problems)))?;
-    let compiled = Plan::compile(&loaded.traffic, None, &events);
+    let compiled = loaded.plan(None, &events);
     let (plan, report) = compiled.map_err(|report| Failure::Refused(loaded.render(&worth_saying(report))))?;
     eprint!("{}{}", loaded.render(&terms.1), loaded.render(&worth_saying(report)));
     serve(loaded, plan, terms.0, events, until_stdin_closes).map_err(Failure::NotStarted)
@@ -162,7 +162,10 @@ impl Server {
                 watched = files;
             }
             tokio::select! {
-                () = terms_watch.changed() => self.reload_terms(),
+                () = terms_watch.changed() => {
+                    self.reload_terms();
+                    self.reload_service_terms();
+                }
                 _ = hangup.recv() => self.reload("SIGHUP", true),
                 () = watch.changed() => self.reload("the file changed", false),
                 _ = terminate.recv() => break "SIGTERM",
@@ -212,7 +215,7 @@ impl Server {
             Ok(terms) => terms,
             Err(problems) => return self.refuse(&fresh.render(&problems)),
         };
-        let compiled = Plan::compile(&fresh.traffic, Some(&self.gateway.plan()), &self.events);
+        let compiled = fresh.plan(Some(&self.gateway.plan()), &self.events);
         let (plan, report) = match compiled {
             Ok(compiled) => compiled,
             Err(report) => return self.refuse(&fresh.render(&worth_saying(report))),
@@ -255,6 +258,27 @@ impl Server {
                 eprint!("{refusal}");
                 self.gateway.refused_tls();
                 self.events.tell("tls_refused", || vec![("cause", first_line(&refusal))]);
+            }
+        }
+    }
+
+    /// Puts the changed files of TLS towards services into force, for connections from now on.
+    fn reload_service_terms(&self) {
+        let running = self.gateway.plan();
+        match self.loaded.plan(Some(&running), &self.events) {
+            Ok((plan, report)) => {
+                let changed: Vec<_> = plan.changed_transports(&running).map(str::to_owned).collect();
+                if !changed.is_empty() {
+                    eprint!("{}", self.loaded.render(&worth_saying(report)));
+                    self.gateway.update_service_tls(plan);
+                    self.events.tell("service_tls_reloaded", || vec![("services", changed.join(","))]);
+                }
+            }
+            Err(report) => {
+                let refusal = self.loaded.render(&worth_saying(report));
+                eprint!("{refusal}");
+                self.gateway.refused_service_tls();
+                self.events.tell("service_tls_refused", || vec![("cause", first_line(&refusal))]);
             }
         }
     }

@@ -22,11 +22,14 @@ use super::answer::{ErrorCode, Failure};
 use super::attempt::{Attempt, Tried};
 use super::body::{BodyError, RequestBody};
 use super::call::{Call, acquire, body_too_large};
+use super::connect::{OpenError, open};
 use super::exchange::{Answer, Exchange};
 use super::headers;
 use super::observed::Refusal;
-use super::pool::{Connection, open};
+use super::pool::Connection;
+use super::reset::{Reset, reset};
 use super::worker::RouteRef;
+use crate::tls::{ServiceHandshake, is_refusal};
 
 #[cfg(test)]
 mod tests;
@@ -35,8 +38,8 @@ mod tests;
 struct Ended {
     class: Class,
     retry_after: Option<Duration>,
-    /// Whether the service can not have seen the request.
-    unsent: bool,
+    /// Whether the service can not have seen the request, or says that it has not acted on it.
+    unprocessed: bool,
     last: Last,
 }
 
@@ -72,6 +75,10 @@ impl Missed {
 enum SendFailure {
     /// No connection was to be had that took a byte of the request.
     Unsent(String),
+    /// The connections to the endpoint are as many as there may be, and full.
+    Exhausted(OpenError),
+    /// The service said in HTTP/2 why it gives no answer.
+    Reset(Reset),
     /// The service may have seen the request.
     Exchange {
         detail: String,
@@ -130,7 +137,7 @@ impl Call {
     /// Whether the request may be sent again and can be.
     fn may_repeat(&self, ended: &Ended) -> bool {
         let whole = !self.headers_spent && self.body.as_ref().is_none_or(|body| body.can_replay());
-        whole && (ended.unsent || self.idempotent)
+        whole && (ended.unprocessed || self.idempotent)
     }
 
     fn settle(&self, ended: Ended, exhausted: bool) -> Result<Answer, Failure> {
@@ -175,8 +182,15 @@ impl Call {
                 Some(at) => tokio::time::timeout_at(MonotonicClock::to_tokio(at), sending).await,
             }
         };
-        let now = MonotonicClock::now();
-        let unsent = matches!(sent, Ok(Err(SendFailure::Unsent(_))));
+        let (begun, now) = (now, MonotonicClock::now());
+        let unprocessed = match &sent {
+            Ok(Err(SendFailure::Unsent(_) | SendFailure::Exhausted(_))) => true,
+            Ok(Err(SendFailure::Reset(reset))) if reset.unprocessed => {
+                attempt.endpoint().stats.unprocessed.increment();
+                true
+            }
+            _ => false,
+        };
         let missed = match sent {
             Ok(Ok((response, connection))) if response.status() != StatusCode::SWITCHING_PROTOCOLS => {
                 return Ok(answered(exchange, attempt, response, connection, now));
@@ -186,19 +200,37 @@ impl Call {
                 Missed::new(Class::Permanent, Failure::new(ErrorCode::ServiceFailed, detail))
             }
             Ok(Err(failure)) => self.not_sent(exchange, failure),
-            Err(_) => self.timed_out(&attempt, limit),
+            Err(_) => {
+                if self.route.service.transport.may_multiplex() {
+                    exchange.worker.pool.suspect(attempt.endpoint(), begun);
+                }
+                self.timed_out(&attempt, limit)
+            }
         };
         exchange.attempt_ended(now, missed.evidence, attempt.elapsed(now));
         attempt.resolve(missed.evidence, now, &exchange.worker.events);
-        Ok(Ended { class: missed.class, retry_after: None, unsent, last: Last::Failed(missed.failure) })
+        Ok(Ended { class: missed.class, retry_after: None, unprocessed, last: Last::Failed(missed.failure) })
     }
 
     /// What a failure to get an answer means.
-    fn not_sent(&self, exchange: &Exchange, failure: SendFailure) -> Missed {
+    fn not_sent(&self, exchange: &mut Exchange, failure: SendFailure) -> Missed {
         match failure {
             SendFailure::Unsent(detail) => {
                 let detail = format!("no connection to the service: {detail}");
                 Missed::new(Class::Transient, Failure::new(ErrorCode::ServiceUnreachable, detail))
+            }
+            SendFailure::Exhausted(error) => {
+                let detail = format!("no connection to the service: {error}");
+                let failure = Failure::new(ErrorCode::ServiceUnreachable, detail);
+                Missed { evidence: Class::Unjudged, ..Missed::new(Class::Transient, failure) }
+            }
+            SendFailure::Reset(reset) => {
+                exchange.http2_error = Some(reset.name());
+                let what = if reset.unprocessed { "did not take the request" } else { "gave no answer" };
+                let detail = format!("the service {what}: {}", reset.name());
+                let evidence = if reset.in_order { Class::Unjudged } else { reset.class() };
+                let failure = Failure::new(ErrorCode::ServiceFailed, detail);
+                Missed { evidence, ..Missed::new(reset.class(), failure) }
             }
             SendFailure::Exchange { detail, closed_idle } => {
                 let detail = format!("the service gave no valid answer: {detail}");
@@ -249,48 +281,63 @@ impl Call {
         remaining: Option<Duration>,
     ) -> Result<(Response<Incoming>, Connection), SendFailure> {
         let pool = &exchange.worker.pool;
-        let (service, endpoint) = (attempt.service(), attempt.endpoint());
-        let mut reuse = true;
+        let (service, endpoint) = (&self.route.service.clone(), attempt.endpoint());
+        let (mut reuse, mut resent) = (true, false);
         let mut request = None;
         loop {
             let kept = if reuse { pool.take(service, endpoint, now) } else { None };
+            let opened = kept.is_none();
             let mut connection = match kept {
                 Some(kept) => kept,
                 // In a box, since it is rare and large.
                 None => Box::pin(open(&exchange.worker, service, endpoint)).await.map_err(|error| {
                     self.restore(request.take());
-                    SendFailure::Unsent(error.to_string())
+                    match error {
+                        OpenError::Failed(cause) => SendFailure::Unsent(cause.to_string()),
+                        OpenError::Exhausted { .. } => SendFailure::Exhausted(error),
+                    }
                 })?,
             };
             let outgoing = match request.take() {
                 Some(request) => request,
-                None => self.request(exchange.attempts, remaining, connection.reused),
+                None => self.request(exchange.attempts, remaining, &connection),
             };
-            let mut error = match connection.send(outgoing).await {
+            let mut error = match connection.send(outgoing, endpoint).await {
                 Ok(response) => return Ok((response, connection)),
                 Err(error) => error,
             };
             if let Some(failure) = self.body.as_ref().and_then(|body| body.failure()) {
                 return Err(SendFailure::Body(failure));
             }
-            let unsent = error.take_message();
+            let unsent = error.take_message().map(|unsent| connection.taken_back(unsent));
             let error = error.into_error();
             if let Some(Refusal { violation, .. }) = connection.refusal().filter(|_| unsent.is_none()) {
                 return Err(SendFailure::Exchange { detail: violation.to_string(), closed_idle: false });
             }
-            let closed_idle = connection.reused && was_closed(&error);
-            match unsent {
-                Some(unsent) if connection.reused => request = Some(unsent),
-                Some(unsent) => {
+            if let Some(unsent) = unsent {
+                if opened {
                     self.restore(Some(unsent));
                     return Err(SendFailure::Unsent(error.to_string()));
                 }
-                None if closed_idle && self.idempotent && self.body.is_none() && !self.headers_spent => {
-                    endpoint.stats.resends.increment();
-                    reuse = false;
-                }
-                None => return Err(SendFailure::Exchange { detail: error.to_string(), closed_idle }),
+                request = Some(unsent);
+                continue;
             }
+            let closed_idle = connection.was_idle() && was_closed(&error);
+            let reset = reset(&error);
+            let in_order = reset.is_some_and(|reset| reset.in_order);
+            let again = in_order || (closed_idle && self.idempotent);
+            if again && !resent && self.body.is_none() && !self.headers_spent {
+                endpoint.stats.resends.increment();
+                (reuse, resent) = (connection.is_multiplexed(), true);
+                continue;
+            }
+            return Err(match reset {
+                Some(reset) => SendFailure::Reset(reset),
+                None if is_refusal(&error) => {
+                    SendFailure::Unsent(ServiceHandshake::Refused.words().to_owned())
+                }
+                None => SendFailure::Exchange { detail: error.to_string(), closed_idle },
+            });
         }
     }
 
@@ -305,9 +352,16 @@ impl Call {
 
     /// The request as the attempt `number` sends it. Its headers are copied only when they may be needed
     /// again.
-    fn request(&mut self, number: u32, remaining: Option<Duration>, reused: bool) -> Request<RequestBody> {
+    fn request(
+        &mut self,
+        number: u32,
+        remaining: Option<Duration>,
+        connection: &Connection,
+    ) -> Request<RequestBody> {
         debug_assert!(!self.headers_spent, "asked by `may_repeat`");
-        let keep = self.idempotent && (self.route.repeats() || (reused && self.body.is_none()));
+        // Over HTTP/2 a service can give back any request without having acted on it.
+        let repeatable = self.idempotent || connection.is_multiplexed();
+        let keep = repeatable && (self.route.repeats() || (connection.reused && self.body.is_none()));
         let mut headers = if keep {
             self.headers.clone()
         } else {
@@ -348,7 +402,7 @@ fn answered(
         }
     }
     let answered = Box::new(Answered { response, connection, attempt: unresolved });
-    Ended { class, retry_after, unsent: false, last: Last::Answered(answered) }
+    Ended { class, retry_after, unprocessed: false, last: Last::Answered(answered) }
 }
 
 /// Lets go of an answer that will not be delivered. A short body is read to its end, so that its connection
@@ -357,6 +411,9 @@ fn discard(exchange: &Exchange, route: &RouteRef, ended: Ended) {
     const WORTH_READING: u64 = 16 * 1024;
     let Last::Answered(answered) = ended.last else { return };
     let Answered { response, connection, .. } = *answered;
+    if connection.is_multiplexed() {
+        return;
+    }
     let (worker, route) = (Rc::clone(&exchange.worker), route.clone());
     let body = response.into_body();
     if body.is_end_stream() {

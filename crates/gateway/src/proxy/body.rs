@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::LazyLock;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use hyper::body::Incoming;
 
 use super::exchange::Delivery;
 use super::headers;
+use super::reset::reset;
 
 /// The reason why a body ended before its time. It reaches hyper, which ends the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +43,17 @@ impl fmt::Display for BodyError {
     }
 }
 
-impl std::error::Error for BodyError {}
+/// What a service is told by RST_STREAM of a request that will not be completed.
+static CANCELLED: LazyLock<h2::Error> = LazyLock::new(|| h2::Reason::CANCEL.into());
+
+impl std::error::Error for BodyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::TooLarge | Self::Client | Self::Superseded => Some(&*CANCELLED),
+            Self::Service | Self::Deadline => None,
+        }
+    }
+}
 
 /// A request's body as one attempt sends it.
 #[derive(Debug)]
@@ -333,8 +345,8 @@ impl ServiceBody {
                 self.end(Delivery::complete);
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(_))) => {
-                self.end(Delivery::broke_off);
+            Poll::Ready(Some(Err(error))) => {
+                self.end(|delivery| delivery.broke_off(reset(&error)));
                 Poll::Ready(Some(Err(BodyError::Service)))
             }
             Poll::Pending => {

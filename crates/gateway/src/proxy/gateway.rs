@@ -23,7 +23,7 @@ use super::worker::{AccessSink, FollowedPlan, Worker};
 use crate::config::ClientLimitsConfig;
 use crate::plan::Plan;
 use crate::stats::RouteStats;
-use crate::tls::{Terms, TlsStats};
+use crate::tls::{ServiceTlsReloads, Terms, TlsStats};
 use crate::wire::WireStats;
 
 /// What the data plane needs to know besides its plan.
@@ -78,6 +78,8 @@ pub struct Gateway {
     addresses: Addresses,
     /// The terms of TLS, and what was done under them, where it is spoken.
     pub(super) tls: Option<(watch::Sender<Arc<Terms>>, Arc<TlsStats>)>,
+    /// What became of changed files of TLS towards services.
+    pub(super) service_tls: ServiceTlsReloads,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -145,7 +147,17 @@ impl Gateway {
                 std::thread::Builder::new().name(format!("data-{number}")).spawn(move || thread.run());
             handles.push(handle.map_err(|error| (addresses.any(), error))?);
         }
-        Ok(Self { plan, drain, admission, unrouted, refused, addresses, tls, threads: handles })
+        Ok(Self {
+            plan,
+            drain,
+            admission,
+            unrouted,
+            refused,
+            addresses,
+            tls,
+            service_tls: ServiceTlsReloads::default(),
+            threads: handles,
+        })
     }
 
     /// The addresses that are listened on.
@@ -170,6 +182,17 @@ impl Gateway {
         if let Some((_, stats)) = &self.tls {
             stats.reloads_refused.increment();
         }
+    }
+
+    /// Puts a plan in force in which services are spoken to under other terms of TLS.
+    pub fn update_service_tls(&self, plan: Plan) {
+        self.update(plan);
+        self.service_tls.reloads.increment();
+    }
+
+    /// Counts terms of TLS towards services that changed and could not be put in force.
+    pub fn refused_service_tls(&self) {
+        self.service_tls.refused.increment();
     }
 
     /// The plan in force.

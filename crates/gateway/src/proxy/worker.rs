@@ -94,7 +94,9 @@ impl FollowedPlan {
 impl Worker {
     /// A thread that serves `traffic` and tells nobody.
     pub(super) fn serving(traffic: &crate::config::TrafficConfig) -> Self {
-        let (plan, _) = Plan::compile(traffic, None, &Events::default()).expect("a good file");
+        let (plan, _) =
+            Plan::compile(traffic, &crate::tls::ServiceTerms::default(), None, &Events::default())
+                .expect("a good file");
         Self {
             pool: Pool::default(),
             access: None,

@@ -225,10 +225,22 @@ impl Server {
         Self::start_in(folder, env!("CARGO_BIN_EXE_intertie"), &format!("{own}\n{traffic}"))
     }
 
+    /// The same on a system that trusts the authorities in the file `roots`.
+    pub(crate) fn start_trusting(roots: &std::path::Path, traffic: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_intertie"));
+        command.env("SSL_CERT_FILE", roots).env_remove("SSL_CERT_DIR");
+        Self::start_by(command, folder, &format!("{OWN}\n{traffic}"))
+    }
+
     fn start_in(folder: TempDir, binary: &str, text: &str) -> Self {
+        Self::start_by(Command::new(binary), folder, text)
+    }
+
+    fn start_by(mut command: Command, folder: TempDir, text: &str) -> Self {
         let file = folder.path().join("intertie.toml");
         std::fs::write(&file, text).expect("written");
-        let mut child = Command::new(binary)
+        let mut child = command
             .arg("up")
             .arg(&file)
             .arg("--until-stdin-closes")

@@ -17,3 +17,4 @@ mod regressions;
 mod reload;
 mod tls;
 mod traffic;
+mod upstream;
