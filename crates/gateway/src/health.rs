@@ -118,7 +118,8 @@ async fn ask(
 ) -> Result<(), CheckError> {
     let deadline = tokio::time::Instant::now() + config.timeout;
     let dialled = dial(&endpoint.address, transport, &endpoint.stats, deadline).await;
-    let Dialled { stream, spoken } = dialled.map_err(CheckError::Dial)?;
+    let Dialled { stream, spoken } = dialled
+        .map_err(|error| if error.is_timeout() { CheckError::Timeout } else { CheckError::Dial(error) })?;
     let status = match stream {
         Stream::Plain(stream) => exchange(stream, spoken, endpoint, transport, &config.path).await?,
         Stream::Tls(stream) => exchange(stream, spoken, endpoint, transport, &config.path).await?,

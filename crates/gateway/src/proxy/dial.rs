@@ -73,6 +73,16 @@ impl fmt::Display for DialError {
 
 impl std::error::Error for DialError {}
 
+impl DialError {
+    /// Whether it took too long.
+    pub(crate) fn is_timeout(&self) -> bool {
+        matches!(
+            self,
+            Self::ConnectTimeout | Self::NoPreface | Self::Handshake { how: ServiceHandshake::TimedOut, .. }
+        )
+    }
+}
+
 /// Opens a stream to `address`, the handshake of TLS included, before `deadline`.
 pub(crate) async fn dial(
     address: &Address,

@@ -29,6 +29,7 @@ mod pool;
 mod preface;
 mod redirect;
 mod reset;
+mod send;
 mod telemetry;
 mod tls;
 pub(crate) mod translate;

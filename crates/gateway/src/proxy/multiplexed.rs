@@ -29,7 +29,7 @@ pub(super) struct Multiplexed {
     streams: Cell<usize>,
     carried: Cell<bool>,
     /// When the service last began an answer.
-    answered: Cell<Instant>,
+    answered: Cell<Option<Instant>>,
     idle_since: Cell<Instant>,
     /// Whether the service may be dead.
     suspected: Cell<bool>,
@@ -56,7 +56,7 @@ impl Multiplexed {
             peer_streams_max,
             streams: Cell::new(0),
             carried: Cell::new(false),
-            answered: Cell::new(now),
+            answered: Cell::new(None),
             idle_since: Cell::new(now),
             suspected: Cell::new(false),
         })
@@ -83,7 +83,7 @@ impl Multiplexed {
 
     /// Begins no other exchange on it if the service has answered nothing since `since`.
     pub(super) fn suspect(&self, since: Instant) {
-        if self.answered.get() < since && self.streams.get() > 0 {
+        if self.answered.get().is_none_or(|at| at < since) {
             self.suspected.set(true);
         }
     }
@@ -115,7 +115,7 @@ impl Stream {
         let sending = connection.sender.borrow_mut().try_send_request(request);
         let answer = sending.await;
         if answer.is_ok() {
-            connection.answered.set(MonotonicClock::now());
+            connection.answered.set(Some(MonotonicClock::now()));
         }
         answer
     }

@@ -89,7 +89,8 @@ impl ServiceHandshake {
             None => Self::Closed,
             Some(Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => Self::NotTls,
             Some(Error::InvalidCertificate(wrong)) => match wrong {
-                Certificate::UnknownIssuer => Self::UnknownIssuer,
+                // An authority of the same name with another key is another one.
+                Certificate::UnknownIssuer | Certificate::BadSignature => Self::UnknownIssuer,
                 Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => Self::WrongName,
                 Certificate::Expired
                 | Certificate::ExpiredContext { .. }
@@ -174,7 +175,8 @@ mod tests {
             (certificate(CertificateError::NotValidForName), ServiceHandshake::WrongName),
             (certificate(CertificateError::Expired), ServiceHandshake::Expired),
             (certificate(CertificateError::NotValidYet), ServiceHandshake::Expired),
-            (certificate(CertificateError::BadSignature), ServiceHandshake::BadCertificate),
+            (certificate(CertificateError::BadSignature), ServiceHandshake::UnknownIssuer),
+            (certificate(CertificateError::BadEncoding), ServiceHandshake::BadCertificate),
             (tls(Error::AlertReceived(AlertDescription::CertificateRequired)), ServiceHandshake::Refused),
             (
                 tls(Error::AlertReceived(AlertDescription::NoApplicationProtocol)),

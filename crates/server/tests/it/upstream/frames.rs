@@ -9,6 +9,7 @@ pub(super) const RST_STREAM: u8 = 3;
 pub(super) const SETTINGS: u8 = 4;
 pub(super) const PING: u8 = 6;
 pub(super) const GOAWAY: u8 = 7;
+pub(super) const WINDOW_UPDATE: u8 = 8;
 
 pub(super) const END_STREAM: u8 = 1;
 pub(super) const END_HEADERS: u8 = 4;
@@ -19,6 +20,7 @@ pub(super) const INTERNAL_ERROR: u32 = 2;
 pub(super) const REFUSED_STREAM: u32 = 7;
 pub(super) const CANCEL: u32 = 8;
 pub(super) const ENHANCE_YOUR_CALM: u32 = 11;
+pub(super) const HTTP_1_1_REQUIRED: u32 = 13;
 
 #[derive(Debug, Clone)]
 pub(super) struct Frame {
@@ -34,12 +36,12 @@ impl Frame {
     }
 
     /// An answer of status 200 without other headers; the byte is its place in HPACK's static table.
-    pub(super) fn ok(stream: u32, flags: u8) -> Self {
-        Self::new(HEADERS, END_HEADERS | flags, stream, &[0x88])
+    pub(super) fn ok(flags: u8) -> Self {
+        Self::new(HEADERS, END_HEADERS | flags, 0, &[0x88])
     }
 
-    pub(super) fn reset(stream: u32, code: u32) -> Self {
-        Self::new(RST_STREAM, 0, stream, &code.to_be_bytes())
+    pub(super) fn reset(code: u32) -> Self {
+        Self::new(RST_STREAM, 0, 0, &code.to_be_bytes())
     }
 
     pub(super) fn go_away(last_stream: u32, code: u32) -> Self {
@@ -64,4 +66,15 @@ impl Frame {
         bytes.extend(&self.payload);
         stream.write_all(&bytes).await
     }
+}
+
+/// Begins to speak HTTP/2 as a client and asks for `/`, by GET, or by POST with a body that goes on.
+pub(super) async fn begin(stream: &mut TcpStream, with_body: bool) -> std::io::Result<()> {
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await?;
+    Frame::new(SETTINGS, 0, 0, &[]).write(stream).await?;
+    let (method, end) = if with_body { (0x83, 0) } else { (0x82, END_STREAM) };
+    // Places in HPACK's static table: the method, `http`, `/`; and an authority of one letter.
+    let head = [method, 0x86, 0x84, 0x41, 1, b'a'];
+    Frame::new(HEADERS, END_HEADERS | end, 1, &head).write(stream).await?;
+    if with_body { Frame::new(DATA, 0, 1, b"a beginning").write(stream).await } else { Ok(()) }
 }

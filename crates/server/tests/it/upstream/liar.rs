@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::frames::{ACK, END_STREAM, Frame, HEADERS, PING, SETTINGS};
+use super::frames::{ACK, DATA, END_STREAM, Frame, HEADERS, PING, RST_STREAM, SETTINGS};
+use crate::harness::{free_port, services};
 
 /// What becomes of a request.
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub(super) enum Lie {
     Frames(Vec<Frame>),
     /// These frames are sent and the connection is closed.
     FramesAndClose(Vec<Frame>),
+    /// Some frames are sent at once, and others when so many bytes of its body are there.
+    After { first: Vec<Frame>, bytes: usize, then: Vec<Frame> },
     /// Nothing is sent, and nothing is read any more.
     Deaf,
 }
@@ -39,12 +42,12 @@ struct Log {
 impl Liar {
     /// Does with each request what comes next in `script`, and answers all after its end.
     pub(super) async fn start(script: &[Lie]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("bound");
+        let (listener, address) = free_port();
         let script = Arc::new(Mutex::new(VecDeque::from(script.to_vec())));
         let log = Arc::<Log>::default();
         let told = Arc::clone(&log);
-        let task = tokio::spawn(async move {
+        let task = services().spawn(async move {
+            let listener = TcpListener::from_std(listener).expect("a socket");
             let mut connections = tokio::task::JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.expect("accepts");
@@ -84,6 +87,7 @@ async fn speak(mut stream: TcpStream, script: &Mutex<VecDeque<Lie>>, log: &Log) 
     stream.read_exact(&mut preface).await?;
     assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     Frame::new(SETTINGS, 0, 0, &[]).write(&mut stream).await?;
+    let mut waiting: Option<(usize, Vec<Frame>)> = None;
     loop {
         let frame = Frame::read(&mut stream).await?;
         log.frames.lock().expect("unpoisoned").push(frame.clone());
@@ -97,25 +101,44 @@ async fn speak(mut stream: TcpStream, script: &Mutex<VecDeque<Lie>>, log: &Log) 
             HEADERS => {
                 let lie = script.lock().expect("unpoisoned").pop_front().unwrap_or(Lie::Answer);
                 let (frames, close) = match lie {
-                    Lie::Answer => (vec![Frame::ok(0, END_STREAM)], false),
+                    Lie::Answer => (vec![Frame::ok(END_STREAM)], false),
                     Lie::Frames(frames) => (frames, false),
                     Lie::FramesAndClose(frames) => (frames, true),
+                    Lie::After { first, bytes, then } => {
+                        waiting = Some((bytes, then));
+                        (first, false)
+                    }
                     Lie::Deaf => std::future::pending().await,
                 };
-                for mut answer in frames {
-                    if answer.stream == 0 && !matches!(answer.kind, SETTINGS | PING | super::frames::GOAWAY) {
-                        answer.stream = frame.stream;
-                    }
-                    answer.write(&mut stream).await?;
-                }
+                write(&mut stream, frames, frame.stream).await?;
                 if close {
                     // What was sent is to arrive: closing with something unread would reset the connection.
                     return drain(stream).await;
                 }
             }
+            DATA => {
+                let Some((bytes, frames)) = waiting.take() else { continue };
+                let left = bytes.saturating_sub(frame.payload.len());
+                if left == 0 {
+                    write(&mut stream, frames, frame.stream).await?;
+                } else {
+                    waiting = Some((left, frames));
+                }
+            }
             _ => {}
         }
     }
+}
+
+/// Writes `frames`, those of a stream with its number.
+async fn write(stream: &mut TcpStream, frames: Vec<Frame>, number: u32) -> std::io::Result<()> {
+    for mut frame in frames {
+        if matches!(frame.kind, HEADERS | DATA | RST_STREAM) {
+            frame.stream = number;
+        }
+        frame.write(stream).await?;
+    }
+    Ok(())
 }
 
 async fn drain(mut stream: TcpStream) -> std::io::Result<()> {

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::harness::AnyBody;
+use crate::harness::{AnyBody, free_port, services};
 use crate::tls::Authority;
 
 /// The head of a request as the service got it.
@@ -115,11 +115,11 @@ impl Origin {
         F: Fn(Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
         Fut: Future<Output = Response<AnyBody>> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("bound");
+        let (listener, address) = free_port();
         let seen = Arc::<Seen>::default();
         let log = Arc::clone(&seen);
-        let task = tokio::spawn(async move {
+        let task = services().spawn(async move {
+            let listener = TcpListener::from_std(listener).expect("a socket");
             let mut connections = tokio::task::JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.expect("accepts");

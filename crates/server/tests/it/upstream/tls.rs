@@ -34,7 +34,7 @@ async fn a_service_is_known_by_its_roots_and_its_name() {
         (&["orders.example"][..], NAMED),
         (&["127.0.0.1"], "tls = { roots = \"roots.crt\" }"),
         (&["127.0.0.1"], "tls = { roots = \"roots.crt\", server_name = \"127.0.0.1\" }"),
-        (&["*.example"], NAMED),
+        (&["*.shop.example"], "tls = { roots = \"roots.crt\", server_name = \"orders.shop.example\" }"),
     ] {
         let (folder, authority) = folder();
         authority.issue(folder.path(), "shown", names);
