@@ -211,6 +211,9 @@ mod tests {
     fn a_client_can_not_forge_lines() {
         let line = written(Format::Text, "/a\n1970-01-01T00:00:00.000Z forged");
         assert_eq!(line.lines().count(), 1, "{line}");
-        assert!(line.contains("tls=1.3 error=CIRCUIT_OPEN attempts=3 id=7"), "{line}");
+        assert!(
+            line.contains("tls=1.3 error=CIRCUIT_OPEN http2_error=REFUSED_STREAM attempts=3 id=7"),
+            "{line}"
+        );
     }
 }

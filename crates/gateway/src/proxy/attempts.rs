@@ -216,6 +216,10 @@ impl Call {
                 let failure = Failure::new(ErrorCode::ServiceFailed, detail);
                 Missed { evidence, ..Missed::new(Class::Transient, failure) }
             }
+            SendFailure::Tunnel => {
+                let detail = "CONNECT does not pass to a service that is spoken to in HTTP/2";
+                Missed::new(Class::Unjudged, Failure::new(ErrorCode::BadRequest, detail))
+            }
             SendFailure::Body(BodyError::TooLarge) => {
                 let max = self.route.effective.body_max.value.map_or(0, ByteSize::bytes);
                 Missed::new(Class::Unjudged, body_too_large(max))

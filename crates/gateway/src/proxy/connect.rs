@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use intertie_core::quantity::ByteSize;
+use intertie_resilience::MonotonicClock;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
@@ -71,7 +73,7 @@ pub(super) async fn open(
             opening.outcome().await?;
         }
         // Others who waited may have been quicker.
-        if let Some(connection) = pool.take(service, endpoint, intertie_resilience::MonotonicClock::now()) {
+        if let Some(connection) = pool.take(service, endpoint, MonotonicClock::now()) {
             return Ok(connection);
         }
     }
@@ -95,7 +97,7 @@ fn begin(worker: &Rc<Worker>, service: &Arc<Service>, endpoint: &Endpoint) -> Re
         opener.end(connected.map(|connected| match connected {
             Connected::Http1(connection) => {
                 pool.expect_no_streams(&endpoint);
-                pool.keep(&service, connection, intertie_resilience::MonotonicClock::now());
+                pool.keep(&service, connection, MonotonicClock::now());
             }
             Connected::Http2(connection) => pool.share(&endpoint, connection),
         }));
@@ -193,8 +195,7 @@ async fn http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     deadline: Instant,
 ) -> Result<Connected, DialError> {
     let config = &service.transport.http2;
-    let window =
-        |bytes: intertie_core::quantity::ByteSize| u32::try_from(bytes.bytes()).unwrap_or(u32::MAX >> 1);
+    let window = |bytes: ByteSize| u32::try_from(bytes.bytes()).unwrap_or(u32::MAX >> 1);
     let mut builder = http2::Builder::new(LocalExecutor);
     builder
         .initial_stream_window_size(window(config.stream_window))

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, Version};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::frames::{self, CANCEL, DATA, PING, RST_STREAM, SETTINGS};
@@ -374,4 +374,23 @@ async fn a_burst_opens_one_connection() {
     let statuses = tokio::time::timeout(PATIENCE, together(&server, 60, async || {})).await.expect("in time");
     assert_eq!(statuses, [200; 60]);
     assert_eq!(origin.seen.connections(), 1);
+}
+
+#[tokio::test]
+async fn no_tunnel_is_opened() {
+    let origin = Origin::telling(Terms::http2()).await;
+    let breaker = "circuit_breaker = { preset = \"sensitive\", failures = 1 }";
+    let server = server(origin.address, "", breaker);
+    for length in [0, 3] {
+        let mut client = Client::new(server.address).connect().await.expect("connects");
+        let head = format!(
+            "CONNECT /a HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\nconnection: close\r\n\r\nabc"
+        );
+        client.write_all(&head.as_bytes()[..head.len() - 3 + length]).await.expect("written");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    }
+    assert!(origin.seen.heads().is_empty());
+    assert_eq!(Client::new(server.address).get("/").await.status, 200, "the breaker learned nothing");
 }

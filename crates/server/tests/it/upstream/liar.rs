@@ -93,10 +93,10 @@ async fn speak(mut stream: TcpStream, script: &Mutex<VecDeque<Lie>>, log: &Log) 
         log.frames.lock().expect("unpoisoned").push(frame.clone());
         match frame.kind {
             SETTINGS if frame.flags & ACK == 0 => {
-                Frame::new(SETTINGS, ACK, 0, &[]).write(&mut stream).await?
+                Frame::new(SETTINGS, ACK, 0, &[]).write(&mut stream).await?;
             }
             PING if frame.flags & ACK == 0 => {
-                Frame::new(PING, ACK, 0, &frame.payload).write(&mut stream).await?
+                Frame::new(PING, ACK, 0, &frame.payload).write(&mut stream).await?;
             }
             HEADERS => {
                 let lie = script.lock().expect("unpoisoned").pop_front().unwrap_or(Lie::Answer);

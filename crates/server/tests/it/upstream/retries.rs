@@ -98,12 +98,9 @@ async fn the_budget_holds_for_what_was_never_seen() {
 #[tokio::test]
 async fn a_body_beyond_the_replay_limit_is_sent_once() {
     for (length, status) in [(1000, 200), (3000, 502)] {
-        let liar = Liar::start(&[Lie::After {
-            first: vec![],
-            bytes: length,
-            then: vec![Frame::reset(REFUSED_STREAM)],
-        }])
-        .await;
+        let after = |frame| Lie::After { first: vec![], bytes: length, then: vec![frame] };
+        let script = [after(Frame::reset(REFUSED_STREAM)), after(Frame::ok(END_STREAM))];
+        let liar = Liar::start(&script).await;
         let server = server(&liar, RETRY);
         let answer = Client::new(server.address).post("/", &[], &"x".repeat(length)).await;
         assert_eq!(answer.status, status, "{length}: {}", answer.text());
