@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 
 use super::exchange::Delivery;
 use super::headers;
-use super::reset::reset;
+use super::reset::{Reset, reset};
 
 /// The reason why a body ended before its time. It reaches hyper, which ends the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub(super) enum BodyError {
     Superseded,
     /// The service's connection failed.
     Service,
+    /// The service cancelled its answer, which HTTP/2 can say and the client is told.
+    Cancelled,
     /// The deadline of the call is over.
     Deadline,
 }
@@ -38,18 +40,19 @@ impl fmt::Display for BodyError {
             Self::Client => "the client's body broke off",
             Self::Superseded => "a later attempt took the body over",
             Self::Service => "the service's body broke off",
+            Self::Cancelled => "the service cancelled its answer",
             Self::Deadline => "the deadline is over",
         })
     }
 }
 
-/// What a service is told by RST_STREAM of a request that will not be completed.
+/// What the other side is told by RST_STREAM of a body that will not be completed.
 static CANCELLED: LazyLock<h2::Error> = LazyLock::new(|| h2::Reason::CANCEL.into());
 
 impl std::error::Error for BodyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::TooLarge | Self::Client | Self::Superseded => Some(&*CANCELLED),
+            Self::TooLarge | Self::Client | Self::Superseded | Self::Cancelled => Some(&*CANCELLED),
             Self::Service | Self::Deadline => None,
         }
     }
@@ -346,8 +349,11 @@ impl ServiceBody {
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {
-                self.end(|delivery| delivery.broke_off(reset(&error)));
-                Poll::Ready(Some(Err(BodyError::Service)))
+                let reset = reset(&error);
+                self.end(|delivery| delivery.broke_off(reset));
+                let cancelled = reset.is_some_and(Reset::is_cancel);
+                let error = if cancelled { BodyError::Cancelled } else { BodyError::Service };
+                Poll::Ready(Some(Err(error)))
             }
             Poll::Pending => {
                 self.watch();

@@ -41,6 +41,11 @@ impl Reset {
         name(self.reason)
     }
 
+    /// Whether the service wants no more of the exchange.
+    pub(super) fn is_cancel(self) -> bool {
+        self.reason == Reason::CANCEL
+    }
+
     /// What it means to a retry and to a breaker. The codes that gRPC maps to a status mean what the status does.
     pub(super) fn class(self) -> Class {
         match self.reason {

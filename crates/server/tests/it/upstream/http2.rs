@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Semaphore, mpsc};
 
-use super::frames::{self, CANCEL, DATA, PING, RST_STREAM, SETTINGS};
+use super::frames::{self, CANCEL, DATA, ENHANCE_YOUR_CALM, INTERNAL_ERROR, PING, RST_STREAM, SETTINGS};
 use super::liar::{Liar, Lie};
 use super::origin::{Origin, Terms};
 use super::{before, series};
@@ -101,6 +101,19 @@ async fn a_service_that_does_not_speak_it_gets_no_request() {
     assert_eq!((answer.status, answer.code().as_str()), (502, "SERVICE_UNREACHABLE"));
     assert!(answer.text().contains("the service does not speak HTTP/2"), "{}", answer.text());
     assert!(origin.seen.heads().is_empty());
+    let talking = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let server = self::server(talking.local_addr().expect("bound"), "", "");
+    let asking = Client::new(server.address);
+    let answering = async {
+        let (mut stream, _) = talking.accept().await.expect("accepts");
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await.expect("written");
+        let mut heard = Vec::new();
+        let _ = stream.read_to_end(&mut heard).await;
+        heard
+    };
+    let (answer, heard) = tokio::join!(asking.post("/", &[], "once"), answering);
+    assert!(answer.text().contains("the service does not speak HTTP/2"), "{}", answer.text());
+    assert!(!heard.windows(4).any(|window| window == b"once"), "it has seen the request");
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = silent.local_addr().expect("bound");
     let server = self::server(address, "connect_timeout = \"200ms\"", "");
@@ -354,6 +367,29 @@ async fn a_client_that_gives_up_cancels_the_stream() {
             assert_eq!(Client::new(server.address).get("/").await.status, 200);
             assert_eq!(liar.connections(), 1, "the connection lives on");
         }
+    }
+}
+
+/// A service that cancels in the middle of its answer is heard by the client so; what else it says is its failure.
+#[tokio::test]
+async fn a_service_that_cancels_is_heard_by_the_client() {
+    for (code, heard) in [(CANCEL, CANCEL), (ENHANCE_YOUR_CALM, INTERNAL_ERROR)] {
+        let begun =
+            vec![frames::Frame::ok(0), frames::Frame::new(DATA, 0, 0, b"half"), frames::Frame::reset(code)];
+        let liar = Liar::start(&[Lie::Frames(begun)]).await;
+        let server = server(liar.address, "", "");
+        let mut client = Client::new(server.address).connect().await.expect("connects");
+        frames::begin(&mut client, true).await.expect("written");
+        let reset = async {
+            loop {
+                let frame = frames::Frame::read(&mut client).await.expect("a frame");
+                if frame.kind == RST_STREAM {
+                    return frame.payload;
+                }
+            }
+        };
+        let payload = tokio::time::timeout(PATIENCE, reset).await.expect("in time");
+        assert_eq!(payload, heard.to_be_bytes());
     }
 }
 

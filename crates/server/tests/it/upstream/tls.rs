@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, SanType};
 use tempfile::TempDir;
@@ -133,9 +134,11 @@ async fn a_handshake_ends_with_connect_timeout() {
     let address = silent.local_addr().expect("bound");
     let keys = format!("{NAMED}\nconnect_timeout = \"200ms\"");
     let server = Server::start_among(folder, &before(&[address], &keys, ""));
+    let started = Instant::now();
     let answer = Client::new(server.address).get("/").await;
     assert_eq!((answer.status, answer.code().as_str()), (502, "SERVICE_UNREACHABLE"));
     assert!(answer.text().contains("no TLS handshake within connect_timeout"), "{}", answer.text());
+    assert!(started.elapsed() < Duration::from_secs(5), "the deadline is 30s: {:?}", started.elapsed());
     assert_eq!(handshakes(&server, address, "timed_out").await, 1.0);
 }
 
