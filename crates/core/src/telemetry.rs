@@ -197,6 +197,9 @@ pub struct Access {
     pub tls: Option<&'static str>,
     /// The gateway's own error code, when it answered itself.
     pub error: Option<&'static str>,
+    /// The error code by which the service ended the last attempt or its answer, where it spoke HTTP/2, such as
+    /// `REFUSED_STREAM`.
+    pub http2_error: Option<&'static str>,
     /// How it ended, when not with a complete answer: `client_left`, `service_broke_off`, `deadline`.
     pub cut: Option<&'static str>,
 }

@@ -7,6 +7,8 @@ use intertie_core::failure::Class;
 use intertie_core::rejection::Policy;
 use intertie_core::telemetry::Value;
 
+use crate::tls::ServiceHandshakes;
+
 /// A counter that many threads raise.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -110,6 +112,12 @@ pub struct EndpointStats {
     pub ejections: Counter,
     /// Connections opened.
     pub connections: Counter,
+    /// Requests that were not sent because all connections were full.
+    pub exhausted: Counter,
+    /// Requests that the service gave back without having acted on them.
+    pub unprocessed: Counter,
+    /// Handshakes of TLS by how they ended.
+    pub handshakes: ServiceHandshakes,
     /// From the attempt's start to the answer's head.
     pub duration: Histogram,
 }

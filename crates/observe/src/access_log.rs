@@ -122,6 +122,7 @@ fn json_line(line: &mut String, at: Timestamp, access: &Access) {
         "attempts": access.attempts,
         "tls": access.tls,
         "error": access.error,
+        "http2_error": access.http2_error,
         "cut": access.cut,
     });
     let _ = write!(line, "{document}");
@@ -138,6 +139,7 @@ fn text_line(line: &mut String, at: Timestamp, access: &Access) {
         ("endpoint", access.endpoint.as_deref()),
         ("tls", access.tls),
         ("error", access.error),
+        ("http2_error", access.http2_error),
         ("cut", access.cut),
     ];
     for (name, value) in fields {
@@ -188,6 +190,7 @@ mod tests {
             attempts: 3,
             tls: Some("1.3"),
             error: Some("CIRCUIT_OPEN"),
+            http2_error: Some("REFUSED_STREAM"),
             cut: None,
         });
         drop(log);
@@ -208,6 +211,9 @@ mod tests {
     fn a_client_can_not_forge_lines() {
         let line = written(Format::Text, "/a\n1970-01-01T00:00:00.000Z forged");
         assert_eq!(line.lines().count(), 1, "{line}");
-        assert!(line.contains("tls=1.3 error=CIRCUIT_OPEN attempts=3 id=7"), "{line}");
+        assert!(
+            line.contains("tls=1.3 error=CIRCUIT_OPEN http2_error=REFUSED_STREAM attempts=3 id=7"),
+            "{line}"
+        );
     }
 }

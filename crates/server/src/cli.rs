@@ -9,7 +9,7 @@ use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Uri};
 use intertie_core::telemetry::Events;
 use intertie_gateway::config::Severity;
-use intertie_gateway::plan::{Amplification, Explanation, Plan, explain};
+use intertie_gateway::plan::{Amplification, Explanation, explain};
 use intertie_gateway::route::{Found, RequestView, request_host};
 
 use crate::believed;
@@ -21,6 +21,7 @@ use crate::plan::{self, PlanArguments, Planned};
 use crate::process;
 use crate::secured;
 use crate::simulate::{self, SimulateArguments, Simulated};
+use crate::towards;
 use crate::up;
 
 /// What scripts can tell apart.
@@ -244,7 +245,7 @@ fn check(path: &std::path::Path) -> ExitCode {
             return ExitCode::from(code::REFUSED);
         }
     };
-    let (_, report) = match Plan::compile(&loaded.traffic, None, &Events::default()) {
+    let (_, report) = match loaded.plan(None, &Events::default()) {
         Ok(compiled) => compiled,
         Err(report) => {
             eprint!("{}", loaded.render(&report.problems));
@@ -341,8 +342,7 @@ fn explained(
     header_lines: &[String],
 ) -> Result<(String, bool), String> {
     let loaded = Loaded::read(path)?;
-    let (plan, _) = Plan::compile(&loaded.traffic, None, &Events::default())
-        .map_err(|report| loaded.render(&report.problems))?;
+    let (plan, _) = loaded.plan_to_look_at().map_err(|report| loaded.render(&report.problems))?;
     let method =
         Method::from_bytes(method.as_bytes()).map_err(|_| format!("error: `{method}` is no method\n"))?;
     let uri: Uri = url.parse().map_err(|error| format!("error: `{url}` is no URL: {error}\n"))?;
@@ -436,6 +436,7 @@ fn tell(loaded: &Loaded, method: &Method, uri: &Uri, explanation: &Explanation<'
         None if bounded.is_empty() => text.push_str("  nothing bounds an attempt\n"),
         None => text.push_str("  nothing but the deadline bounds an attempt\n"),
     }
+    text.push_str(&towards::explain(loaded, &route.service));
     text.push_str("\nendpoints:\n");
     for (endpoint, config) in route.service.endpoints.iter().zip(&route.service.config.endpoints) {
         text.push_str(&format!("  {} weight {}\n", endpoint.address, config.weight));

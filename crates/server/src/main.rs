@@ -11,6 +11,7 @@ mod plan;
 mod process;
 mod secured;
 mod simulate;
+mod towards;
 mod up;
 mod watch;
 

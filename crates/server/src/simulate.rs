@@ -5,9 +5,8 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
-use intertie_core::telemetry::Events;
 use intertie_gateway::config::Problem;
-use intertie_gateway::plan::{Effective, Plan, Route};
+use intertie_gateway::plan::{Effective, Route};
 use intertie_resilience::simulate::{Report, SimulationError};
 use intertie_resilience::{PipelineConfig, Simulation};
 use serde::Serialize;
@@ -53,8 +52,7 @@ struct RouteReport {
 /// What is wrong with the file or the script, ready to be printed.
 pub(crate) fn simulate(arguments: &SimulateArguments) -> Result<Simulated, String> {
     let loaded = Loaded::read(&arguments.file)?;
-    let (plan, _) = Plan::compile(&loaded.traffic, None, &Events::default())
-        .map_err(|report| loaded.render(&report.problems))?;
+    let (plan, _) = loaded.plan_to_look_at().map_err(|report| loaded.render(&report.problems))?;
     let (script, source) = Script::read(&arguments.script, &loaded.traffic)?;
     let mut reports = BTreeMap::new();
     for (name, config) in &script.route {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use intertie_core::clock::WallClock;
 use intertie_core::telemetry::{Events, Source};
-use intertie_gateway::config::{Problem, Severity, TrafficConfig};
+use intertie_gateway::config::{Problem, Severity};
 use intertie_gateway::forwarded::Trust;
 use intertie_gateway::plan::{Plan, Report};
 use intertie_gateway::proxy::{AccessSink, Addresses, Gateway, GatewayConfig, Role, TlsListeners};
@@ -58,11 +58,10 @@ pub(crate) fn run(
 ) -> Result<(), Failure> {
     let events = Events::new(WallClock::system());
     let terms = loaded.terms().map_err(|problems| Failure::Refused(loaded.render(&problems)))?;
-    let compiled = Plan::compile(&loaded.traffic, None, &events);
+    let compiled = loaded.plan(None, &events);
     let (plan, report) = compiled.map_err(|report| Failure::Refused(loaded.render(&worth_saying(report))))?;
     eprint!("{}{}", loaded.render(&terms.1), loaded.render(&worth_saying(report)));
-    // The plan has all of it that runs.
-    loaded.traffic = TrafficConfig::default();
+    loaded.forget_routes();
     let birth = Birth { loaded, activation, plan, terms: terms.0, events };
     serve(birth, until_stdin_closes)
 }
@@ -221,7 +220,10 @@ impl Server {
                 watched = files;
             }
             tokio::select! {
-                () = terms_watch.changed() => self.reload_terms(),
+                () = terms_watch.changed() => {
+                    self.reload_terms();
+                    self.reload_service_terms();
+                }
                 _ = hangup.recv() => self.reload_for_manager("SIGHUP", true),
                 () = watch.changed() => self.reload_for_manager("the file changed", false),
                 _ = succeed.recv() => self.begin_upgrade(&mut upgrade),
@@ -331,13 +333,13 @@ impl Server {
             Ok(terms) => terms,
             Err(problems) => return self.refuse(&fresh.render(&problems)),
         };
-        let compiled = Plan::compile(&fresh.traffic, Some(&self.gateway.plan()), &self.events);
+        let compiled = fresh.plan(Some(&self.gateway.plan()), &self.events);
         let (plan, report) = match compiled {
             Ok(compiled) => compiled,
             Err(report) => return self.refuse(&fresh.render(&worth_saying(report))),
         };
         eprint!("{}{}", fresh.render(&doubts), fresh.render(&worth_saying(report)));
-        fresh.traffic = TrafficConfig::default();
+        fresh.forget_routes();
         self.gateway.update(plan);
         if let Some(terms) = terms {
             self.gateway.update_tls(terms);
@@ -382,6 +384,31 @@ impl Server {
                 eprint!("{refusal}");
                 self.gateway.refused_tls();
                 self.events.tell("tls_refused", || vec![("cause", first_line(&refusal))]);
+            }
+        }
+    }
+
+    /// Puts the changed files of TLS towards services into force, for connections from now on.
+    fn reload_service_terms(&self) {
+        let running = self.gateway.plan();
+        let whole = match self.loaded.whole() {
+            Ok(whole) => whole,
+            Err(refusal) => return self.refuse(&refusal),
+        };
+        match whole.plan(Some(&running), &self.events) {
+            Ok((plan, report)) => {
+                let changed: Vec<_> = plan.changed_transports(&running).map(str::to_owned).collect();
+                if !changed.is_empty() {
+                    eprint!("{}", self.loaded.render(&worth_saying(report)));
+                    self.gateway.update_service_tls(plan);
+                    self.events.tell("service_tls_reloaded", || vec![("services", changed.join(","))]);
+                }
+            }
+            Err(report) => {
+                let refusal = self.loaded.render(&worth_saying(report));
+                eprint!("{refusal}");
+                self.gateway.refused_service_tls();
+                self.events.tell("service_tls_refused", || vec![("cause", first_line(&refusal))]);
             }
         }
     }

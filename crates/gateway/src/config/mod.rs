@@ -9,6 +9,7 @@ mod policy;
 mod problem;
 mod route;
 mod service;
+mod transport;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ pub use problem::{Problem, Severity, nearest};
 pub(crate) use route::parse_method;
 pub use route::{MatchConfig, Methods, RouteConfig};
 pub use service::ServiceConfig;
+pub use transport::{Http2Config, Protocol};
 
 use intertie_resilience::RateLimiterConfig;
 

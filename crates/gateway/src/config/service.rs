@@ -10,6 +10,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::policy::Time;
+use super::{Http2Config, Protocol};
+use crate::tls::ServiceTlsConfig;
 
 /// `[service.NAME]`: the endpoints that answer, and how one of them is chosen.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -39,7 +41,19 @@ pub struct ServiceConfig {
     /// `intertie check` proves.
     #[serde(default)]
     pub calls: Vec<String>,
-    /// The longest that opening a connection may take; must be shorter than the attempt timeouts of its
+    /// The version of HTTP that the service is spoken to in: `http1` (the default), `http2`, or `negotiate`,
+    /// which leaves it to the service and needs TLS.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// The bounds of HTTP/2 connections. Needs another `protocol` than `http1`.
+    #[serde(default)]
+    pub http2: Option<Http2Config>,
+    /// TLS towards the service: `true` for one with a certificate that the system trusts, or a table.
+    /// Default: none.
+    #[serde(default, deserialize_with = "crate::tls::deserialize_service_tls")]
+    #[schemars(schema_with = "crate::tls::service_tls_schema")]
+    pub tls: Option<ServiceTlsConfig>,
+    /// The longest that opening a connection may take, the handshake of TLS included; must be shorter than the attempt timeouts of its
     /// routes. Default "1s", or less where an attempt ends before.
     #[serde(default)]
     pub connect_timeout: Option<Time>,

@@ -18,9 +18,11 @@ use super::lint::{Report, lint};
 use super::pattern::pattern;
 use super::quota_policy;
 use super::runtime::{LimitKey, Route, RouteLimiter, Service};
+use super::transport::Transport;
 use crate::config::{Problem, RouteConfig, Severity, TrafficConfig};
 use crate::route::Router;
 use crate::stats::RouteStats;
+use crate::tls::ServiceTerms;
 
 /// Everything that serves traffic, made from one configuration.
 ///
@@ -40,12 +42,14 @@ pub struct Plan {
 
 impl Plan {
     /// Makes a plan, taking over state from `previous`. The report tells also what does not keep it from
-    /// running.
+    /// running. A service with TLS whose `terms` are missing is never connected to: such a plan is only
+    /// looked at.
     ///
     /// # Errors
     /// The report, when it holds an error. Nothing of `previous` has changed then.
     pub fn compile(
         config: &TrafficConfig,
+        terms: &ServiceTerms,
         previous: Option<&Self>,
         events: &Events,
     ) -> Result<(Self, Report), Report> {
@@ -61,13 +65,24 @@ impl Plan {
         if report.problems.iter().any(|problem| problem.severity == Severity::Error) {
             return Err(report);
         }
-        match (Compiler { config, previous, events }).plan(router) {
+        match (Compiler { config, terms, previous, events }).plan(router) {
             Ok(plan) => Ok((plan, report)),
             Err(problem) => {
                 report.problems.push(problem);
                 Err(report)
             }
         }
+    }
+}
+
+impl Plan {
+    /// The names of services that are spoken to in another way than by `previous`.
+    pub fn changed_transports<'a>(&'a self, previous: &'a Self) -> impl Iterator<Item = &'a str> {
+        let same = |service: &Service| {
+            let known = previous.services.iter().find(|known| known.name == service.name);
+            known.is_some_and(|known| known.transport.id == service.transport.id)
+        };
+        self.services.iter().filter(move |service| !same(service)).map(|service| &*service.name)
     }
 }
 
@@ -100,6 +115,7 @@ fn router(config: &TrafficConfig) -> Result<Router, Vec<Problem>> {
 
 struct Compiler<'a> {
     config: &'a TrafficConfig,
+    terms: &'a ServiceTerms,
     previous: Option<&'a Plan>,
     events: &'a Events,
 }
@@ -174,7 +190,8 @@ impl Compiler<'_> {
             Some(known) => Arc::clone(&known.balancer),
             None => Arc::new(Mutex::new(Balancer::new(config.balance, endpoints.len()))),
         };
-        Ok(Service { name: name.into(), config, endpoints, balancer, bulkhead, budget })
+        let transport = Transport::new(name, &config, self.terms, known.map(|service| &service.transport));
+        Ok(Service { name: name.into(), config, transport, endpoints, balancer, bulkhead, budget })
     }
 
     /// The endpoint as it was before, with the same breaker if the breaker's settings are the same.

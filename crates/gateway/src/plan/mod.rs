@@ -15,6 +15,7 @@ mod quota_policy;
 mod runtime;
 #[cfg(test)]
 mod tests;
+mod transport;
 
 pub use compile::Plan;
 pub use effective::{Effective, Origin, Sourced, effective};
@@ -22,3 +23,4 @@ pub use endpoint::{Endpoint, EndpointState};
 pub use explain::{Explanation, Shown, explain};
 pub use lint::{Amplification, Report, lint};
 pub use runtime::{LimitKey, Route, RouteLimiter, Service};
+pub use transport::{Security, Transport};

@@ -7,6 +7,7 @@ use intertie_resilience::{Bulkhead, RateLimiter, RetryBudget};
 
 use super::effective::Effective;
 use super::endpoint::Endpoint;
+use super::transport::Transport;
 use crate::config::ServiceConfig;
 use crate::stats::RouteStats;
 
@@ -79,6 +80,8 @@ pub struct Service {
     pub name: Arc<str>,
     /// What the file says.
     pub config: ServiceConfig,
+    /// How it is spoken to.
+    pub transport: Arc<Transport>,
     /// Where it listens, in the order of the file.
     pub endpoints: Vec<Endpoint>,
     /// The choice among them.

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::*;
 use crate::config::{PolicyConfig, Problem, RouteConfig, ServiceConfig, Severity, TrafficConfig};
+use crate::tls::ServiceTerms;
 
 /// The traffic part of a file.
 #[derive(Deserialize)]
@@ -32,7 +33,9 @@ fn traffic(text: &str) -> TrafficConfig {
 }
 
 fn plan(text: &str, previous: Option<&Plan>) -> Plan {
-    Plan::compile(&traffic(text), previous, &Events::default()).expect("a good file").0
+    Plan::compile(&traffic(text), &ServiceTerms::default(), previous, &Events::default())
+        .expect("a good file")
+        .0
 }
 
 const SERVICE: &str = "[service.s]\nendpoints = [{ at = \"127.0.0.1:1\" }]\n";

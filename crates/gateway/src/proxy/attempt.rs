@@ -1,6 +1,6 @@
 //! One attempt at one endpoint.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use intertie_core::clock::Instant;
@@ -113,7 +113,7 @@ impl Attempt {
     }
 
     /// The service.
-    pub(super) fn service(&self) -> &Service {
+    pub(super) fn service(&self) -> &Arc<Service> {
         &self.route.service
     }
 

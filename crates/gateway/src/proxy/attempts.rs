@@ -1,12 +1,11 @@
 //! The attempts of a call: retry with its budget, choice of endpoint, circuit breaker, limiters that count
 //! attempts, attempt timeout.
 
-use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode};
+use http::{Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 use intertie_core::clock::Instant;
@@ -21,13 +20,13 @@ use intertie_resilience::retry::Retry;
 
 use super::answer::Failure;
 use super::attempt::{Attempt, Tried};
-use super::body::{BodyError, RequestBody};
+use super::body::BodyError;
 use super::call::{Call, acquire, body_too_large};
 use super::error_code::ErrorCode;
 use super::exchange::{Answer, Exchange};
 use super::headers;
-use super::observed::Refusal;
-use super::pool::{Connection, open};
+use super::pool::Connection;
+use super::send::SendFailure;
 use super::worker::RouteRef;
 
 #[cfg(test)]
@@ -37,8 +36,8 @@ mod tests;
 struct Ended {
     class: Class,
     retry_after: Option<Duration>,
-    /// Whether the service can not have seen the request.
-    unsent: bool,
+    /// Whether the service can not have seen the request, or says that it has not acted on it.
+    unprocessed: bool,
     last: Last,
 }
 
@@ -68,20 +67,6 @@ impl Missed {
     fn new(class: Class, failure: Failure) -> Self {
         Self { class, evidence: class, failure }
     }
-}
-
-/// Why an attempt got no answer.
-enum SendFailure {
-    /// No connection was to be had that took a byte of the request.
-    Unsent(String),
-    /// The service may have seen the request.
-    Exchange {
-        detail: String,
-        /// A kept connection failed before a head came: the service closed it, which is its right.
-        closed_idle: bool,
-    },
-    /// The request's own body ended before its time.
-    Body(BodyError),
 }
 
 impl Call {
@@ -132,7 +117,7 @@ impl Call {
     /// Whether the request may be sent again and can be.
     fn may_repeat(&self, ended: &Ended) -> bool {
         let whole = !self.headers_spent && self.body.as_ref().is_none_or(|body| body.can_replay());
-        whole && (ended.unsent || self.idempotent)
+        whole && (ended.unprocessed || self.idempotent)
     }
 
     fn settle(&self, ended: Ended, exhausted: bool) -> Result<Answer, Failure> {
@@ -177,8 +162,15 @@ impl Call {
                 Some(at) => tokio::time::timeout_at(MonotonicClock::to_tokio(at), sending).await,
             }
         };
-        let now = MonotonicClock::now();
-        let unsent = matches!(sent, Ok(Err(SendFailure::Unsent(_))));
+        let (begun, now) = (now, MonotonicClock::now());
+        let unprocessed = match &sent {
+            Ok(Err(SendFailure::Unsent(_) | SendFailure::Exhausted(_))) => true,
+            Ok(Err(SendFailure::Reset(reset))) if reset.unprocessed => {
+                attempt.endpoint().stats.unprocessed.increment();
+                true
+            }
+            _ => false,
+        };
         let missed = match sent {
             Ok(Ok((response, connection))) if response.status() != StatusCode::SWITCHING_PROTOCOLS => {
                 return Ok(answered(exchange, attempt, response, connection, now));
@@ -188,25 +180,47 @@ impl Call {
                 Missed::new(Class::Permanent, Failure::new(ErrorCode::ServiceFailed, detail))
             }
             Ok(Err(failure)) => self.not_sent(exchange, failure),
-            Err(_) => self.timed_out(&attempt, limit),
+            Err(_) => {
+                if self.route.service.transport.may_multiplex() {
+                    exchange.worker.pool.suspect(attempt.endpoint(), begun);
+                }
+                self.timed_out(&attempt, limit)
+            }
         };
         exchange.attempt_ended(now, missed.evidence, attempt.elapsed(now));
         attempt.resolve(missed.evidence, now, &exchange.worker.events);
-        Ok(Ended { class: missed.class, retry_after: None, unsent, last: Last::Failed(missed.failure) })
+        Ok(Ended { class: missed.class, retry_after: None, unprocessed, last: Last::Failed(missed.failure) })
     }
 
     /// What a failure to get an answer means.
-    fn not_sent(&self, exchange: &Exchange, failure: SendFailure) -> Missed {
+    fn not_sent(&self, exchange: &mut Exchange, failure: SendFailure) -> Missed {
         match failure {
             SendFailure::Unsent(detail) => {
                 let detail = format!("no connection to the service: {detail}");
                 Missed::new(Class::Transient, Failure::new(ErrorCode::ServiceUnreachable, detail))
+            }
+            SendFailure::Exhausted(error) => {
+                let detail = format!("no connection to the service: {error}");
+                let failure = Failure::new(ErrorCode::ServiceUnreachable, detail);
+                Missed { evidence: Class::Unjudged, ..Missed::new(Class::Transient, failure) }
+            }
+            SendFailure::Reset(reset) => {
+                exchange.http2_error = Some(reset.name());
+                let what = if reset.unprocessed { "did not take the request" } else { "gave no answer" };
+                let detail = format!("the service {what}: {}", reset.name());
+                let evidence = if reset.in_order { Class::Unjudged } else { reset.class() };
+                let failure = Failure::new(ErrorCode::ServiceFailed, detail);
+                Missed { evidence, ..Missed::new(reset.class(), failure) }
             }
             SendFailure::Exchange { detail, closed_idle } => {
                 let detail = format!("the service gave no valid answer: {detail}");
                 let evidence = if closed_idle { Class::Unjudged } else { Class::Transient };
                 let failure = Failure::new(ErrorCode::ServiceFailed, detail);
                 Missed { evidence, ..Missed::new(Class::Transient, failure) }
+            }
+            SendFailure::Tunnel => {
+                let detail = "CONNECT does not pass to a service that is spoken to in HTTP/2";
+                Missed::new(Class::Unjudged, Failure::new(ErrorCode::BadRequest, detail))
             }
             SendFailure::Body(BodyError::TooLarge) => {
                 let max = self.route.effective.body_max.value.map_or(0, ByteSize::bytes);
@@ -240,90 +254,6 @@ impl Call {
         };
         Missed { evidence, ..missed }
     }
-
-    /// Sends the request and waits for the head of the answer. A kept connection that its service closed
-    /// before it took the request is replaced, as often as there are kept ones.
-    async fn send(
-        &mut self,
-        exchange: &Exchange,
-        attempt: &Attempt,
-        now: Instant,
-        remaining: Option<Duration>,
-    ) -> Result<(Response<Incoming>, Connection), SendFailure> {
-        let pool = &exchange.worker.pool;
-        let (service, endpoint) = (attempt.service(), attempt.endpoint());
-        let mut reuse = true;
-        let mut request = None;
-        loop {
-            let kept = if reuse { pool.take(service, endpoint, now) } else { None };
-            let mut connection = match kept {
-                Some(kept) => kept,
-                // In a box, since it is rare and large.
-                None => Box::pin(open(&exchange.worker, service, endpoint)).await.map_err(|error| {
-                    self.restore(request.take());
-                    SendFailure::Unsent(error.to_string())
-                })?,
-            };
-            let outgoing = match request.take() {
-                Some(request) => request,
-                None => self.request(exchange.attempts, remaining, connection.reused),
-            };
-            let mut error = match connection.send(outgoing).await {
-                Ok(response) => return Ok((response, connection)),
-                Err(error) => error,
-            };
-            if let Some(failure) = self.body.as_ref().and_then(|body| body.failure()) {
-                return Err(SendFailure::Body(failure));
-            }
-            let unsent = error.take_message();
-            let error = error.into_error();
-            if let Some(Refusal { violation, .. }) = connection.refusal().filter(|_| unsent.is_none()) {
-                return Err(SendFailure::Exchange { detail: violation.to_string(), closed_idle: false });
-            }
-            let closed_idle = connection.reused && was_closed(&error);
-            match unsent {
-                Some(unsent) if connection.reused => request = Some(unsent),
-                Some(unsent) => {
-                    self.restore(Some(unsent));
-                    return Err(SendFailure::Unsent(error.to_string()));
-                }
-                None if closed_idle && self.idempotent && self.body.is_none() && !self.headers_spent => {
-                    endpoint.stats.resends.increment();
-                    reuse = false;
-                }
-                None => return Err(SendFailure::Exchange { detail: error.to_string(), closed_idle }),
-            }
-        }
-    }
-
-    /// Takes back a request of which not a byte was sent, so that another attempt can send it.
-    fn restore(&mut self, unsent: Option<Request<RequestBody>>) {
-        let Some(unsent) = unsent else { return };
-        if self.headers_spent {
-            self.headers = unsent.into_parts().0.headers;
-            self.headers_spent = false;
-        }
-    }
-
-    /// The request as the attempt `number` sends it. Its headers are copied only when they may be needed
-    /// again.
-    fn request(&mut self, number: u32, remaining: Option<Duration>, reused: bool) -> Request<RequestBody> {
-        debug_assert!(!self.headers_spent, "asked by `may_repeat`");
-        let keep = self.idempotent && (self.route.repeats() || (reused && self.body.is_none()));
-        let mut headers = if keep {
-            self.headers.clone()
-        } else {
-            self.headers_spent = true;
-            std::mem::take(&mut self.headers)
-        };
-        headers::write_marks(&mut headers, self.present, remaining, number);
-        let body = self.body.as_ref().map_or(RequestBody::Empty, |body| body.attempt(number));
-        let mut request = Request::new(body);
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = headers;
-        request
-    }
 }
 
 /// An attempt with an answer. One that failed is resolved here; a good one when its body is through.
@@ -356,7 +286,7 @@ fn answered(
         }
     }
     let answered = Box::new(Answered { response, connection, attempt: unresolved });
-    Ended { class, retry_after, unsent: false, last: Last::Answered(answered) }
+    Ended { class, retry_after, unprocessed: false, last: Last::Answered(answered) }
 }
 
 /// Lets go of an answer that will not be delivered. A short body is read to its end, so that its connection
@@ -365,6 +295,9 @@ fn discard(exchange: &Exchange, route: &RouteRef, ended: Ended) {
     const WORTH_READING: u64 = 16 * 1024;
     let Last::Answered(answered) = ended.last else { return };
     let Answered { response, connection, .. } = *answered;
+    if connection.is_multiplexed() {
+        return;
+    }
     let (worker, route) = (Rc::clone(&exchange.worker), route.clone());
     let body = response.into_body();
     if body.is_end_stream() {
@@ -377,18 +310,6 @@ fn discard(exchange: &Exchange, route: &RouteRef, ended: Ended) {
             }
         });
     }
-}
-
-/// Whether an error says that the other side closed or reset the connection.
-fn was_closed(error: &hyper::Error) -> bool {
-    if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
-        return true;
-    }
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
-    source.is_some_and(|source| {
-        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
-        matches!(source.kind(), ConnectionReset | BrokenPipe | ConnectionAborted)
-    })
 }
 
 /// No endpoint can take the call.

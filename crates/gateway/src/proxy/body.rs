@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::LazyLock;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use hyper::body::Incoming;
 
 use super::exchange::Delivery;
 use super::headers;
+use super::reset::{Reset, reset};
 
 /// The reason why a body ended before its time. It reaches hyper, which ends the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub(super) enum BodyError {
     Superseded,
     /// The service's connection failed.
     Service,
+    /// The service cancelled its answer, which HTTP/2 can say and the client is told.
+    Cancelled,
     /// The deadline of the call is over.
     Deadline,
 }
@@ -36,12 +40,23 @@ impl fmt::Display for BodyError {
             Self::Client => "the client's body broke off",
             Self::Superseded => "a later attempt took the body over",
             Self::Service => "the service's body broke off",
+            Self::Cancelled => "the service cancelled its answer",
             Self::Deadline => "the deadline is over",
         })
     }
 }
 
-impl std::error::Error for BodyError {}
+/// What the other side is told by RST_STREAM of a body that will not be completed.
+static CANCELLED: LazyLock<h2::Error> = LazyLock::new(|| h2::Reason::CANCEL.into());
+
+impl std::error::Error for BodyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::TooLarge | Self::Client | Self::Superseded | Self::Cancelled => Some(&*CANCELLED),
+            Self::Service | Self::Deadline => None,
+        }
+    }
+}
 
 /// A request's body as one attempt sends it.
 #[derive(Debug)]
@@ -338,9 +353,12 @@ impl ServiceBody {
                 self.end(Delivery::complete);
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(_))) => {
-                self.end(Delivery::broke_off);
-                Poll::Ready(Some(Err(BodyError::Service)))
+            Poll::Ready(Some(Err(error))) => {
+                let reset = reset(&error);
+                self.end(|delivery| delivery.broke_off(reset));
+                let cancelled = reset.is_some_and(Reset::is_cancel);
+                let error = if cancelled { BodyError::Cancelled } else { BodyError::Service };
+                Poll::Ready(Some(Err(error)))
             }
             Poll::Pending => {
                 self.watch();

@@ -28,6 +28,7 @@ use super::error_code::ErrorCode;
 use super::headers::{self, Present};
 use super::pool::Connection;
 use super::rate_limit::Told;
+use super::reset::Reset;
 use super::worker::{RouteRef, Worker};
 use crate::forwarded::{Origin, origin};
 use crate::plan::Endpoint;
@@ -79,6 +80,8 @@ pub(super) struct Exchange {
     error: Option<ErrorCode>,
     /// What its rate limiters said.
     pub(super) told: Told,
+    /// The error of HTTP/2 by which the service ended the last attempt, or its answer's body.
+    pub(super) http2_error: Option<&'static str>,
     /// How it ended, unless with a complete answer.
     cut: Option<&'static str>,
     /// Kept only for the access log.
@@ -123,6 +126,7 @@ impl Exchange {
             attempts: 0,
             error: None,
             told: Told::default(),
+            http2_error: None,
             cut: Some("client_left"),
             line,
         }
@@ -175,6 +179,7 @@ impl Exchange {
     /// Notes the endpoint of the attempt that begins.
     pub(super) fn attempt_begins(&mut self, endpoint: &Endpoint) {
         self.attempts += 1;
+        self.http2_error = None;
         if self.attempts > 1 {
             endpoint.stats.retries.increment();
         }
@@ -217,6 +222,7 @@ impl Drop for Exchange {
                 attempts: self.attempts,
                 tls: self.client.secured.as_ref().map(|secured| secured.version),
                 error: self.error.map(ErrorCode::code),
+                http2_error: self.http2_error,
                 cut: self.cut,
             });
         }
@@ -296,9 +302,10 @@ impl Delivery {
         }
     }
 
-    /// The service ended the body before its time.
-    pub(super) fn broke_off(&mut self) {
-        self.cut("service_broke_off", Class::Transient);
+    /// The service ended the body before its time, in HTTP/2 with an error code.
+    pub(super) fn broke_off(&mut self, reset: Option<Reset>) {
+        self.exchange.http2_error = reset.map(Reset::name);
+        self.cut("service_broke_off", reset.map_or(Class::Transient, Reset::class));
     }
 
     /// The deadline is over before the body is; `by_service` when it is the service that is slow.

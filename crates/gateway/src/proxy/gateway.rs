@@ -28,7 +28,7 @@ use crate::forwarded::Trust;
 use crate::plan::Plan;
 use crate::proxy_protocol::ProxyProtocolStats;
 use crate::stats::RouteStats;
-use crate::tls::{Terms, TlsStats};
+use crate::tls::{ServiceTlsReloads, Terms, TlsStats};
 use crate::wire::WireStats;
 
 /// What the data plane needs to know besides its plan.
@@ -92,6 +92,8 @@ pub struct Gateway {
     addresses: Addresses,
     /// The terms of TLS, and what was done under them, where it is spoken.
     pub(super) tls: Option<(watch::Sender<Arc<Terms>>, Arc<TlsStats>)>,
+    /// What became of changed files of TLS towards services.
+    pub(super) service_tls: ServiceTlsReloads,
 }
 
 /// Data threads that make room for others.
@@ -183,6 +185,7 @@ impl Gateway {
             introductions,
             addresses,
             tls,
+            service_tls: ServiceTlsReloads::default(),
         };
         gateway.succeed(config.threads).map_err(|error| (gateway.addresses.any(), error))?;
         Ok(gateway)
@@ -282,6 +285,17 @@ impl Gateway {
         if let Some((_, stats)) = &self.tls {
             stats.reloads_refused.increment();
         }
+    }
+
+    /// Puts a plan in force in which services are spoken to under other terms of TLS.
+    pub fn update_service_tls(&self, plan: Plan) {
+        self.update(plan);
+        self.service_tls.reloads.increment();
+    }
+
+    /// Counts terms of TLS towards services that changed and could not be put in force.
+    pub fn refused_service_tls(&self) {
+        self.service_tls.refused.increment();
     }
 
     /// The plan in force.

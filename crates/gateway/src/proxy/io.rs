@@ -27,9 +27,9 @@ pub(super) struct Io<S> {
     stalled: Rc<Cell<bool>>,
 }
 
-/// The protocols that clients speak.
+/// The protocols that clients and services speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Protocol {
+pub(crate) enum Protocol {
     Http1,
     Http2,
 }

@@ -1,35 +1,41 @@
 //! Connections to services, kept by one data thread for itself.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::http1::SendRequest;
 use intertie_core::clock::Instant;
+use intertie_core::telemetry::Events;
 use intertie_resilience::MonotonicClock;
-use tokio::net::TcpStream;
 
 use super::body::RequestBody;
-use super::io::Io;
-use super::observed::{HEADERS_MAX_OF_HYPER, Observation, Observed, Refusal};
-use super::worker::Worker;
-use crate::plan::{Endpoint, Service};
-use crate::wire::{HeadLimits, Reader};
+use super::multiplexed::{Multiplexed, Stream, taken_back};
+use super::observed::{Observation, Refusal};
+use super::opening::Opening;
+use crate::config::Protocol;
+use crate::plan::{Endpoint, Service, Transport};
 
-/// A connection that can carry one exchange at a time.
+/// A connection, or a place on one, that can carry one exchange at a time.
 #[derive(Debug)]
 pub(super) struct Connection {
     endpoint: u64,
-    sender: SendRequest<RequestBody>,
-    observation: Rc<Observation>,
+    /// The transport that it belongs to.
+    transport: u64,
+    link: Link,
     /// Whether it carried an exchange before: its service may be about to close it.
     pub(super) reused: bool,
+}
+
+#[derive(Debug)]
+enum Link {
+    Http1 { sender: SendRequest<RequestBody>, observation: Rc<Observation> },
+    Http2(Stream),
 }
 
 #[derive(Debug)]
@@ -38,28 +44,61 @@ struct Idle {
     since: Instant,
 }
 
-/// The idle connections of one data thread, the most recently used on top.
+/// What is shared by the exchanges with one endpoint.
+#[derive(Debug, Default)]
+struct Shared {
+    connections: Vec<Rc<Multiplexed>>,
+    opening: Option<Rc<Opening>>,
+    /// Whether the service agreed to HTTP/1.1 when it was last asked.
+    speaks_http1: bool,
+}
+
+/// The idle connections of one data thread, the most recently used on top, and those that carry several
+/// exchanges at a time.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     idle: RefCell<HashMap<u64, Vec<Idle>>>,
+    shared: RefCell<HashMap<u64, Shared>>,
+    /// When [`Self::tell_seldom`] last told something.
+    told: Cell<Option<Instant>>,
 }
 
 impl Pool {
-    /// An idle connection to `endpoint`, if there is one.
+    /// A connection to `endpoint` with room for an exchange, if there is one.
     pub(super) fn take(&self, service: &Service, endpoint: &Endpoint, now: Instant) -> Option<Connection> {
+        if service.transport.may_multiplex()
+            && let Some(connection) = self.take_stream(service, endpoint, now)
+        {
+            return Some(connection);
+        }
         let mut idle = self.idle.borrow_mut();
         let connections = idle.get_mut(&endpoint.id)?;
+        let transport = service.transport.id;
         connections.retain(|idle| {
-            !idle.connection.is_over() && now.saturating_since(idle.since) < service.config.idle_timeout
+            !idle.connection.is_over()
+                && idle.connection.transport == transport
+                && now.saturating_since(idle.since) < service.config.idle_timeout
         });
         // One that is not ready still sends a request whose answer came early; it may become ready later.
-        let ready = connections.iter().rposition(|idle| idle.connection.sender.is_ready())?;
+        let ready = connections.iter().rposition(|idle| idle.connection.is_ready())?;
         Some(connections.remove(ready).connection)
+    }
+
+    /// The fullest place first, so that what is not needed becomes idle.
+    fn take_stream(&self, service: &Service, endpoint: &Endpoint, now: Instant) -> Option<Connection> {
+        let mut shared = self.shared.borrow_mut();
+        let connections = &mut shared.get_mut(&endpoint.id)?.connections;
+        connections
+            .retain(|connection| connection.is_good(&service.transport, now, service.config.idle_timeout));
+        let stream = connections.iter().find_map(Multiplexed::begin)?;
+        let reused = stream.is_reused();
+        let transport = service.transport.id;
+        Some(Connection { endpoint: endpoint.id, transport, link: Link::Http2(stream), reused })
     }
 
     /// Keeps a connection whose exchange is complete, if it can carry another and there is room.
     pub(super) fn keep(&self, service: &Service, mut connection: Connection, now: Instant) {
-        if connection.is_over() {
+        if connection.is_multiplexed() || connection.is_over() {
             return;
         }
         let mut idle = self.idle.borrow_mut();
@@ -71,92 +110,164 @@ impl Pool {
     }
 
     /// Closes the connections that were idle for too long, and all to endpoints that `services` no longer
-    /// name.
-    pub(super) fn sweep(&self, services: &[std::sync::Arc<Service>]) {
+    /// name, or speak to in another way.
+    pub(super) fn sweep(&self, services: &[Arc<Service>]) {
         let now = MonotonicClock::now();
-        let timeouts: HashMap<u64, Duration> = services
+        let known: HashMap<u64, (Duration, &Transport)> = services
             .iter()
             .flat_map(|service| {
-                service.endpoints.iter().map(|endpoint| (endpoint.id, service.config.idle_timeout))
+                let terms = (service.config.idle_timeout, service.transport.as_ref());
+                service.endpoints.iter().map(move |endpoint| (endpoint.id, terms))
             })
             .collect();
         self.idle.borrow_mut().retain(|endpoint, connections| {
-            let Some(timeout) = timeouts.get(endpoint) else { return false };
-            connections
-                .retain(|idle| now.saturating_since(idle.since) < *timeout && !idle.connection.is_over());
+            let Some((timeout, transport)) = known.get(endpoint) else { return false };
+            connections.retain(|idle| {
+                now.saturating_since(idle.since) < *timeout
+                    && idle.connection.transport == transport.id
+                    && !idle.connection.is_over()
+            });
             !connections.is_empty()
         });
+        self.shared.borrow_mut().retain(|endpoint, shared| {
+            let Some((timeout, transport)) = known.get(endpoint) else { return false };
+            shared.connections.retain(|connection| connection.is_good(transport, now, *timeout));
+            true
+        });
     }
-}
 
-/// The limit where the file names none.
-const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
-
-/// A new connection to `endpoint`.
-pub(super) async fn open(
-    worker: &Rc<Worker>,
-    service: &Service,
-    endpoint: &Endpoint,
-) -> io::Result<Connection> {
-    let limit = service.config.connect_timeout.map_or(CONNECT_TIMEOUT_DEFAULT, |time| time.0);
-    let stream = match tokio::time::timeout(limit, dial(endpoint)).await {
-        Ok(opened) => opened?,
-        Err(_) => {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "no connection within connect_timeout"));
+    /// Whether a new connection is likely to carry several exchanges, so that others should wait for it.
+    pub(super) fn expects_streams(&self, service: &Service, endpoint: &Endpoint) -> bool {
+        match service.transport.protocol {
+            Protocol::Http1 => false,
+            Protocol::Http2 => true,
+            Protocol::Negotiate => {
+                !self.shared.borrow().get(&endpoint.id).is_some_and(|shared| shared.speaks_http1)
+            }
         }
-    };
-    stream.set_nodelay(true)?;
-    endpoint.stats.connections.increment();
-    let observation = Rc::<Observation>::default();
-    let reader = Reader::answers(HeadLimits::from(&worker.client_limits));
-    let io = Observed::answers(TokioIo::new(Io::new(stream)), reader, Rc::clone(&observation));
-    let mut builder = http1::Builder::new();
-    let headers_max = worker.client_limits.headers_max.get();
-    if headers_max > HEADERS_MAX_OF_HYPER {
-        builder.max_headers(headers_max as usize);
     }
-    let (sender, driver) = builder.handshake(TokioIo::new(io)).await.map_err(io::Error::other)?;
-    let connection = Connection { endpoint: endpoint.id, sender, observation, reused: false };
-    let (worker, observation) = (Rc::clone(worker), Rc::clone(&connection.observation));
-    let (service, endpoint) = (service.name.to_string(), endpoint.address.to_string());
-    tokio::task::spawn_local(async move {
-        // Its errors reach whoever waits for the answer on it.
-        let _ = driver.await;
-        if let Some(Refusal { violation, .. }) = observation.refusal() {
-            worker.refused.refused_answer(violation);
-            worker.events.tell("answer_refused", || {
-                let reason = violation.name().to_owned();
-                vec![("service", service), ("endpoint", endpoint), ("reason", reason)]
-            });
-        }
-    });
-    Ok(connection)
-}
 
-async fn dial(endpoint: &Endpoint) -> io::Result<TcpStream> {
-    match endpoint.address.socket_addr() {
-        Some(address) => TcpStream::connect(address).await,
-        None => TcpStream::connect((endpoint.address.host(), endpoint.address.port())).await,
+    /// The connection to `endpoint` that is being opened, if one is.
+    pub(super) fn opening(&self, endpoint: &Endpoint) -> Option<Rc<Opening>> {
+        self.shared.borrow().get(&endpoint.id)?.opening.clone()
+    }
+
+    pub(super) fn begin_opening(&self, endpoint: &Endpoint) -> Rc<Opening> {
+        Rc::clone(self.shared.borrow_mut().entry(endpoint.id).or_default().opening.insert(Rc::default()))
+    }
+
+    pub(super) fn end_opening(&self, endpoint: &Endpoint) {
+        self.shared.borrow_mut().entry(endpoint.id).or_default().opening = None;
+    }
+
+    /// How many connections to `endpoint` carry several exchanges.
+    pub(super) fn shared(&self, endpoint: &Endpoint) -> usize {
+        self.shared.borrow().get(&endpoint.id).map_or(0, |shared| shared.connections.len())
+    }
+
+    /// Lets all exchanges with `endpoint` use `connection`.
+    pub(super) fn share(&self, endpoint: &Endpoint, connection: Rc<Multiplexed>) {
+        let mut shared = self.shared.borrow_mut();
+        let shared = shared.entry(endpoint.id).or_default();
+        shared.speaks_http1 = false;
+        shared.connections.push(connection);
+    }
+
+    /// The service agreed to HTTP/1.1.
+    pub(super) fn expect_no_streams(&self, endpoint: &Endpoint) {
+        self.shared.borrow_mut().entry(endpoint.id).or_default().speaks_http1 = true;
+    }
+
+    /// An attempt that began at `since` ran into its limit: where `endpoint` has answered nothing since then
+    /// it may be dead, and no other exchange waits for it there.
+    pub(super) fn suspect(&self, endpoint: &Endpoint, since: Instant) {
+        if let Some(shared) = self.shared.borrow().get(&endpoint.id) {
+            shared.connections.iter().for_each(|connection| connection.suspect(since));
+        }
+    }
+
+    /// Tells an event that can come with every request, at most one a second: counters tell how many.
+    pub(super) fn tell_seldom(
+        &self,
+        events: &Events,
+        name: &'static str,
+        fields: impl FnOnce() -> Vec<(&'static str, String)>,
+    ) {
+        let now = MonotonicClock::now();
+        if self.told.get().is_none_or(|told| now.saturating_since(told) >= Duration::from_secs(1)) {
+            self.told.set(Some(now));
+            events.tell(name, fields);
+        }
     }
 }
 
 impl Connection {
+    pub(super) fn http1(
+        endpoint: u64,
+        transport: u64,
+        sender: SendRequest<RequestBody>,
+        observation: Rc<Observation>,
+    ) -> Self {
+        Self { endpoint, transport, link: Link::Http1 { sender, observation }, reused: false }
+    }
+
+    /// Whether it shares its connection with other exchanges.
+    pub(super) fn is_multiplexed(&self) -> bool {
+        matches!(self.link, Link::Http2(_))
+    }
+
+    /// Whether it was idle when its exchange began: then its end is no failure of the service.
+    pub(super) fn was_idle(&self) -> bool {
+        match &self.link {
+            Link::Http1 { .. } => self.reused,
+            Link::Http2(stream) => self.reused && stream.alone,
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        match &self.link {
+            Link::Http1 { sender, .. } => sender.is_ready(),
+            Link::Http2(_) => true,
+        }
+    }
+
     /// Whether it can carry no other exchange.
     fn is_over(&self) -> bool {
-        self.sender.is_closed() || self.refusal().is_some()
+        match &self.link {
+            Link::Http1 { sender, .. } => sender.is_closed() || self.refusal().is_some(),
+            Link::Http2(_) => true,
+        }
     }
 
     /// What was refused of its answers, if anything was.
     pub(super) fn refusal(&self) -> Option<Refusal> {
-        self.observation.refusal()
+        match &self.link {
+            Link::Http1 { observation, .. } => observation.refusal(),
+            Link::Http2(_) => None,
+        }
     }
 
     /// Sends a request and waits for the head of its answer.
-    pub(super) fn send(
+    pub(super) async fn send(
         &mut self,
         request: Request<RequestBody>,
-    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> {
-        self.observation.ask(request.method() == Method::HEAD);
-        self.sender.try_send_request(request)
+        endpoint: &Endpoint,
+    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        match &mut self.link {
+            Link::Http1 { sender, observation } => {
+                observation.ask(request.method() == Method::HEAD);
+                sender.try_send_request(request).await
+            }
+            // In a box, so that a call over HTTP/1.1 is not larger for it.
+            Link::Http2(stream) => Box::pin(stream.send(request, endpoint)).await,
+        }
+    }
+
+    /// A request that came back unsent, as it was before.
+    pub(super) fn taken_back(&self, unsent: Request<RequestBody>) -> Request<RequestBody> {
+        match &self.link {
+            Link::Http1 { .. } => unsent,
+            Link::Http2(_) => taken_back(unsent),
+        }
     }
 }

@@ -5,7 +5,7 @@ use intertie_resilience::{MonotonicClock, RateLimiter};
 
 use super::admission::Full;
 use super::gateway::Gateway;
-use crate::plan::{Endpoint, Service};
+use crate::plan::{Endpoint, Security, Service};
 use crate::stats::RouteStats;
 use crate::tls::{Terms, TlsStats};
 use crate::wire::WireStats;
@@ -20,6 +20,11 @@ impl Source for Gateway {
         }
         if let Some((terms, stats)) = &self.tls {
             read_tls(snapshot, &terms.borrow(), stats);
+        }
+        let reloads = [("completed", &self.service_tls.reloads), ("refused", &self.service_tls.refused)];
+        for (outcome, count) in reloads {
+            let help = "Changed files of TLS towards services by what became of them.";
+            snapshot.counter("service_tls_reloads", help, &[("outcome", outcome)], count.get());
         }
         let plan = self.plan();
         for route in &plan.routes {
@@ -206,6 +211,19 @@ fn read_endpoint(
     snapshot.counter("endpoint_resends", help, &labels, stats.resends.get());
     snapshot.counter("endpoint_connections", "Connections opened.", &labels, stats.connections.get());
     snapshot.counter("endpoint_ejections", "Times the endpoint was ejected.", &labels, stats.ejections.get());
+    if service.transport.may_multiplex() {
+        let help = "Requests that were not sent because all connections were full.";
+        snapshot.counter("endpoint_connections_exhausted", help, &labels, stats.exhausted.get());
+        let help = "Requests that the service gave back without having acted on them.";
+        snapshot.counter("endpoint_unprocessed", help, &labels, stats.unprocessed.get());
+    }
+    if !matches!(service.transport.security, Security::Plain) {
+        for (outcome, count) in stats.handshakes.counts() {
+            let labels = [labels[0], labels[1], ("outcome", outcome)];
+            let help = "Handshakes of TLS with services by outcome, those of health checks included.";
+            snapshot.counter("service_handshakes", help, &labels, count);
+        }
+    }
     let help = "From an attempt's start to its answer's head.";
     snapshot.add("attempt_duration_seconds", help, &labels, stats.duration.value());
     let in_flight = endpoint.in_flight();

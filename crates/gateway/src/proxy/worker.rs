@@ -132,8 +132,10 @@ impl Worker {
     /// A thread that serves `traffic` and tells nobody.
     pub(super) fn serving(traffic: &crate::config::TrafficConfig) -> Self {
         use crate::config::AnswersConfig;
+        use crate::tls::ServiceTerms;
 
-        let (plan, _) = Plan::compile(traffic, None, &Events::default()).expect("a good file");
+        let compiled = Plan::compile(traffic, &ServiceTerms::default(), None, &Events::default());
+        let (plan, _) = compiled.expect("a good file");
         Self {
             pool: Pool::default(),
             access: None,

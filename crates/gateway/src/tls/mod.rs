@@ -1,4 +1,5 @@
-//! TLS towards clients: certificates by the name that a client asks for, and who the client is.
+//! TLS towards clients, certificates by the name that a client asks for, and who the client is; and, in
+//! [`service`], TLS towards services.
 //!
 //! [`Terms`] are what a handshake is held under. They are made of files, and made anew when one of these
 //! changes: connections keep the terms that they began with, and files that do not fit together leave the
@@ -10,10 +11,15 @@ mod der;
 mod load;
 mod names;
 mod pem;
+mod service;
 mod stats;
 
 pub use config::{CertificateConfig, ClientCertificates, MinimumVersion, TlsConfig};
 pub use load::Terms;
+pub use service::{
+    ServiceHandshake, ServiceHandshakes, ServiceTerms, ServiceTls, ServiceTlsConfig, ServiceTlsReloads,
+};
 pub use stats::{Outcome, TlsStats};
 
 pub(crate) use certificate::identity;
+pub(crate) use service::{deserialize as deserialize_service_tls, is_refusal, schema as service_tls_schema};

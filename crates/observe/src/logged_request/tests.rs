@@ -142,6 +142,7 @@ fn access() -> impl Strategy<Value = Access> {
         endpoint: (attempts > 0).then(|| "127.0.0.1:7001".to_owned()),
         attempts,
         error,
+        http2_error: None,
         cut: Some("client_left").filter(|_| status == 0),
     })
 }

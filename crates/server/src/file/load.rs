@@ -3,9 +3,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use intertie_core::clock::WallClock;
+use intertie_core::telemetry::Events;
 use intertie_gateway::config::{Problem, TrafficConfig};
 use intertie_gateway::forwarded::ProxyProtocol;
-use intertie_gateway::tls::{CertificateConfig, Terms, TlsConfig};
+use intertie_gateway::plan::{Plan, Report, lint};
+use intertie_gateway::tls::{CertificateConfig, ServiceTerms, Terms, TlsConfig};
 
 use super::source::{self, Kind, Source};
 use super::{File, ServerConfig};
@@ -54,6 +56,19 @@ impl Loaded {
         if text == self.source.text() { Ok(None) } else { Self::parse(&self.path, text).map(Some) }
     }
 
+    /// Lets go of the routes, of which there may be many: the plan has what runs of them.
+    pub(crate) fn forget_routes(&mut self) {
+        self.traffic.routes.clear();
+    }
+
+    /// As it was read, with its routes.
+    ///
+    /// # Errors
+    /// What is wrong with it, ready to be printed.
+    pub(crate) fn whole(&self) -> Result<Self, String> {
+        Self::parse(&self.path, self.source.text().to_owned())
+    }
+
     fn parse(path: &Path, text: String) -> Result<Self, String> {
         let (file, source): (File, Source) = Source::parse(path, text, &KIND)?;
         let traffic = TrafficConfig {
@@ -89,9 +104,35 @@ impl Loaded {
         self.tls.default_name(&self.certificates)
     }
 
-    /// The files that the terms of TLS are made of.
+    /// The files that the terms of TLS are made of, towards clients and towards services.
     pub(crate) fn terms_files(&self) -> Vec<PathBuf> {
-        Terms::files(&self.tls, &self.certificates, self.folder())
+        let mut files = Terms::files(&self.tls, &self.certificates, self.folder());
+        files.extend(ServiceTerms::files(&self.traffic.services, self.folder()));
+        files
+    }
+
+    /// Reads the files of TLS towards services and makes the plan that runs, taking over state from `previous`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with files and plan.
+    pub(crate) fn plan(&self, previous: Option<&Plan>, events: &Events) -> Result<(Plan, Report), Report> {
+        let read = ServiceTerms::load(&self.traffic.services, self.folder(), &WallClock::system());
+        let (terms, doubts) = read.map_err(|problems| {
+            let mut report = lint(&self.traffic);
+            report.problems.splice(0..0, problems);
+            report
+        })?;
+        let (plan, mut report) = Plan::compile(&self.traffic, &terms, previous, events)?;
+        report.problems.extend(doubts);
+        Ok((plan, report))
+    }
+
+    /// Makes a plan that is only looked at: it needs no file but this one.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub(crate) fn plan_to_look_at(&self) -> Result<(Plan, Report), Report> {
+        Plan::compile(&self.traffic, &ServiceTerms::default(), None, &Events::default())
     }
 
     /// Where the relative paths in the file begin.

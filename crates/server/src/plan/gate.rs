@@ -3,7 +3,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, Method};
-use intertie_core::telemetry::Events;
 use intertie_gateway::plan::{LimitKey, Plan};
 use intertie_gateway::route::{Found, Mismatch, RequestView};
 
@@ -47,8 +46,7 @@ impl Gate {
     /// What is wrong with it, ready to be printed.
     pub(super) fn read(path: &Path) -> Result<Self, String> {
         let loaded = Loaded::read(path)?;
-        let (plan, _) = Plan::compile(&loaded.traffic, None, &Events::default())
-            .map_err(|report| loaded.render(&report.problems))?;
+        let (plan, _) = loaded.plan_to_look_at().map_err(|report| loaded.render(&report.problems))?;
         let matches = || loaded.traffic.routes.values().filter_map(|route| route.matches.as_ref());
         let has_conditions =
             matches().any(|matches| !matches.headers.is_empty() || !matches.query.is_empty());

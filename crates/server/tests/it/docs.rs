@@ -93,6 +93,9 @@ fn files_in_the_documents_load() {
         let authority = Authority::new("clients");
         authority.write_into(folder.path());
         authority.issue(folder.path(), "shop", &["shop.example"]);
+        let services = Authority::new("services");
+        services.write_into(folder.path());
+        services.issue(folder.path(), "gateway", &["gateway.shop.example"]);
         let run = intertie(folder.path(), &["check", "intertie.toml"]);
         match (wrong, run.code) {
             (false, 2) => faults.push(format!("{} is refused:\n{}", block.place, run.stderr)),

@@ -86,9 +86,7 @@ impl Origin {
         F: Fn(Received) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Reply> + Send + 'static,
     {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        listener.set_nonblocking(true).expect("a socket");
-        let address = listener.local_addr().expect("bound");
+        let (listener, address) = free_port();
         let received = Arc::new(Mutex::new(Vec::new()));
         let handler: Arc<Handler> = Arc::new(move |request| Box::pin(handler(request)));
         let task = services().spawn(serve(listener, handler, Arc::clone(&received)));
@@ -118,8 +116,16 @@ impl Drop for Origin {
     }
 }
 
+/// A listener for a service, to be served by any runtime.
+pub(crate) fn free_port() -> (std::net::TcpListener, SocketAddr) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.set_nonblocking(true).expect("a socket");
+    let address = listener.local_addr().expect("bound");
+    (listener, address)
+}
+
 /// The runtime of all services: a test that waits for the server must not keep them from answering it.
-fn services() -> &'static tokio::runtime::Runtime {
+pub(crate) fn services() -> &'static tokio::runtime::Runtime {
     static SERVICES: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
     SERVICES.get_or_init(|| {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
@@ -224,6 +230,14 @@ impl Server {
         let log = folder.path().join("access.log");
         let own = OWN.replace("\"off\"", &format!("{log:?}\naccess_log_format = \"text\""));
         Self::start_in(folder, env!("CARGO_BIN_EXE_intertie"), &format!("{own}\n{traffic}"))
+    }
+
+    /// The same on a system that trusts the authorities in the file `roots`.
+    pub(crate) fn start_trusting(roots: &std::path::Path, traffic: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_intertie"));
+        command.env("SSL_CERT_FILE", roots).env_remove("SSL_CERT_DIR");
+        Self::start_by(folder, command, &format!("{OWN}\n{traffic}"))
     }
 
     fn start_in(folder: TempDir, binary: &str, text: &str) -> Self {

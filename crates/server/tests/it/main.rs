@@ -20,3 +20,4 @@ mod regressions;
 mod reload;
 mod tls;
 mod traffic;
+mod upstream;

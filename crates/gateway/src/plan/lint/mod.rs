@@ -1,9 +1,11 @@
 //! What a file can not mean, and what it should not.
 //!
-//! [`limits`] looks at each route by itself, [`chains`] at the calls between services.
+//! [`limits`] looks at each route by itself, [`chains`] at the calls between services, [`transports`] at how
+//! they are spoken to.
 
 mod chains;
 mod limits;
+mod transports;
 
 use std::collections::BTreeSet;
 
@@ -40,6 +42,7 @@ pub fn lint(config: &TrafficConfig) -> Report {
     let mut linter = Linter { config, problems: Vec::new() };
     linter.names();
     linter.values();
+    linter.transports();
     let cycles = linter.cycles();
     let effective: Vec<_> =
         config.routes.iter().map(|(name, route)| (name.as_str(), effective(config, name, route))).collect();

@@ -9,6 +9,7 @@ use tokio::task::{LocalSet, yield_now};
 use super::*;
 use crate::config::TrafficConfig;
 use crate::plan::{Endpoint, Service};
+use crate::proxy::connect::open;
 use crate::proxy::connection;
 use crate::proxy::listener::Kind;
 use crate::proxy::worker::Worker;
@@ -29,7 +30,7 @@ fn worker(endpoints: &[SocketAddr]) -> Worker {
 }
 
 /// Keeps a connection to `endpoint` that can carry a request, and whose driver makes no further step.
-async fn keep_without_driver(worker: &Rc<Worker>, service: &Service, endpoint: &Endpoint) -> LocalSet {
+async fn keep_without_driver(worker: &Rc<Worker>, service: &Arc<Service>, endpoint: &Endpoint) -> LocalSet {
     let pool = &worker.pool;
     let driver = LocalSet::new();
     let opening = driver.run_until(async {

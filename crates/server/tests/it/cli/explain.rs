@@ -94,6 +94,10 @@ worst case:
   4 requests to the service for one call
   8s 555ms by attempts, backoff and queue; the deadline ends it at the latest
 
+towards service `shop`:
+  protocol                http1  (built-in default)
+  tls                     off  (built-in default)
+
 endpoints:
   127.0.0.1:7001 weight 3
   [::1]:7002 weight 1

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use crate::harness::{Origin, PATIENCE, Received, Reply, Server, answer, full};
 
 /// Makes sure that `tool` is there, by installing Debian's `package` where that can be done.
-fn require(tool: &str, package: &str) {
+pub(crate) fn require(tool: &str, package: &str) {
     static INSTALLING: Mutex<()> = Mutex::new(());
     let _alone = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let is_there = || {
@@ -92,7 +92,7 @@ fn megabyte(file: &Path) -> Vec<u8> {
 }
 
 /// A body that is sent as the channel brings it.
-struct Channel(mpsc::UnboundedReceiver<Frame<Bytes>>);
+pub(crate) struct Channel(pub(crate) mpsc::UnboundedReceiver<Frame<Bytes>>);
 
 impl Body for Channel {
     type Data = Bytes;

@@ -3,6 +3,7 @@
 mod in_full;
 mod keys_and_values;
 mod settings;
+mod transports;
 
 use super::{GOOD, Message, check, messages};
 

@@ -1,0 +1,227 @@
+//! New connections to services.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use intertie_core::quantity::ByteSize;
+use intertie_resilience::MonotonicClock;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, timeout_at};
+
+use super::dial::{CONNECT_TIMEOUT_DEFAULT, DialError, Stream as Dialled, dial};
+use super::drive::LocalExecutor;
+use super::io::{Io, Protocol as Spoken};
+use super::multiplexed::Multiplexed;
+use super::observed::{HEADERS_MAX_OF_HYPER, Observation, Observed, Refusal};
+use super::opening::{Opener, Opening};
+use super::pool::Connection;
+use super::preface::{Preface, Prefaced};
+use super::worker::Worker;
+use crate::plan::{Endpoint, Service};
+use crate::wire::{HeadLimits, Reader};
+
+/// Why a request got no connection. The service has not seen it.
+#[derive(Debug, Clone)]
+pub(super) enum OpenError {
+    /// None could be opened.
+    Failed(Rc<str>),
+    /// As many as there may be are open, and all are full.
+    Exhausted { connections: u32, streams: u32 },
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(cause) => f.write_str(cause),
+            Self::Exhausted { connections, streams } => write!(
+                f,
+                "as many are open as http2.connections_max allows, {connections}, and each is full; \
+                 http2.streams_max is {streams}"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// A connection for one exchange with `endpoint`, when none that is open has room.
+pub(super) async fn open(
+    worker: &Rc<Worker>,
+    service: &Arc<Service>,
+    endpoint: &Endpoint,
+) -> Result<Connection, OpenError> {
+    let pool = &worker.pool;
+    loop {
+        if !pool.expects_streams(service, endpoint) {
+            match connect(worker, service, endpoint).await? {
+                Connected::Http1(connection) => return Ok(connection),
+                Connected::Http2(connection) => {
+                    pool.share(endpoint, connection);
+                }
+            }
+        } else {
+            let opening = match pool.opening(endpoint) {
+                Some(opening) => opening,
+                None => begin(worker, service, endpoint)?,
+            };
+            opening.outcome().await?;
+        }
+        // Others who waited may have been quicker.
+        if let Some(connection) = pool.take(service, endpoint, MonotonicClock::now()) {
+            return Ok(connection);
+        }
+    }
+}
+
+/// Begins to open a connection for all who want one.
+fn begin(worker: &Rc<Worker>, service: &Arc<Service>, endpoint: &Endpoint) -> Result<Rc<Opening>, OpenError> {
+    let http2 = &service.transport.http2;
+    let connections = http2.connections_max.get();
+    if worker.pool.shared(endpoint) >= connections as usize {
+        endpoint.stats.exhausted.increment();
+        return Err(OpenError::Exhausted { connections, streams: http2.streams_max.get() });
+    }
+    let opening = worker.pool.begin_opening(endpoint);
+    let opener = Opener::new(Rc::clone(&opening));
+    let (worker, service, endpoint) = (Rc::clone(worker), Arc::clone(service), endpoint.clone());
+    tokio::task::spawn_local(async move {
+        let connected = connect(&worker, &service, &endpoint).await;
+        let pool = &worker.pool;
+        pool.end_opening(&endpoint);
+        opener.end(connected.map(|connected| match connected {
+            Connected::Http1(connection) => {
+                pool.expect_no_streams(&endpoint);
+                pool.keep(&service, connection, MonotonicClock::now());
+            }
+            Connected::Http2(connection) => pool.share(&endpoint, connection),
+        }));
+    });
+    Ok(opening)
+}
+
+enum Connected {
+    Http1(Connection),
+    Http2(Rc<Multiplexed>),
+}
+
+/// Opens a connection within `connect_timeout`, and tells why when it can not.
+async fn connect(
+    worker: &Rc<Worker>,
+    service: &Arc<Service>,
+    endpoint: &Endpoint,
+) -> Result<Connected, OpenError> {
+    let connected = connect_untold(worker, service, endpoint).await;
+    connected.map_err(|error| {
+        let cause = error.to_string();
+        if let DialError::Handshake { how, .. } = error {
+            worker.pool.tell_seldom(&worker.events, "service_handshake_failed", || {
+                vec![
+                    ("service", service.name.to_string()),
+                    ("endpoint", endpoint.address.to_string()),
+                    ("outcome", how.name().to_owned()),
+                    ("cause", cause.clone()),
+                ]
+            });
+        }
+        OpenError::Failed(cause.into())
+    })
+}
+
+async fn connect_untold(
+    worker: &Rc<Worker>,
+    service: &Arc<Service>,
+    endpoint: &Endpoint,
+) -> Result<Connected, DialError> {
+    let limit = service.config.connect_timeout.map_or(CONNECT_TIMEOUT_DEFAULT, |time| time.0);
+    let deadline = Instant::now() + limit;
+    let dialled = dial(&endpoint.address, &service.transport, &endpoint.stats, deadline).await?;
+    endpoint.stats.connections.increment();
+    match (dialled.spoken, dialled.stream) {
+        (Spoken::Http1, Dialled::Plain(stream)) => http1(worker, service, endpoint, stream).await,
+        (Spoken::Http1, Dialled::Tls(stream)) => http1(worker, service, endpoint, stream).await,
+        (Spoken::Http2, Dialled::Plain(stream)) => http2(worker, service, stream, deadline).await,
+        (Spoken::Http2, Dialled::Tls(stream)) => http2(worker, service, stream, deadline).await,
+    }
+}
+
+async fn http1<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+    worker: &Rc<Worker>,
+    service: &Arc<Service>,
+    endpoint: &Endpoint,
+    stream: S,
+) -> Result<Connected, DialError> {
+    let observation = Rc::<Observation>::default();
+    let reader = Reader::answers(HeadLimits::from(&worker.client_limits));
+    let io = Observed::answers(TokioIo::new(Io::new(stream)), reader, Rc::clone(&observation));
+    let mut builder = http1::Builder::new();
+    let headers_max = worker.client_limits.headers_max.get();
+    if headers_max > HEADERS_MAX_OF_HYPER {
+        builder.max_headers(headers_max as usize);
+    }
+    let (sender, driver) = builder.handshake(TokioIo::new(io)).await.map_err(DialError::Http)?;
+    let connection = Connection::http1(endpoint.id, service.transport.id, sender, Rc::clone(&observation));
+    let worker = Rc::clone(worker);
+    let (service, endpoint) = (service.name.to_string(), endpoint.address.to_string());
+    tokio::task::spawn_local(async move {
+        // Its errors reach whoever waits for the answer on it.
+        let _ = driver.await;
+        if let Some(Refusal { violation, .. }) = observation.refusal() {
+            worker.refused.refused_answer(violation);
+            worker.events.tell("answer_refused", || {
+                let reason = violation.name().to_owned();
+                vec![("service", service), ("endpoint", endpoint), ("reason", reason)]
+            });
+        }
+    });
+    Ok(Connected::Http1(connection))
+}
+
+/// The answers to a PING come within this time where the file names none.
+const PING_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+
+/// Bytes of one request's body that may wait for a service that is slow to read.
+const SEND_BUFFER_BYTES: usize = 64 << 10;
+
+async fn http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+    worker: &Rc<Worker>,
+    service: &Arc<Service>,
+    stream: S,
+    deadline: Instant,
+) -> Result<Connected, DialError> {
+    let config = &service.transport.http2;
+    let window = |bytes: ByteSize| u32::try_from(bytes.bytes()).unwrap_or(u32::MAX >> 1);
+    let mut builder = http2::Builder::new(LocalExecutor);
+    builder
+        .initial_stream_window_size(window(config.stream_window))
+        .initial_connection_window_size(window(config.connection_window))
+        .max_header_list_size(window(worker.client_limits.header_bytes_max))
+        .max_send_buf_size(SEND_BUFFER_BYTES);
+    if let Some(interval) = config.ping_interval {
+        let timeout = config.ping_timeout.map_or(PING_TIMEOUT_DEFAULT, |time| time.0);
+        builder.timer(TokioTimer::new()).keep_alive_interval(interval.0).keep_alive_timeout(timeout);
+    }
+    let preface = Rc::<Preface>::default();
+    let io = Prefaced::new(TokioIo::new(Io::new(stream)), Rc::clone(&preface));
+    let (sender, driver) = builder.handshake(TokioIo::new(io)).await.map_err(DialError::Http)?;
+    // Polled by a task of its own, and asked in between how many streams the service allows by now.
+    let driver = Rc::new(RefCell::new(driver));
+    let asked = Rc::downgrade(&driver);
+    tokio::task::spawn_local(async move {
+        // Its errors reach whoever waits for an answer on it.
+        let _ = std::future::poll_fn(|context| Pin::new(&mut *driver.borrow_mut()).poll(context)).await;
+    });
+    match timeout_at(deadline, preface.spoken()).await {
+        Ok(true) => {}
+        Ok(false) => return Err(DialError::NotHttp2),
+        Err(_) => return Err(DialError::NoPreface),
+    }
+    let peer_streams_max =
+        Box::new(move || asked.upgrade().map_or(0, |driver| driver.borrow().current_max_send_streams()));
+    Ok(Connected::Http2(Multiplexed::new(sender, peer_streams_max, &service.transport)))
+}

@@ -1,0 +1,71 @@
+//! Connections that several requests wait for, so that a burst opens one and not one each.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use tokio::sync::Notify;
+
+use super::connect::OpenError;
+
+/// A connection that is being opened.
+#[derive(Debug, Default)]
+pub(super) struct Opening {
+    outcome: RefCell<Option<Result<(), OpenError>>>,
+    ended: Notify,
+}
+
+impl Opening {
+    /// Waits for its end. Cancelling the wait does not end the opening.
+    pub(super) async fn outcome(&self) -> Result<(), OpenError> {
+        loop {
+            let ended = self.ended.notified();
+            if let Some(outcome) = &*self.outcome.borrow() {
+                return outcome.clone();
+            }
+            ended.await;
+        }
+    }
+}
+
+/// Ends an opening for all who wait for it, also when it is dropped before its time.
+#[derive(Debug)]
+pub(super) struct Opener(Rc<Opening>);
+
+impl Opener {
+    pub(super) fn new(opening: Rc<Opening>) -> Self {
+        Self(opening)
+    }
+
+    pub(super) fn end(self, outcome: Result<(), OpenError>) {
+        *self.0.outcome.borrow_mut() = Some(outcome);
+    }
+}
+
+impl Drop for Opener {
+    fn drop(&mut self) {
+        self.0.outcome.borrow_mut().get_or_insert_with(|| Err(OpenError::Failed("it was given up".into())));
+        self.0.ended.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn all_who_wait_hear_of_the_end_and_so_do_those_who_come_late() {
+        for given_up in [false, true] {
+            let opening = Rc::<Opening>::default();
+            let opener = Opener::new(Rc::clone(&opening));
+            let ending = async move {
+                tokio::task::yield_now().await;
+                if !given_up {
+                    opener.end(Ok(()));
+                }
+            };
+            let (one, other, ()) = tokio::join!(opening.outcome(), opening.outcome(), ending);
+            let late = opening.outcome().await;
+            assert!([one, other, late].into_iter().all(|outcome| outcome.is_err() == given_up));
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! One attempt's request on its way: on which connection, and what it means when no answer comes.
+
+use std::io;
+use std::time::Duration;
+
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use intertie_core::clock::Instant;
+
+use super::attempt::Attempt;
+use super::body::{BodyError, RequestBody};
+use super::call::Call;
+use super::connect::{OpenError, open};
+use super::exchange::Exchange;
+use super::headers;
+use super::observed::Refusal;
+use super::pool::Connection;
+use super::reset::{Reset, reset};
+use crate::tls::{ServiceHandshake, is_refusal};
+
+/// Why an attempt got no answer.
+pub(super) enum SendFailure {
+    /// No connection was to be had that took a byte of the request.
+    Unsent(String),
+    /// The connections to the endpoint are as many as there may be, and full.
+    Exhausted(OpenError),
+    /// The service said in HTTP/2 why it gives no answer.
+    Reset(Reset),
+    /// The service may have seen the request.
+    Exchange {
+        detail: String,
+        /// A kept connection failed before a head came: the service closed it, which is its right.
+        closed_idle: bool,
+    },
+    /// It asks for a tunnel, which is not opened over HTTP/2.
+    Tunnel,
+    /// The request's own body ended before its time.
+    Body(BodyError),
+}
+
+impl Call {
+    /// Sends the request and waits for the head of the answer. A kept connection that its service closed
+    /// before it took the request is replaced, as often as there are kept ones.
+    pub(super) async fn send(
+        &mut self,
+        exchange: &Exchange,
+        attempt: &Attempt,
+        now: Instant,
+        remaining: Option<Duration>,
+    ) -> Result<(Response<Incoming>, Connection), SendFailure> {
+        let pool = &exchange.worker.pool;
+        let (service, endpoint) = (attempt.service(), attempt.endpoint());
+        let (mut reuse, mut resent) = (true, false);
+        let mut request = None;
+        loop {
+            let kept = if reuse { pool.take(service, endpoint, now) } else { None };
+            let opened = kept.is_none();
+            let mut connection = match kept {
+                Some(kept) => kept,
+                // In a box, since it is rare and large.
+                None => Box::pin(open(&exchange.worker, service, endpoint)).await.map_err(|error| {
+                    self.restore(request.take());
+                    match error {
+                        OpenError::Failed(cause) => SendFailure::Unsent(cause.to_string()),
+                        OpenError::Exhausted { .. } => SendFailure::Exhausted(error),
+                    }
+                })?,
+            };
+            if connection.is_multiplexed() && self.method == Method::CONNECT {
+                return Err(SendFailure::Tunnel);
+            }
+            let outgoing = match request.take() {
+                Some(request) => request,
+                None => self.request(exchange.attempts, remaining, &connection),
+            };
+            let mut error = match connection.send(outgoing, endpoint).await {
+                Ok(response) => return Ok((response, connection)),
+                Err(error) => error,
+            };
+            if let Some(failure) = self.body.as_ref().and_then(|body| body.failure()) {
+                return Err(SendFailure::Body(failure));
+            }
+            let unsent = error.take_message().map(|unsent| connection.taken_back(unsent));
+            let error = error.into_error();
+            if let Some(Refusal { violation, .. }) = connection.refusal().filter(|_| unsent.is_none()) {
+                return Err(SendFailure::Exchange { detail: violation.to_string(), closed_idle: false });
+            }
+            if let Some(unsent) = unsent {
+                if opened {
+                    self.restore(Some(unsent));
+                    return Err(SendFailure::Unsent(error.to_string()));
+                }
+                request = Some(unsent);
+                continue;
+            }
+            let closed_idle = connection.was_idle() && was_closed(&error);
+            let reset = reset(&error);
+            let in_order = reset.is_some_and(|reset| reset.in_order);
+            let again = in_order || (closed_idle && self.idempotent);
+            if again && !resent && self.body.is_none() && !self.headers_spent {
+                endpoint.stats.resends.increment();
+                (reuse, resent) = (connection.is_multiplexed(), true);
+                continue;
+            }
+            return Err(match reset {
+                Some(reset) => SendFailure::Reset(reset),
+                None if is_refusal(&error) => {
+                    SendFailure::Unsent(ServiceHandshake::Refused.words().to_owned())
+                }
+                None => SendFailure::Exchange { detail: error.to_string(), closed_idle },
+            });
+        }
+    }
+
+    /// Takes back a request of which not a byte was sent, so that another attempt can send it.
+    fn restore(&mut self, unsent: Option<Request<RequestBody>>) {
+        let Some(unsent) = unsent else { return };
+        if self.headers_spent {
+            self.headers = unsent.into_parts().0.headers;
+            self.headers_spent = false;
+        }
+    }
+
+    /// The request as the attempt `number` sends it. Its headers are copied only when they may be needed
+    /// again.
+    fn request(
+        &mut self,
+        number: u32,
+        remaining: Option<Duration>,
+        connection: &Connection,
+    ) -> Request<RequestBody> {
+        debug_assert!(!self.headers_spent, "asked by `may_repeat`");
+        // Over HTTP/2 a service can give back any request without having acted on it.
+        let repeatable = self.idempotent || connection.is_multiplexed();
+        let keep = repeatable && (self.route.repeats() || (connection.reused && self.body.is_none()));
+        let mut headers = if keep {
+            self.headers.clone()
+        } else {
+            self.headers_spent = true;
+            std::mem::take(&mut self.headers)
+        };
+        headers::write_marks(&mut headers, self.present, remaining, number);
+        let body = self.body.as_ref().map_or(RequestBody::Empty, |body| body.attempt(number));
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = headers;
+        request
+    }
+}
+
+/// Whether an error says that the other side closed or reset the connection.
+fn was_closed(error: &hyper::Error) -> bool {
+    if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+        return true;
+    }
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    source.is_some_and(|source| {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+        matches!(source.kind(), ConnectionReset | BrokenPipe | ConnectionAborted)
+    })
+}

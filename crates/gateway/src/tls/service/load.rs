@@ -1,0 +1,176 @@
+//! From files to what connections to services are opened under.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use intertie_core::clock::{Timestamp, WallClock};
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
+use rustls::{ClientConfig, RootCertStore, version};
+
+use super::config::ServiceTlsConfig;
+use crate::config::{Problem, Protocol, ServiceConfig, Severity};
+use crate::tls::certificate::Certificate;
+use crate::tls::pem::{read_chain, read_key};
+
+/// The terms of all services that are spoken to with TLS, by name.
+#[derive(Debug, Clone, Default)]
+pub struct ServiceTerms(BTreeMap<String, Arc<ServiceTls>>);
+
+/// What connections to one service are opened under. Its sessions are resumed for as long as it lives.
+#[derive(Debug)]
+pub struct ServiceTls {
+    client: Arc<ClientConfig>,
+    server_name: Option<String>,
+    basis: Basis,
+}
+
+/// What terms are made of; a key is as old as its certificate.
+#[derive(Debug, PartialEq, Eq)]
+struct Basis {
+    config: ServiceTlsConfig,
+    protocol: Protocol,
+    roots: Vec<CertificateDer<'static>>,
+    chain: Vec<CertificateDer<'static>>,
+}
+
+impl ServiceTerms {
+    /// Reads the files that `services` name, relative ones from `folder`, and returns the terms with warnings.
+    ///
+    /// # Errors
+    /// Everything that is wrong, with the keys that it is about.
+    pub fn load(
+        services: &BTreeMap<String, ServiceConfig>,
+        folder: &Path,
+        clock: &WallClock,
+    ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut terms = BTreeMap::new();
+        for (name, service) in services {
+            let Some(config) = &service.tls else { continue };
+            problems.extend(config.problems(name, service));
+            match ServiceTls::load(name, config, service.protocol, folder, clock, &mut problems) {
+                Ok(loaded) => drop(terms.insert(name.clone(), Arc::new(loaded))),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if problems.iter().any(|problem| problem.severity == Severity::Error) {
+            return Err(problems);
+        }
+        Ok((Self(terms), problems))
+    }
+
+    /// The terms of the service `name`.
+    pub(crate) fn of(&self, name: &str) -> Option<&Arc<ServiceTls>> {
+        self.0.get(name)
+    }
+
+    /// The files that the terms are made of.
+    pub fn files(services: &BTreeMap<String, ServiceConfig>, folder: &Path) -> Vec<PathBuf> {
+        let named = services.values().filter_map(|service| service.tls.as_ref());
+        let named = named.flat_map(|tls| [&tls.roots, &tls.certificate, &tls.key]);
+        named.flatten().map(|path| folder.join(path)).collect()
+    }
+}
+
+impl ServiceTls {
+    fn load(
+        name: &str,
+        config: &ServiceTlsConfig,
+        protocol: Protocol,
+        folder: &Path,
+        clock: &WallClock,
+        problems: &mut Vec<Problem>,
+    ) -> Result<Self, Problem> {
+        let at = |key| move |message: String| Problem::error(["service", name, "tls", key], message);
+        let whole = |message: String| Problem::error(["service", name, "tls"], message);
+        let internal = |error: rustls::Error| whole(format!("TLS can not work: {error}"));
+        let mut store = RootCertStore::empty();
+        let roots = match &config.roots {
+            Some(path) => {
+                let roots = read_chain(&folder.join(path)).map_err(at("roots"))?;
+                for root in &roots {
+                    let unusable = |error| format!("the certificates in it can not be used: {error}");
+                    store.add(root.clone()).map_err(|error| at("roots")(unusable(error)))?;
+                }
+                roots
+            }
+            None => {
+                let roots = rustls_native_certs::load_native_certs().certs;
+                let (usable, _) = store.add_parsable_certificates(roots.iter().cloned());
+                if usable == 0 {
+                    let message = "the system trusts no authority that could have signed its certificate";
+                    return Err(whole(message.to_owned()).help("roots = \"services.crt\""));
+                }
+                roots
+            }
+        };
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&version::TLS13, &version::TLS12])
+            .map_err(internal)?
+            .with_root_certificates(store);
+        let (mut client, chain) = match (&config.certificate, &config.key) {
+            (Some(certificate), Some(key)) => {
+                let chain = read_chain(&folder.join(certificate)).map_err(at("certificate"))?;
+                let key = read_key(&folder.join(key)).map_err(at("key"))?;
+                let shown = certificate.display();
+                let client = builder.with_client_auth_cert(chain.clone(), key).map_err(|error| {
+                    at("key")(match error {
+                        rustls::Error::InconsistentKeys(_) => {
+                            format!("the key is not that of the first certificate in `{shown}`")
+                        }
+                        error => format!("it can not be used: {error}"),
+                    })
+                })?;
+                problems.extend(doubt(&chain[0], clock).map(|doubt| {
+                    let message = format!("the certificate in `{shown}` {doubt}");
+                    Problem::warning(["service", name, "tls", "certificate"], message)
+                }));
+                (client, chain)
+            }
+            _ => (builder.with_no_client_auth(), Vec::new()),
+        };
+        let offered: &[&str] = match protocol {
+            Protocol::Http1 => &["http/1.1"],
+            Protocol::Http2 => &["h2"],
+            Protocol::Negotiate => &["h2", "http/1.1"],
+        };
+        client.alpn_protocols = offered.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let basis = Basis { config: config.clone(), protocol, roots, chain };
+        Ok(Self { client: Arc::new(client), server_name: config.server_name.clone(), basis })
+    }
+
+    /// Whether connections are opened as under `other`: then its sessions may be resumed still.
+    pub(crate) fn is_that_of(&self, other: &Self) -> bool {
+        self.basis == other.basis
+    }
+
+    pub(crate) fn client(&self) -> &Arc<ClientConfig> {
+        &self.client
+    }
+
+    /// The name that the certificate of the endpoint at `host` must be for.
+    ///
+    /// # Errors
+    /// Never for a host that loading has seen.
+    pub(crate) fn server_name(&self, host: &str) -> Result<ServerName<'static>, InvalidDnsNameError> {
+        ServerName::try_from(self.server_name.as_deref().unwrap_or(host)).map(|name| name.to_owned())
+    }
+}
+
+/// What services will say against a certificate of ours because of its time.
+fn doubt(certificate: &CertificateDer<'_>, clock: &WallClock) -> Option<String> {
+    let certificate = Certificate::read(certificate)?;
+    let now = clock.now().as_unix_nanos() / 1_000_000_000;
+    if certificate.not_after <= now {
+        let end = Timestamp::from_unix_seconds(certificate.not_after);
+        Some(format!("expired at {end}: the service will refuse it"))
+    } else if certificate.not_before > now {
+        let begin = Timestamp::from_unix_seconds(certificate.not_before);
+        Some(format!("is not valid before {begin}: the service will refuse it"))
+    } else {
+        None
+    }
+}

@@ -1,0 +1,11 @@
+//! TLS towards services: whom they must be signed by, which name they go by, and whom we are to them.
+
+mod config;
+mod handshake;
+mod load;
+
+pub use config::ServiceTlsConfig;
+pub(crate) use config::{deserialize, schema};
+pub(crate) use handshake::is_refusal;
+pub use handshake::{ServiceHandshake, ServiceHandshakes, ServiceTlsReloads};
+pub use load::{ServiceTerms, ServiceTls};
