@@ -285,8 +285,7 @@ fn amplification(rows: &[Amplification]) -> String {
 
 fn explained_process(path: &std::path::Path) -> Result<(String, bool), String> {
     let loaded = Loaded::read(path)?;
-    let (plan, _) = Plan::compile(&loaded.traffic, None, &Events::default())
-        .map_err(|report| loaded.render(&report.problems))?;
+    let (plan, _) = loaded.plan_to_look_at().map_err(|report| loaded.render(&report.problems))?;
     Ok((process::explain(&loaded, &plan), true))
 }
 

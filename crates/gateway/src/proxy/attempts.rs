@@ -24,7 +24,6 @@ use super::body::BodyError;
 use super::call::{Call, acquire, body_too_large};
 use super::error_code::ErrorCode;
 use super::exchange::{Answer, Exchange};
-use super::headers;
 use super::pool::Connection;
 use super::send::SendFailure;
 use super::worker::RouteRef;
