@@ -4,6 +4,7 @@
 //! and the reference are generated from them, and [`crate::plan`] turns them into what runs.
 
 mod client_limits;
+mod http2_limits;
 mod policy;
 mod problem;
 mod route;
@@ -12,6 +13,8 @@ mod service;
 use std::collections::BTreeMap;
 
 pub use client_limits::ClientLimitsConfig;
+pub use http2_limits::Http2LimitsConfig;
+pub(crate) use http2_limits::{FRAME_BYTES, continuations_for};
 pub(crate) use policy::attempts;
 pub use policy::{PolicyConfig, PolicyKey, Time};
 pub use problem::{Problem, Severity, nearest};

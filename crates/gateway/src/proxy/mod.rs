@@ -21,6 +21,7 @@ mod headers;
 mod io;
 mod listener;
 mod observed;
+mod observed_frames;
 mod pool;
 mod redirect;
 mod telemetry;
