@@ -1,6 +1,7 @@
 //! `cargo xtask`: the gate, tidiness and benchmarks.
 
 mod ci;
+mod h2spec;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -9,7 +10,8 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 
 const HELP: &str = "\
-cargo xtask ci                 the whole gate: fmt, tidy, clippy, tests, loom, doc tests, docs
+cargo xtask ci                 the whole gate: fmt, tidy, clippy, tests, h2spec, loom, doc tests, docs
+cargo xtask h2spec             every case of h2spec against the server, without TLS and with it
 cargo xtask tidy               what no compiler checks: licences, layers, pages, dead files
 cargo xtask bench gateway …    ours beside nginx, HAProxy and Envoy; see bench/README.md
 cargo xtask bench routes       what finding a route costs with 10 and with 10,000 of them
@@ -21,6 +23,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["ci"] => ci::run(),
         ["tidy"] => tidy::run(),
+        ["h2spec"] => h2spec::run(),
         ["bench", bench, rest @ ..] => run_bench(bench, rest),
         _ => {
             println!("{HELP}");
