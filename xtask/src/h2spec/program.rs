@@ -11,6 +11,9 @@ const PACKAGE: &str = "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatib
 /// The first Go that fetches a newer one when a package wants it.
 const GO_LEAST: (u32, u32) = (1, 21);
 
+/// Where Go is put that the machine does not have, as long as it is needed.
+const PYTHON: &str = "python";
+
 /// h2spec in `folder`, built with Go if it is not there.
 ///
 /// # Errors
@@ -31,8 +34,9 @@ pub(super) fn find_or_build(folder: &Path) -> Result<PathBuf> {
         .env("GOCACHE", &cache)
         .env("GOFLAGS", "-modcacherw");
     crate::run(command).context("h2spec can not be built")?;
-    fs::remove_dir_all(path)?;
-    fs::remove_dir_all(cache)?;
+    for rest in [path, cache, folder.join(PYTHON)].iter().filter(|rest| rest.exists()) {
+        fs::remove_dir_all(rest)?;
+    }
     Ok(program)
 }
 
@@ -43,7 +47,7 @@ fn find_go(folder: &Path) -> Result<PathBuf> {
     if let Some(go) = found.filter(|go| version_of(go).is_some_and(|version| version >= GO_LEAST)) {
         return Ok(go);
     }
-    let python = folder.join("python");
+    let python = folder.join(PYTHON);
     let go = python.join("bin/go");
     if !go.exists() {
         install_go(&python).with_context(|| {
