@@ -167,12 +167,12 @@ async fn speak<S, A, B>(
     let idle_max = worker.client_limits.idle_timeout;
     match protocol {
         Protocol::Http1 => {
-            let io = observe(&worker.client_limits, TokioIo::new(io), &client.observation);
+            let io = observe(&worker.client_limits, io, &client.observation);
             let connection = http1(&worker.client_limits).serve_connection(TokioIo::new(io), service);
             drive(Box::pin(connection), http1::Connection::graceful_shutdown, client, idle_max, drain).await;
         }
         Protocol::Http2 => {
-            let io = observe_frames(&worker.client_limits, TokioIo::new(io), &client.observation);
+            let io = observe_frames(&worker.client_limits, io, &client.observation);
             let connection = http2(&worker.client_limits).serve_connection(TokioIo::new(io), service);
             drive(Box::pin(connection), http2::Connection::graceful_shutdown, client, idle_max, drain).await;
         }

@@ -109,7 +109,7 @@ pub(super) async fn open(
     endpoint.stats.connections.increment();
     let observation = Rc::<Observation>::default();
     let reader = Reader::answers(HeadLimits::from(&worker.client_limits));
-    let io = Observed::answers(TokioIo::new(Io::new(stream)), reader, Rc::clone(&observation));
+    let io = Observed::answers(Io::new(stream), reader, Rc::clone(&observation));
     let mut builder = http1::Builder::new();
     let headers_max = worker.client_limits.headers_max.get();
     if headers_max > HEADERS_MAX_OF_HYPER {
