@@ -178,6 +178,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ObservedFrames<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
     use super::*;
@@ -243,6 +245,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn headers_that_were_begun_are_what_never_ends() {
+        assert_eq!(stand_in(Some(5)), CONTINUATION.repeat(CONTINUATIONS));
+        let alone = stand_in(None);
+        assert_eq!(alone[..9], [0, 0, 0, 1, 0, 0, 0, 0, 1]);
+        assert_eq!(alone.len(), stand_in(Some(1)).len() + 9);
+    }
+
     #[tokio::test]
     async fn what_is_written_in_parts_is_seen_whole() {
         let (mut client, mut observed, observation) = observed();
@@ -258,7 +268,8 @@ mod tests {
         let mut buffer = vec![0; 1000];
         let mut all = Vec::new();
         while all.len() < PREFACE.len() + stand_in(None).len() {
-            let length = observed.read(&mut buffer).await.expect("read");
+            let read = tokio::time::timeout(Duration::from_secs(10), observed.read(&mut buffer)).await;
+            let length = read.expect("more to read").expect("read");
             all.extend_from_slice(&buffer[..length]);
         }
         assert_eq!(all, [PREFACE, &stand_in(None)].concat());
