@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use crate::{cargo, tidy};
+use crate::{cargo, h2spec, tidy};
 
 /// One step, with warnings of rustdoc as errors.
 fn step(name: &str, arguments: &[&str]) -> Result<()> {
@@ -29,6 +29,8 @@ pub(crate) fn run() -> Result<()> {
     tidy::run()?;
     step("lint", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
     step("test", &["test", "--workspace", "--all-targets"])?;
+    println!("\n== h2spec");
+    h2spec::run().context("step `h2spec` failed")?;
     loom()?;
     step("doc tests", &["test", "--workspace", "--doc"])?;
     step("docs", &["doc", "--workspace", "--no-deps"])?;

@@ -1,6 +1,7 @@
 //! `cargo xtask`: the gate, tidiness and benchmarks.
 
 mod ci;
+mod h2spec;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -9,7 +10,8 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 
 const HELP: &str = "\
-cargo xtask ci                 the whole gate: fmt, tidy, clippy, tests, loom, doc tests, docs
+cargo xtask ci                 the whole gate: fmt, tidy, clippy, tests, h2spec, loom, doc tests, docs
+cargo xtask h2spec             every case of h2spec against the server, without TLS and with it
 cargo xtask tidy               what no compiler checks: licences, layers, pages, dead files
 cargo xtask upgrades           a thousand upgrades and changes of threads under new connections
 cargo xtask bench gateway …    ours beside nginx, HAProxy and Envoy; see bench/README.md
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
         ["ci"] => ci::run(),
         ["tidy"] => tidy::run(),
         ["upgrades"] => upgrades(),
+        ["h2spec"] => h2spec::run(),
         ["bench", bench, rest @ ..] => run_bench(bench, rest),
         _ => {
             println!("{HELP}");
@@ -73,10 +76,17 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
 }
 
-/// Cargo in the workspace's root.
+/// Cargo in the workspace's root, as if it was not started by another that runs this package: what that says of
+/// it would build some crates, such as ring, anew.
 fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
+    for (name, _) in std::env::vars_os() {
+        let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+        if name.to_str().is_some_and(|name| of_package.iter().any(|prefix| name.starts_with(prefix))) {
+            command.env_remove(name);
+        }
+    }
     command
 }
 

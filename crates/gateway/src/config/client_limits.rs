@@ -5,7 +5,7 @@ use intertie_core::quantity::{self, ByteSize, DurationText};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::Problem;
+use super::{Http2LimitsConfig, Problem};
 
 /// `[server.client_limits]`: what a client may take, whatever it asks for. Bodies have `body_max`, a policy key.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -17,13 +17,14 @@ pub struct ClientLimitsConfig {
     /// Connections that one address may have open. One more is closed at once. Default: no limit but
     /// `connections_max`.
     pub connections_per_address_max: Option<NonZeroU32>,
-    /// Bytes of an HTTP/1.1 request's head, or of the trailers of a body: 1KiB to 256KiB. More is answered
-    /// 431. Services may send heads as long. Default "32KiB".
+    /// Bytes of a request's head, or of the trailers of a body: 1KiB to 256KiB; of HTTP/2 as they are before
+    /// compression, with 32 for each header. More is answered 431. Services may send heads as long. Default
+    /// "32KiB".
     pub header_bytes_max: ByteSize,
-    /// Headers of an HTTP/1.1 request, or of an answer: 1 to 1000. More is answered 431. Default 100.
+    /// Headers of a request, or of an answer: 1 to 1000. More is answered 431. Default 100.
     pub headers_max: NonZeroU32,
-    /// Bytes of an HTTP/1.1 request's target, which must leave room in `header_bytes_max`. More is answered
-    /// 414. Default "8KiB".
+    /// Bytes of a request's target, which must leave room in `header_bytes_max`. More is answered 414.
+    /// Default "8KiB".
     pub uri_bytes_max: ByteSize,
     /// How long an HTTP/1.1 head may take from its first byte to its last. Longer is answered 408. Default
     /// "10s".
@@ -34,6 +35,8 @@ pub struct ClientLimitsConfig {
     #[serde(with = "quantity::duration")]
     #[schemars(with = "DurationText")]
     pub idle_timeout: Duration,
+    /// What a client may do on one HTTP/2 connection.
+    pub http2: Http2LimitsConfig,
 }
 
 impl Default for ClientLimitsConfig {
@@ -46,6 +49,7 @@ impl Default for ClientLimitsConfig {
             uri_bytes_max: ByteSize::from_bytes(8 << 10),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
+            http2: Http2LimitsConfig::default(),
         }
     }
 }
@@ -98,6 +102,7 @@ impl ClientLimitsConfig {
                 format!("header_timeout is {header}; idle_timeout, {idle}, ends the connection before");
             problems.push(Problem::error(["server", "client_limits", "header_timeout"], message));
         }
+        problems.extend(self.http2.problems(self.header_bytes_max));
         problems
     }
 }

@@ -5,6 +5,7 @@
 
 mod answers;
 mod client_limits;
+mod http2_limits;
 mod policy;
 mod problem;
 mod route;
@@ -15,6 +16,8 @@ use std::collections::BTreeMap;
 
 pub use answers::{AnswersConfig, Via};
 pub use client_limits::ClientLimitsConfig;
+pub use http2_limits::Http2LimitsConfig;
+pub(crate) use http2_limits::{FRAME_BYTES, continuations_for};
 pub(crate) use policy::attempts;
 pub use policy::{PolicyConfig, PolicyKey, Time};
 pub use problem::{Problem, Severity, nearest};

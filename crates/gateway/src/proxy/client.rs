@@ -67,6 +67,11 @@ impl Client {
         self.requests.get() > 0
     }
 
+    /// What an event says of a request of its that was refused.
+    pub(super) fn told(&self, violation: Violation) -> Vec<(&'static str, String)> {
+        vec![("client", self.address.to_string()), ("reason", violation.name().to_owned())]
+    }
+
     /// What was refused of its connection, if anything was.
     pub(super) fn refusal(&self) -> Option<Refusal> {
         self.observation.refusal()
@@ -79,9 +84,9 @@ impl Client {
     }
 
     /// How long nothing has been under way: no request, and no answer on its way to a client that is slow to
-    /// take it.
+    /// take it. To one that was refused nothing is on its way but the end.
     pub(super) fn idle_for(&self, now: Instant) -> Duration {
-        if self.under_way.get() > 0 || self.stalled.get() {
+        if self.under_way.get() > 0 || (self.stalled.get() && self.refusal().is_none()) {
             self.idle_since.set(now);
         }
         now.saturating_since(self.idle_since.get())

@@ -158,7 +158,7 @@ async fn http1<S: AsyncRead + AsyncWrite + Unpin + 'static>(
 ) -> Result<Connected, DialError> {
     let observation = Rc::<Observation>::default();
     let reader = Reader::answers(HeadLimits::from(&worker.client_limits));
-    let io = Observed::answers(TokioIo::new(Io::new(stream)), reader, Rc::clone(&observation));
+    let io = Observed::answers(Io::new(stream), reader, Rc::clone(&observation));
     let mut builder = http1::Builder::new();
     let headers_max = worker.client_limits.headers_max.get();
     if headers_max > HEADERS_MAX_OF_HYPER {
@@ -207,7 +207,7 @@ async fn http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         builder.timer(TokioTimer::new()).keep_alive_interval(interval.0).keep_alive_timeout(timeout);
     }
     let preface = Rc::<Preface>::default();
-    let io = Prefaced::new(TokioIo::new(Io::new(stream)), Rc::clone(&preface));
+    let io = Prefaced::new(Io::new(stream), Rc::clone(&preface));
     let (sender, driver) = builder.handshake(TokioIo::new(io)).await.map_err(DialError::Http)?;
     // Polled by a task of its own, and asked in between how many streams the service allows by now.
     let driver = Rc::new(RefCell::new(driver));

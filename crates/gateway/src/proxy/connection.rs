@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
 use intertie_core::id::Id;
+use intertie_resilience::MonotonicClock;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -24,16 +25,17 @@ use tokio::sync::watch;
 use super::body::ResponseBody;
 use super::client::{Answering, Client, UnderWay};
 use super::drive::{LocalExecutor, drained, drive};
-use super::exchange::{panicked, serve};
+use super::exchange::{Refused, panicked, serve};
 use super::io::{Io, Protocol};
 use super::listener::{Kind, Secure};
 use super::observed::{HEADERS_MAX_OF_HYPER, Observation, Observed};
+use super::observed_frames::ObservedFrames;
 use super::tls::Secured;
 use super::worker::Worker;
 use super::{introduction, redirect, tls};
 use crate::config::ClientLimitsConfig;
 use crate::tls::TlsStats;
-use crate::wire::{HeadLimits, Reader};
+use crate::wire::{CodecLimits, FloodLimits, FrameReader, HeadLimits, Reader, over_limit};
 
 /// How long a connection that has not said anything yet may still speak once the drain has begun.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
@@ -135,13 +137,24 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     let service = service_fn(|request: Request<Incoming>| {
         let worker = Rc::clone(&worker);
         let id = Id::random();
-        let refused = client.next_request();
+        let refused = refusal(&worker, &client, &request);
         // The exchange's future is large; in a box it is moved once instead of with its wrappers.
         let future = Box::pin(serve(Rc::clone(&worker), Rc::clone(&client), id, refused, request));
         let answer = Unwinding { worker, id, under_way: Some(client.begin()), future };
         async move { Ok::<_, Infallible>(answer.await) }
     });
     speak(&worker, io, protocol, service, &client, drain).await;
+}
+
+/// Why a request is refused whatever it asks for, if it is.
+fn refusal(worker: &Worker, client: &Client, request: &Request<Incoming>) -> Option<Refused> {
+    if request.version() != Version::HTTP_2 {
+        return client.next_request().map(Refused::Unread);
+    }
+    let violation = over_limit(request, &HeadLimits::from(&worker.client_limits))?;
+    worker.refused.refused_request(violation);
+    worker.tell_seldom("request_refused", || client.told(violation));
+    Some(Refused::Read(violation))
 }
 
 async fn speak<S, A, B>(
@@ -159,13 +172,14 @@ async fn speak<S, A, B>(
     let idle_max = worker.client_limits.idle_timeout;
     match protocol {
         Protocol::Http1 => {
-            let io = observe(&worker.client_limits, TokioIo::new(io), &client.observation);
+            let io = observe(&worker.client_limits, io, &client.observation);
             let connection = http1(&worker.client_limits).serve_connection(TokioIo::new(io), service);
             drive(Box::pin(connection), http1::Connection::graceful_shutdown, client, idle_max, drain, None)
                 .await;
         }
         Protocol::Http2 => {
-            let connection = http2::Builder::new(LocalExecutor).serve_connection(io, service);
+            let io = observe_frames(&worker.client_limits, io, &client.observation);
+            let connection = http2(&worker.client_limits).serve_connection(TokioIo::new(io), service);
             // A request that crosses with GOAWAY is still answered, so it need not wait for the drain; HTTP/1.1 has
             // nothing like it, and its clients are told with their next answer.
             let leave = Some(worker.leaving.clone());
@@ -175,9 +189,7 @@ async fn speak<S, A, B>(
     }
     if let Some(refusal) = client.refusal() {
         worker.refused.refused_request(refusal.violation);
-        worker.events.tell("request_refused", || {
-            vec![("client", client.address.to_string()), ("reason", refusal.violation.name().to_owned())]
-        });
+        worker.events.tell("request_refused", || client.told(refusal.violation));
     }
 }
 
@@ -187,12 +199,36 @@ fn observe<S>(limits: &ClientLimitsConfig, stream: S, observation: &Rc<Observati
     Observed::requests(stream, reader, limits.header_timeout, Rc::clone(observation))
 }
 
+/// A connection whose frames are counted before h2 reads them.
+fn observe_frames<S>(
+    limits: &ClientLimitsConfig,
+    stream: S,
+    observation: &Rc<Observation>,
+) -> ObservedFrames<S> {
+    let reader = FrameReader::new(FloodLimits::from(limits), MonotonicClock::now());
+    ObservedFrames::new(stream, reader, Rc::clone(observation))
+}
+
 /// hyper's part, which must be told only of limits above its own: what is over the limit it never sees.
 fn http1(limits: &ClientLimitsConfig) -> http1::Builder {
     let mut builder = http1::Builder::new();
     if limits.headers_max.get() > HEADERS_MAX_OF_HYPER {
         builder.max_headers(limits.headers_max.get() as usize);
     }
+    builder
+}
+
+/// h2's part. It bounds what the reader can not see: what streams are and hold.
+fn http2(limits: &ClientLimitsConfig) -> http2::Builder<LocalExecutor> {
+    let limits = CodecLimits::from(limits);
+    let mut builder = http2::Builder::new(LocalExecutor);
+    builder
+        .max_concurrent_streams(limits.streams)
+        .max_frame_size(limits.frame_bytes)
+        .max_header_list_size(limits.header_list_bytes)
+        .max_pending_accept_reset_streams(limits.resets_unseen)
+        .max_local_error_reset_streams(limits.resets_made)
+        .max_send_buf_size(limits.send_buffer_bytes);
     builder
 }
 

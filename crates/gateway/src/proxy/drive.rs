@@ -106,6 +106,7 @@ mod tests {
     use hyper::body::Incoming;
     use hyper::server::conn::{http1, http2};
     use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
@@ -142,7 +143,7 @@ mod tests {
             });
             match protocol {
                 Protocol::Http1 => {
-                    let connection = http1::Builder::new().serve_connection(io, service);
+                    let connection = http1::Builder::new().serve_connection(TokioIo::new(io), service);
                     drive(
                         Box::pin(connection),
                         http1::Connection::graceful_shutdown,
@@ -154,7 +155,8 @@ mod tests {
                     .await;
                 }
                 Protocol::Http2 => {
-                    let connection = http2::Builder::new(LocalExecutor).serve_connection(io, service);
+                    let connection =
+                        http2::Builder::new(LocalExecutor).serve_connection(TokioIo::new(io), service);
                     drive(
                         Box::pin(connection),
                         http2::Connection::graceful_shutdown,

@@ -34,19 +34,27 @@ use crate::forwarded::{Origin, origin};
 use crate::plan::Endpoint;
 use crate::wire::Violation;
 
-/// Answers one request. Never fails: what goes wrong is an answer too. One that was `refused` unread stands
-/// for what the client really sent.
+/// Why a request is answered without a look at what it asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// What came is in doubt; the request stands in for it.
+    Unread(Violation),
+    /// The request is what came.
+    Read(Violation),
+}
+
+/// Answers one request. Never fails: what goes wrong is an answer too.
 pub(super) async fn serve(
     worker: Rc<Worker>,
     client: Rc<Client>,
     id: Id,
-    refused: Option<Violation>,
+    refused: Option<Refused>,
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
     let (parts, incoming) = request.into_parts();
     let mut exchange = Exchange::begin(worker, client, id, &parts);
-    if let Some(violation) = refused {
-        return exchange.refuse(violation);
+    if let Some(refused) = refused {
+        return exchange.refuse(refused);
     }
     let answered = match Call::prepare(&mut exchange, parts, incoming) {
         Ok(mut call) => call.run(&mut exchange).await,
@@ -132,11 +140,16 @@ impl Exchange {
         }
     }
 
-    /// The answer to a request of which only this is known, that it is in doubt.
-    fn refuse(mut self, violation: Violation) -> Response<ResponseBody> {
-        if let Some(line) = &mut self.line {
-            (line.method, line.path) = ("-".to_owned(), "-".to_owned());
-        }
+    fn refuse(mut self, refused: Refused) -> Response<ResponseBody> {
+        let violation = match refused {
+            Refused::Read(violation) => violation,
+            Refused::Unread(violation) => {
+                if let Some(line) = &mut self.line {
+                    (line.method, line.path) = ("-".to_owned(), "-".to_owned());
+                }
+                violation
+            }
+        };
         let failure = Failure::refused(violation, &self.worker.client_limits);
         self.answer(failure)
     }

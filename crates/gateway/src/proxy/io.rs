@@ -1,14 +1,12 @@
-//! A socket as hyper reads and writes it.
+//! A socket as all readers of a connection share it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 /// What an HTTP/2 client says first (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -20,7 +18,7 @@ const GATHERED_MAX: usize = 2048;
 /// A socket, and what was already read from it to find out which protocol its client speaks.
 #[derive(Debug)]
 pub(super) struct Io<S> {
-    stream: TokioIo<S>,
+    stream: S,
     prefix: [u8; PREFACE.len()],
     unread: std::ops::Range<u8>,
     /// Whether the socket took no more when it was last written to.
@@ -36,12 +34,7 @@ pub(crate) enum Protocol {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self {
-            stream: TokioIo::new(stream),
-            prefix: [0; PREFACE.len()],
-            unread: 0..0,
-            stalled: Rc::default(),
-        }
+        Self { stream, prefix: [0; PREFACE.len()], unread: 0..0, stalled: Rc::default() }
     }
 
     /// Tells whether something is left to be written for which the socket has no room.
@@ -60,7 +53,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
         let mut io = Self::new(stream);
         let mut read = 0;
         while read < PREFACE.len() && PREFACE.starts_with(&io.prefix[..read]) {
-            match io.stream.inner_mut().read(&mut io.prefix[read..]).await? {
+            match io.stream.read(&mut io.prefix[read..]).await? {
                 0 if read == 0 => return Ok(None),
                 0 => break,
                 more => read += more,
@@ -72,11 +65,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> Read for Io<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        mut buffer: ReadBufCursor<'_>,
+        buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let io = self.get_mut();
         if io.unread.is_empty() {
@@ -90,7 +83,7 @@ impl<S: AsyncRead + Unpin> Read for Io<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Write for Io<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Io<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let io = self.get_mut();
         let written = Pin::new(&mut io.stream).poll_write(context, bytes);
@@ -103,14 +96,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Write for Io<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let io = self.get_mut();
-        let stream = Pin::new(&mut io.stream);
-        let mut gathered = [0; GATHERED_MAX];
+        let mut stream = Pin::new(&mut io.stream);
         let written = match slices {
             [one] => stream.poll_write(context, one),
-            _ => match gather(slices, &mut gathered) {
-                Some(length) => stream.poll_write(context, &gathered[..length]),
-                None => stream.poll_write_vectored(context, slices),
-            },
+            _ if length(slices) > GATHERED_MAX => stream.poll_write_vectored(context, slices),
+            _ => GATHERED.with_borrow_mut(|gathered| {
+                gathered.clear();
+                slices.iter().for_each(|slice| gathered.extend_from_slice(slice));
+                stream.as_mut().poll_write(context, gathered)
+            }),
         };
         io.note(written)
     }
@@ -131,19 +125,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Write for Io<S> {
     }
 }
 
-/// Copies `slices` one behind the other; their length together, or nothing when they are too long.
-fn gather(slices: &[IoSlice<'_>], into: &mut [u8]) -> Option<usize> {
-    let mut length = 0;
-    for slice in slices {
-        into.get_mut(length..length + slice.len())?.copy_from_slice(slice);
-        length += slice.len();
-    }
-    Some(length)
+fn length(slices: &[IoSlice<'_>]) -> usize {
+    slices.iter().map(|slice| slice.len()).sum()
+}
+
+thread_local! {
+    /// Where short slices are put one behind the other; it belongs to nobody for longer than a write.
+    static GATHERED: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(GATHERED_MAX));
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
     use super::*;
@@ -172,14 +165,10 @@ mod tests {
             loop {
                 // A small buffer, so that the prefix is read in parts too.
                 let mut bytes = [0; 10];
-                let mut buffer = hyper::rt::ReadBuf::new(&mut bytes);
-                std::future::poll_fn(|context| Pin::new(&mut io).poll_read(context, buffer.unfilled()))
-                    .await
-                    .expect("read");
-                if buffer.filled().is_empty() {
-                    return Some((protocol, all));
+                match io.read(&mut bytes).await.expect("read") {
+                    0 => return Some((protocol, all)),
+                    length => all.extend_from_slice(&bytes[..length]),
                 }
-                all.extend_from_slice(buffer.filled());
             }
         };
         tokio::join!(speaking, hearing).1
@@ -201,15 +190,6 @@ mod tests {
             assert_eq!(said(words).await, Some((protocol, words.concat())), "{words:?}");
         }
         assert_eq!(said(&[]).await, None);
-    }
-
-    #[test]
-    fn slices_are_gathered_as_long_as_they_fit() {
-        let slices = [IoSlice::new(b"head"), IoSlice::new(b""), IoSlice::new(b"body")];
-        let mut into = [0; 8];
-        assert_eq!(gather(&slices, &mut into), Some(8));
-        assert_eq!(&into, b"headbody");
-        assert_eq!(gather(&slices, &mut [0; 7]), None);
     }
 
     #[tokio::test]

@@ -29,6 +29,7 @@ pub(crate) mod io;
 mod listener;
 mod multiplexed;
 mod observed;
+mod observed_frames;
 mod opening;
 mod pool;
 mod preface;

@@ -39,6 +39,13 @@ pub(super) struct Observation {
 }
 
 impl Observation {
+    /// Notes what is refused, unless something was before.
+    pub(super) fn refuse(&self, refusal: Refusal) {
+        if self.refusal.get().is_none() {
+            self.refusal.set(Some(refusal));
+        }
+    }
+
     /// What was refused on the connection, if anything was.
     pub(super) fn refusal(&self) -> Option<Refusal> {
         self.refusal.get()

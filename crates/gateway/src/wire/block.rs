@@ -1,6 +1,7 @@
 use memchr::memchr;
 
 use super::Violation;
+use super::line::find_control;
 
 /// Where the reader is in lines that are judged together: a head, a chunk's first line, trailers.
 #[derive(Debug, Default)]
@@ -9,10 +10,20 @@ pub(super) struct Block {
     line: usize,
     /// How far the block holds no other end of a line.
     looked: usize,
+    /// Whether a control character stands in the line that is not complete yet.
+    has_control: bool,
+}
+
+/// A line without its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Line<'a> {
+    pub(super) text: &'a [u8],
+    /// Whether a control character other than the tab stands in it.
+    pub(super) has_control: bool,
 }
 
 impl Block {
-    /// The next line of the block that `bytes` begin with, without its end; `None` while it is incomplete.
+    /// The next line of the block that `bytes` begin with; `None` while it is incomplete.
     ///
     /// # Errors
     /// A line that does not end in CRLF; the outer error when the block is longer than `bytes_max`.
@@ -20,18 +31,43 @@ impl Block {
         &mut self,
         bytes: &'a [u8],
         bytes_max: usize,
-    ) -> Result<Option<&'a [u8]>, LineError> {
+    ) -> Result<Option<Line<'a>>, LineError> {
         let end = bytes.len().min(bytes_max);
-        let Some(length) = memchr(b'\n', &bytes[self.looked..end]) else {
-            self.looked = end;
+        let Some(feed) = self.find_feed(&bytes[..end]) else {
             return if end == bytes_max { Err(LineError::TooLong) } else { Ok(None) };
         };
-        let feed = self.looked + length;
         let line = &bytes[self.line..feed];
-        (self.line, self.looked) = (feed + 1, feed + 1);
+        let has_control = self.has_control;
+        *self = Self { line: feed + 1, looked: feed + 1, has_control: false };
         match line.split_last() {
-            Some((b'\r', line)) => Ok(Some(line)),
+            Some((b'\r', text)) => Ok(Some(Line { text, has_control })),
             _ => Err(LineError::BareLineFeed),
+        }
+    }
+
+    /// Where the line feed stands that ends the line. What ends a line is a control character itself, and the
+    /// first in a good line: one search finds both.
+    fn find_feed(&mut self, bytes: &[u8]) -> Option<usize> {
+        if !self.has_control {
+            let Some(at) = find_control(&bytes[self.looked..]) else {
+                self.looked = bytes.len();
+                return None;
+            };
+            self.looked += at;
+            match bytes[self.looked..] {
+                [b'\r', b'\n', ..] => return Some(self.looked + 1),
+                [b'\r'] => return None,
+                [b'\n', ..] => return Some(self.looked),
+                _ => self.has_control = true,
+            }
+        }
+        let feed = memchr(b'\n', &bytes[self.looked..]);
+        match feed {
+            Some(length) => Some(self.looked + length),
+            None => {
+                self.looked = bytes.len();
+                None
+            }
         }
     }
 

@@ -43,9 +43,9 @@ fn is_other(major: u8, minor: u8) -> bool {
     major.is_ascii_digit() && major != b'1' && minor.is_ascii_digit()
 }
 
-/// `HTTP/1.1 200 reason`; the reason and the space before it may be missing.
+/// `HTTP/1.1 200 reason`, a line without control characters; the reason and the space before it may be
+/// missing.
 pub(super) fn status_line(line: &[u8]) -> Result<(Version, u16), Violation> {
-    check_text(line)?;
     let Some((protocol, rest)) = line.split_at_checked(8) else { return Err(Violation::StatusLine) };
     let [b' ', digits @ ..] = rest else { return Err(Violation::StatusLine) };
     let [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', reason @ ..] = digits else {
@@ -58,16 +58,13 @@ pub(super) fn status_line(line: &[u8]) -> Result<(Version, u16), Violation> {
     version(protocol).map(|version| (version, status))
 }
 
-/// The name and the value of `name: value`, the value without white space around it.
+/// The name and the value of `name: value`, a line without control characters; the value without white space
+/// around it.
 pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Violation> {
     let (name, rest) = line.split_at(token_length(line));
     match rest {
-        [b':', value @ ..] if !name.is_empty() => {
-            check_text(value)?;
-            Ok((name, value.trim_ascii()))
-        }
+        [b':', value @ ..] if !name.is_empty() => Ok((name, value.trim_ascii())),
         _ => {
-            check_text(line)?;
             let folded = matches!(line.first(), Some(b' ' | b'\t'));
             Err(if folded { Violation::FoldedLine } else { Violation::FieldName })
         }
@@ -115,20 +112,40 @@ static TOKEN: [bool; 256] = {
 
 /// Refuses control characters other than the tab.
 pub(super) fn check_text(text: &[u8]) -> Result<(), Violation> {
-    let (words, rest) = text.as_chunks();
-    let suspects = words.iter().fold(0, |found, word| found | controls(u64::from_le_bytes(*word)));
-    if suspects == 0 && !rest.iter().any(u8::is_ascii_control) {
-        return Ok(());
-    }
-    match text.iter().find(|byte| byte.is_ascii_control() && **byte != b'\t') {
+    match find_control(text).map(|at| text[at]) {
         None => Ok(()),
         Some(b'\r') => Err(Violation::BareCarriageReturn),
         Some(_) => Err(Violation::ControlCharacter),
     }
 }
 
-/// Zero exactly when none of the eight bytes is a control character: each comparison is a subtraction that
-/// borrows into its byte's highest bit (Bit Twiddling Hacks, "Determine if a word has a byte less than n").
+/// Where the first control character stands that is no tab.
+pub(super) fn find_control(text: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        let at = from + find_control_or_tab(&text[from..])?;
+        if text[at] != b'\t' {
+            return Some(at);
+        }
+        from = at + 1;
+    }
+}
+
+fn find_control_or_tab(text: &[u8]) -> Option<usize> {
+    let (words, rest) = text.as_chunks();
+    for (place, word) in words.iter().enumerate() {
+        let found = controls(u64::from_le_bytes(*word));
+        if found != 0 {
+            return Some(place * size_of::<u64>() + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let at = rest.iter().position(u8::is_ascii_control)?;
+    Some(text.len() - rest.len() + at)
+}
+
+/// Zero exactly when none of the eight bytes is a control character; else the lowest bit that is set is the
+/// highest of the first that is. Each comparison is a subtraction that borrows into its byte's highest bit
+/// (Bit Twiddling Hacks, "Determine if a word has a byte less than n").
 const fn controls(word: u64) -> u64 {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     const HIGHEST: u64 = ONES << 7;

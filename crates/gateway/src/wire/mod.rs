@@ -1,4 +1,5 @@
-//! Whether the bytes of a connection are HTTP/1.1 that can be read in exactly one way (RFC 9112).
+//! Whether the bytes of a connection are HTTP/1.1 that can be read in exactly one way (RFC 9112), or HTTP/2
+//! that is no flood.
 //!
 //! hyper reads the same bytes, but is lenient where others are lenient in another way: it takes bare line
 //! feeds, folded lines, equal lengths that repeat. What two readers understand differently is how a request
@@ -8,8 +9,10 @@
 mod block;
 mod chunk;
 mod head;
+mod http2;
 mod line;
 mod reader;
+mod request;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -18,7 +21,9 @@ mod violation;
 use intertie_core::quantity::ByteSize;
 
 use crate::config::ClientLimitsConfig;
-pub(crate) use reader::Reader;
+pub(crate) use http2::{CodecLimits, FloodLimits, FrameReader, FrameWriter, Written};
+pub(crate) use reader::{Reader, Seen};
+pub(crate) use request::over_limit;
 pub(crate) use stats::WireStats;
 pub(crate) use violation::Violation;
 

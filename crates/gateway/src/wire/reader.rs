@@ -1,6 +1,7 @@
-use super::block::Block;
+use super::block::{Block, Line};
 use super::chunk::{CHUNK_LINE_BYTES_MAX, chunk_size};
 use super::head::{Follows, Head};
+use super::line::check_text;
 use super::{HeadLimits, Violation};
 
 /// Follows one direction of a connection through its heads and bodies.
@@ -115,7 +116,7 @@ impl Reader {
             State::ChunkLine => {
                 let line = self.block.next_line(bytes, CHUNK_LINE_BYTES_MAX);
                 let Some(line) = line.map_err(|error| error.or(Violation::ChunkSize))? else { return Ok(0) };
-                let left = chunk_size(line)?;
+                let left = chunk_size(line.text)?;
                 self.state = if left == 0 { State::Trailers } else { State::Chunk { left } };
                 Ok(self.block.end())
             }
@@ -150,11 +151,13 @@ impl Reader {
             match line {
                 None => return Ok(0),
                 // Old clients end a body so (RFC 9112, section 2.2).
-                Some([]) if !self.head.has_begun() && !self.is_answers && !self.empty_line => {
+                Some(Line { text: [], .. })
+                    if !self.head.has_begun() && !self.is_answers && !self.empty_line =>
+                {
                     self.empty_line = true;
                 }
-                Some([]) if self.head.has_begun() => break,
-                Some(line) => self.head.take(line, self.is_answers, &self.limits)?,
+                Some(Line { text: [], .. }) if self.head.has_begun() => break,
+                Some(line) => self.head.take(checked(line)?, self.is_answers, &self.limits)?,
             }
         }
         self.empty_line = false;
@@ -182,14 +185,22 @@ impl Reader {
             let line = self.block.next_line(bytes, self.limits.header_bytes_max);
             match line.map_err(|error| error.or(Violation::HeaderBytes))? {
                 None => return Ok(0),
-                Some([]) => break,
-                Some(line) => self.head.take_trailer(line, &self.limits)?,
+                Some(Line { text: [], .. }) => break,
+                Some(line) => self.head.take_trailer(checked(line)?, &self.limits)?,
             }
         }
         self.head = Head::default();
         self.state = State::Head;
         Ok(self.block.end())
     }
+}
+
+/// The text of a line, in which no control character stands.
+fn checked(line: Line<'_>) -> Result<&[u8], Violation> {
+    if line.has_control {
+        check_text(line.text)?;
+    }
+    Ok(line.text)
 }
 
 /// How many of `bytes` belong to a run of which `left` are still to come, and how many then are.

@@ -49,11 +49,27 @@ pub(crate) enum Violation {
     UriBytes,
     /// A head that took longer than `header_timeout`.
     HeaderTimeout,
+    /// More streams that end in a reset than `http2.resets_max` (CVE-2023-44487, CVE-2025-8671).
+    Http2Resets,
+    /// More SETTINGS than `http2.settings_max` (CVE-2019-9515).
+    Http2Settings,
+    /// More PING than `http2.pings_max` (CVE-2019-9512).
+    Http2Pings,
+    /// More WINDOW_UPDATE than `http2.window_updates_max`.
+    Http2WindowUpdates,
+    /// More frames without effect than `http2.ignored_frames_max` (CVE-2019-9513).
+    Http2IgnoredFrames,
+    /// More empty DATA than `http2.empty_data_max` (CVE-2019-9518).
+    Http2EmptyData,
+    /// More CONTINUATION than `http2.continuations_max` (CVE-2024-27316).
+    Http2Continuations,
+    /// An error of the connection that h2 has answered with GOAWAY (RFC 9113, section 5.4.1).
+    Http2Error,
 }
 
 impl Violation {
     /// All of them, in the order of their counters.
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 31] = [
         Self::BareCarriageReturn,
         Self::BareLineFeed,
         Self::ControlCharacter,
@@ -77,6 +93,14 @@ impl Violation {
         Self::Headers,
         Self::UriBytes,
         Self::HeaderTimeout,
+        Self::Http2Resets,
+        Self::Http2Settings,
+        Self::Http2Pings,
+        Self::Http2WindowUpdates,
+        Self::Http2IgnoredFrames,
+        Self::Http2EmptyData,
+        Self::Http2Continuations,
+        Self::Http2Error,
     ];
 
     /// Its name in metrics and events.
@@ -105,6 +129,14 @@ impl Violation {
             Self::Headers => "headers_max",
             Self::UriBytes => "uri_bytes_max",
             Self::HeaderTimeout => "header_timeout",
+            Self::Http2Resets => "http2.resets_max",
+            Self::Http2Settings => "http2.settings_max",
+            Self::Http2Pings => "http2.pings_max",
+            Self::Http2WindowUpdates => "http2.window_updates_max",
+            Self::Http2IgnoredFrames => "http2.ignored_frames_max",
+            Self::Http2EmptyData => "http2.empty_data_max",
+            Self::Http2Continuations => "http2.continuations_max",
+            Self::Http2Error => "http2_error",
         }
     }
 }
@@ -135,6 +167,16 @@ impl fmt::Display for Violation {
             Self::Headers => "there are more headers than headers_max",
             Self::UriBytes => "the target is longer than uri_bytes_max",
             Self::HeaderTimeout => "the headers took longer than header_timeout",
+            Self::Http2Resets => "more streams were reset than http2.resets_max",
+            Self::Http2Settings => "there are more SETTINGS frames than http2.settings_max",
+            Self::Http2Pings => "there are more PING frames than http2.pings_max",
+            Self::Http2WindowUpdates => "there are more WINDOW_UPDATE frames than http2.window_updates_max",
+            Self::Http2IgnoredFrames => "there are more frames without effect than http2.ignored_frames_max",
+            Self::Http2EmptyData => "there are more empty DATA frames than http2.empty_data_max",
+            Self::Http2Continuations => {
+                "the headers have more CONTINUATION frames than http2.continuations_max"
+            }
+            Self::Http2Error => "the connection is not HTTP/2",
         })
     }
 }

@@ -199,6 +199,18 @@ uri_bytes_max = "16KiB"
 header_timeout = "5s"
 idle_timeout = "1min"
 
+[server.client_limits.http2]
+streams_max = 100
+flood_window = "5s"
+resets_max = 100
+settings_max = 10
+pings_max = 100
+window_updates_max = 100
+ignored_frames_max = 100
+empty_data_max = 10
+continuations_max = 3
+send_buffer_max = "128KiB"
+
 [policy.off]
 retry = "off"
 circuit_breaker = { preset = "sensitive", window = "100 calls", minimum_calls = 10 }

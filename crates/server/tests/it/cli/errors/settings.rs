@@ -93,6 +93,25 @@ fn client_limits_that_can_not_hold() {
         ("header_timeout = \"0s\"", "2:1 header_timeout", "header_timeout is 0s; no request could be read"),
         ("idle_timeout = \"0s\"", "2:1 idle_timeout", "idle_timeout is 0s; no request could be read"),
         (
+            "http2 = { flood_window = \"0s\" }",
+            "2:11 flood_window",
+            "flood_window is 0s; no frame could be counted",
+        ),
+        (
+            "[server.client_limits.http2]\nempty_data_max = 101",
+            "3:1 empty_data_max",
+            "empty_data_max is 101; it must be from 1 to 100",
+        ),
+        (
+            "http2.continuations_max = 6",
+            "2:7 continuations_max",
+            "continuations_max is 6; header_bytes_max, 32KiB, has room for 5",
+        ),
+        ("http2.send_buffer_max = \"15KiB\"", "2:7 send_buffer_max", "it must be from 16KiB to 16MiB"),
+        ("http2.send_buffer_max = \"17MiB\"", "2:7 send_buffer_max", "send_buffer_max is 17MiB"),
+        ("http2.pings_max = 0", "2:19 0", "expected a whole number above 0"),
+        ("http2.ping_max = 1", "2:7 ping_max", "pings_max"),
+        (
             "header_timeout = \"31s\"",
             "2:1 header_timeout",
             "header_timeout is 31s; idle_timeout, 30s, ends the connection before",

@@ -1,0 +1,279 @@
+//! An HTTP/2 connection whose frames are counted before h2 reads them, and after it has written them.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::ops::Deref;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use intertie_resilience::MonotonicClock;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::observed::{Observation, Refusal};
+use crate::wire::{FrameReader, FrameWriter, Violation, Written};
+
+/// More CONTINUATION frames than h2 takes, whatever it is told of header lists.
+const CONTINUATIONS: usize = 64;
+
+/// What h2 reads in place of a flood: a header block that never ends. It then says what is to be said, in
+/// frames that fit behind those that it has written: GOAWAY with `ENHANCE_YOUR_CALM`. No payload, so that
+/// nothing has to be kept of it.
+fn stand_in(open_block: Option<u32>) -> Vec<u8> {
+    let frame = |kind: u8, stream: u32| {
+        let [a, b, c, d] = stream.to_be_bytes();
+        [0, 0, 0, kind, 0, a, b, c, d]
+    };
+    let (headers, stream) = match open_block {
+        Some(stream) => (None, stream),
+        None => (Some(frame(1, 1)), 1),
+    };
+    let continuations = std::iter::repeat_n(frame(9, stream), CONTINUATIONS);
+    headers.into_iter().chain(continuations).flatten().collect()
+}
+
+/// A stream that lets frames pass until there are too many of them.
+///
+/// Frames are looked at where h2's read has put them; only the header of a frame that is cut off is kept
+/// here, so that h2 sees all of it or nothing.
+pub(super) struct ObservedFrames<S> {
+    stream: S,
+    reader: FrameReader,
+    writer: FrameWriter,
+    observation: Rc<Observation>,
+    /// What was read and not yet handed over.
+    held: Vec<u8>,
+    /// How much of it may be.
+    passed: usize,
+    stood_in: bool,
+}
+
+impl<S> fmt::Debug for ObservedFrames<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObservedFrames").field("reader", &self.reader).finish_non_exhaustive()
+    }
+}
+
+impl<S> ObservedFrames<S> {
+    /// A connection of a client.
+    pub(super) fn new(stream: S, reader: FrameReader, observation: Rc<Observation>) -> Self {
+        let (held, writer) = (Vec::new(), FrameWriter::default());
+        Self { stream, reader, writer, observation, held, passed: 0, stood_in: false }
+    }
+
+    fn hand_over(&mut self, buffer: &mut ReadBuf<'_>) {
+        let length = self.passed.min(buffer.remaining());
+        buffer.put_slice(&self.held[..length]);
+        self.held.drain(..length);
+        self.passed -= length;
+        if self.held.is_empty() {
+            self.held = Vec::new();
+        }
+    }
+
+    fn refuse(&mut self, violation: Violation) {
+        // No request has this number: none is answered for the connection.
+        self.observation.refuse(Refusal { request: 0, violation, stands_in: true });
+        self.stood_in = true;
+        self.held.truncate(self.passed);
+        self.held.extend_from_slice(&stand_in(self.reader.open_block()));
+        self.passed = self.held.len();
+    }
+
+    /// Looks at the first `length` bytes of `slices`, which were sent.
+    fn wrote<T: Deref<Target = [u8]>>(&mut self, slices: &[T], mut length: usize) {
+        for slice in slices {
+            let sent = &slice[..slice.len().min(length)];
+            length -= sent.len();
+            self.writer.look(sent, |written| match written {
+                Written::Data => self.reader.data_was_sent(),
+                Written::MadeReset => self.reader.was_made_to_reset(MonotonicClock::now),
+                Written::Goodbye => {
+                    let violation = Violation::Http2Error;
+                    self.observation.refuse(Refusal { request: 0, violation, stands_in: false });
+                }
+            });
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for ObservedFrames<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if this.passed > 0 {
+                this.hand_over(buffer);
+                return Poll::Ready(Ok(()));
+            }
+            if this.stood_in {
+                // What h2 was told makes it end the connection; until that is written it reads no more.
+                return Poll::Pending;
+            }
+            let before = buffer.filled().len();
+            ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
+            let fresh = &buffer.filled()[before..];
+            if fresh.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            if this.held.is_empty() {
+                let seen = this.reader.look(fresh, MonotonicClock::now);
+                if seen.violation.is_none() && seen.passed < fresh.len() {
+                    this.held.extend_from_slice(&fresh[seen.passed..]);
+                }
+                buffer.set_filled(before + seen.passed);
+                if let Some(violation) = seen.violation {
+                    this.refuse(violation);
+                }
+                if seen.passed > 0 {
+                    return Poll::Ready(Ok(()));
+                }
+            } else {
+                this.held.extend_from_slice(fresh);
+                buffer.set_filled(before);
+                let seen = this.reader.look(&this.held, MonotonicClock::now);
+                this.passed = seen.passed;
+                if let Some(violation) = seen.violation {
+                    this.refuse(violation);
+                }
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for ObservedFrames<S> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let length = ready!(Pin::new(&mut this.stream).poll_write(context, bytes))?;
+        this.wrote(&[bytes], length);
+        Poll::Ready(Ok(length))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let length = ready!(Pin::new(&mut this.stream).poll_write_vectored(context, slices))?;
+        this.wrote(slices, length);
+        Poll::Ready(Ok(length))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::*;
+    use crate::config::ClientLimitsConfig;
+    use crate::wire::FloodLimits;
+
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    const PING: &[u8] = &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+    const HEADERS: &[u8] = &[0, 0, 3, 1, 0, 0, 0, 0, 5, 0x82, 0x86, 0x84];
+    const CONTINUATION: &[u8] = &[0, 0, 0, 9, 0, 0, 0, 0, 5];
+
+    fn observed() -> (DuplexStream, ObservedFrames<DuplexStream>, Rc<Observation>) {
+        let (client, server) = tokio::io::duplex(1 << 16);
+        let limits: ClientLimitsConfig =
+            toml::from_str("http2 = { pings_max = 2, resets_max = 2, continuations_max = 2 }")
+                .expect("limits");
+        let observation = Rc::<Observation>::default();
+        let reader = FrameReader::new(FloodLimits::from(&limits), MonotonicClock::now());
+        (client, ObservedFrames::new(server, reader, Rc::clone(&observation)), observation)
+    }
+
+    /// What h2 gets to read of `bytes` that come in pieces of `piece` bytes, `room` bytes at a time.
+    async fn read(bytes: &[u8], piece: usize, room: usize) -> (Vec<u8>, Option<Violation>) {
+        let (mut client, mut observed, observation) = observed();
+        let mut all = Vec::new();
+        for piece in bytes.chunks(piece) {
+            client.write_all(piece).await.expect("room");
+            let mut buffer = vec![0; room];
+            while let Some(read) = tokio::select! {
+                biased;
+                read = observed.read(&mut buffer) => Some(read),
+                () = std::future::ready(()) => None,
+            } {
+                all.extend_from_slice(&buffer[..read.expect("read")]);
+            }
+        }
+        (all, observation.refusal().map(|refusal| refusal.violation))
+    }
+
+    #[tokio::test]
+    async fn frames_pass_as_they_came_until_one_is_too_many() {
+        let good = [PREFACE, PING, HEADERS, CONTINUATION].concat();
+        let good = good.as_slice();
+        for (flood, violation, open_block) in [
+            ([CONTINUATION, CONTINUATION, CONTINUATION].concat(), Violation::Http2Continuations, Some(5)),
+            ([PING, PING, PING].concat(), Violation::Http2Pings, Some(5)),
+        ] {
+            let bytes = [good, &flood].concat();
+            let passed = match violation {
+                Violation::Http2Pings => good.len() + PING.len(),
+                _ => good.len() + CONTINUATION.len(),
+            };
+            let expected = [&bytes[..passed], &stand_in(open_block)].concat();
+            for piece in [1, 2, 7, 10, 30, 1000] {
+                for room in [1, 5, 17, 1000] {
+                    let (all, refused) = read(&bytes, piece, room).await;
+                    assert_eq!(refused, Some(violation), "{piece} {room}");
+                    assert_eq!(all, expected, "{piece} {room}");
+                }
+            }
+            let (all, refused) = read(good, 4, 3).await;
+            assert_eq!((all.as_slice(), refused), (good, None));
+        }
+    }
+
+    #[test]
+    fn headers_that_were_begun_are_what_never_ends() {
+        assert_eq!(stand_in(Some(5)), CONTINUATION.repeat(CONTINUATIONS));
+        let alone = stand_in(None);
+        assert_eq!(alone[..9], [0, 0, 0, 1, 0, 0, 0, 0, 1]);
+        assert_eq!(alone.len(), stand_in(Some(1)).len() + 9);
+    }
+
+    #[tokio::test]
+    async fn what_is_written_in_parts_is_seen_whole() {
+        let (mut client, mut observed, observation) = observed();
+        // Streams that end for PROTOCOL_ERROR.
+        let reset = [0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 1];
+        client.write_all(PREFACE).await.expect("room");
+        for _ in 0..3 {
+            observed.write_all(&reset[..5]).await.expect("room");
+            let slices = [IoSlice::new(&reset[5..10]), IoSlice::new(&reset[10..])];
+            assert_eq!(observed.write_vectored(&slices).await.expect("room"), 8);
+        }
+        client.write_all(PING).await.expect("room");
+        let mut buffer = vec![0; 1000];
+        let mut all = Vec::new();
+        while all.len() < PREFACE.len() + stand_in(None).len() {
+            let read = tokio::time::timeout(Duration::from_secs(10), observed.read(&mut buffer)).await;
+            let length = read.expect("more to read").expect("read");
+            all.extend_from_slice(&buffer[..length]);
+        }
+        assert_eq!(all, [PREFACE, &stand_in(None)].concat());
+        let refused = observation.refusal().map(|refusal| refusal.violation);
+        assert_eq!(refused, Some(Violation::Http2Resets));
+    }
+}

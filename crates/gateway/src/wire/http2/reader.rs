@@ -1,0 +1,127 @@
+use intertie_core::clock::Instant;
+
+use super::FloodLimits;
+use super::flood::{Counted, Flood};
+use super::header::{FrameHeader, HEADER_BYTES, kind};
+use crate::wire::{Seen, Violation};
+
+/// Bytes of what a client says first (RFC 9113, section 3.4).
+const PREFACE_BYTES: usize = 24;
+
+/// Follows what a client sends from frame to frame.
+#[derive(Debug)]
+pub(crate) struct FrameReader {
+    limits: FloodLimits,
+    flood: Flood,
+    /// How much is still to come of what the reader does not look at: the preface, a payload.
+    left: usize,
+    /// The headers that are not complete.
+    block: Option<Block>,
+    /// Why the next frame is refused.
+    refused: Option<Violation>,
+}
+
+/// Headers in more than one frame.
+#[derive(Debug, Clone, Copy)]
+struct Block {
+    stream: u32,
+    bytes: usize,
+    continuations: u32,
+}
+
+impl FrameReader {
+    pub(crate) fn new(limits: FloodLimits, now: Instant) -> Self {
+        Self { limits, flood: Flood::new(now), left: PREFACE_BYTES, block: None, refused: None }
+    }
+
+    /// Looks at `bytes`: those that did not pass last time, and what came behind them. What passes is whole
+    /// headers of frames, and payloads as far as they are there.
+    pub(crate) fn look(&mut self, bytes: &[u8], now: impl Fn() -> Instant) -> Seen {
+        let mut passed = 0;
+        loop {
+            let skipped = self.left.min(bytes.len() - passed);
+            (passed, self.left) = (passed + skipped, self.left - skipped);
+            let rest = &bytes[passed..];
+            if rest.is_empty() {
+                return Seen { passed, violation: None };
+            }
+            if self.refused.is_some() {
+                return Seen { passed, violation: self.refused };
+            }
+            let Some(header) = FrameHeader::parse(rest) else { return Seen { passed, violation: None } };
+            let Some(is_empty_data) = header.is_empty_data(&rest[HEADER_BYTES..]) else {
+                return Seen { passed, violation: None };
+            };
+            match self.judge(header, is_empty_data, &now) {
+                Ok(()) => self.left = header.frame_bytes(),
+                Err(violation) => self.refused = Some(violation),
+            }
+        }
+    }
+
+    /// The stream whose headers are not complete: nothing but they may come.
+    pub(crate) fn open_block(&self) -> Option<u32> {
+        self.block.map(|block| block.stream)
+    }
+
+    /// DATA went to the client.
+    pub(crate) fn data_was_sent(&mut self) {
+        self.flood.data_was_sent();
+    }
+
+    /// A stream was reset because of what the client did. What is above the limit is refused with the next
+    /// frame.
+    pub(crate) fn was_made_to_reset(&mut self, now: impl FnOnce() -> Instant) {
+        if let Err(violation) = self.flood.count(Counted::Reset, &self.limits, now) {
+            self.refused = Some(violation);
+        }
+    }
+
+    fn judge(
+        &mut self,
+        header: FrameHeader,
+        is_empty_data: bool,
+        now: impl FnOnce() -> Instant,
+    ) -> Result<(), Violation> {
+        let counted = match header.kind {
+            kind::DATA if is_empty_data => Counted::EmptyData,
+            kind::HEADERS => return self.headers(header),
+            kind::CONTINUATION => return self.continuation(header),
+            // h2 ends a connection with the first push that comes from a client.
+            kind::DATA | kind::PUSH_PROMISE => return Ok(()),
+            kind::RST_STREAM => Counted::Reset,
+            kind::SETTINGS => Counted::Settings,
+            kind::PING => Counted::Ping,
+            kind::WINDOW_UPDATE => Counted::WindowUpdate,
+            _ => Counted::Ignored,
+        };
+        self.flood.count(counted, &self.limits, now)
+    }
+
+    fn headers(&mut self, header: FrameHeader) -> Result<(), Violation> {
+        let begun = Block { stream: header.stream, bytes: header.length as usize, continuations: 0 };
+        self.end_or_keep(begun, header)
+    }
+
+    fn continuation(&mut self, header: FrameHeader) -> Result<(), Violation> {
+        // One that continues nothing is an error that h2 names.
+        let Some(block) = self.block else { return Ok(()) };
+        let block = Block {
+            bytes: block.bytes + header.length as usize,
+            continuations: block.continuations + 1,
+            ..block
+        };
+        if block.continuations > self.limits.continuations {
+            return Err(Violation::Http2Continuations);
+        }
+        self.end_or_keep(block, header)
+    }
+
+    fn end_or_keep(&mut self, block: Block, header: FrameHeader) -> Result<(), Violation> {
+        if block.bytes > self.limits.block_bytes {
+            return Err(Violation::HeaderBytes);
+        }
+        self.block = (!header.ends_headers()).then_some(block);
+        Ok(())
+    }
+}

@@ -1,0 +1,5 @@
+//! HTTP/2 from clients: what frames may do to the gateway.
+
+mod floods;
+mod frames;
+mod limits;
