@@ -200,3 +200,26 @@ impl ErrorCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The codes in the second column of the rows of the page that begin with `first`.
+    fn documented(first: &str) -> Vec<&'static str> {
+        const PAGE: &str = include_str!("../../../../docs/patterns/answers.md");
+        let begin = format!("| {first}");
+        let rows = PAGE.lines().filter_map(|line| line.strip_prefix(&begin)?.split('|').nth(1));
+        rows.flat_map(|codes| codes.split('`').skip(1).step_by(2)).collect()
+    }
+
+    #[test]
+    fn each_code_is_told_to_grpc_and_in_proxy_status_as_its_page_says() {
+        for code in ErrorCode::ALL {
+            let status = code.grpc_status() as u8;
+            assert!(documented(&format!("{status}, ")).contains(&code.code()), "{code:?}: {status}");
+            let error = code.proxy_error();
+            assert!(documented(&format!("`{error}` ")).contains(&code.code()), "{code:?}: {error}");
+        }
+    }
+}

@@ -72,7 +72,7 @@ const CASES: &[Case] = &[
         ..CASE
     },
     Case {
-        policy: "attempt_timeout = \"50ms\"",
+        policy: "attempt_timeout = \"1s\"",
         request: "POST /a HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 9\r\n\r\nhalf",
         status: (408, "Request Timeout", "REQUEST_TIMEOUT"),
         title: "Request Timeout",
@@ -110,7 +110,7 @@ const CASES: &[Case] = &[
         title: "Rate Limited",
         detail: "rate_limiter rejected the call at its bound `limit`",
         proxy_error: "http_request_denied",
-        lines: "retry-after: 3600\r\n",
+        lines: "retry-after: WAIT\r\n",
         route: Some("/close"),
     },
     Case {
@@ -151,7 +151,7 @@ const CASES: &[Case] = &[
         title: "Circuit Open",
         detail: "circuit_breaker rejected the call at its bound `open`",
         proxy_error: "destination_unavailable",
-        lines: "retry-after: 3600\r\n",
+        lines: "retry-after: WAIT\r\n",
         route: Some("/a/**"),
     },
     Case {
@@ -202,16 +202,23 @@ fn expected(case: &Case, said: &str) -> String {
          \"status\":\"{status}\",\"title\":\"{title}\"}}]}}"
     );
     let limits = if code == "RATE_LIMITED" {
-        "ratelimit: \"default\";r=0;t=3600\r\nratelimit-policy: \"default\";q=1;w=3600\r\n"
+        "ratelimit: \"default\";r=0;t=WAIT\r\nratelimit-policy: \"default\";q=1;w=3600\r\n"
     } else {
         ""
     };
-    format!(
+    let text = format!(
         "HTTP/1.1 {status} {reason}\r\n{lines}content-type: application/json\r\nvary: accept\r\n\
          x-request-id: {id}\r\nproxy-status: intertie; error={proxy_error}\r\n{limits}connection: close\r\n\
          content-length: {}\r\ndate: {date}\r\n\r\n{body}",
         body.len()
-    )
+    );
+    if !text.contains("WAIT") {
+        return text;
+    }
+    // An hour, and however long the machine took since it began.
+    let wait = value(said, "retry-after: ", "\r\n");
+    assert!((3_500..=3_600).contains(&wait.parse().unwrap_or(0)), "{said}");
+    text.replace("WAIT", wait)
 }
 
 #[tokio::test]
