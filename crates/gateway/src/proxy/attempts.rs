@@ -23,6 +23,7 @@ use super::attempt::{Attempt, Tried};
 use super::body::{BodyError, RequestBody};
 use super::call::{Call, acquire, body_too_large};
 use super::exchange::{Answer, Exchange};
+use super::exhausted::is_exhausted;
 use super::headers;
 use super::observed::Refusal;
 use super::pool::{Connection, open};
@@ -72,6 +73,8 @@ impl Missed {
 enum SendFailure {
     /// No connection was to be had that took a byte of the request.
     Unsent(String),
+    /// This machine had no port, descriptor or memory left for one.
+    Exhausted(String),
     /// The service may have seen the request.
     Exchange {
         detail: String,
@@ -176,7 +179,7 @@ impl Call {
             }
         };
         let now = MonotonicClock::now();
-        let unsent = matches!(sent, Ok(Err(SendFailure::Unsent(_))));
+        let unsent = matches!(sent, Ok(Err(SendFailure::Unsent(_) | SendFailure::Exhausted(_))));
         let missed = match sent {
             Ok(Ok((response, connection))) if response.status() != StatusCode::SWITCHING_PROTOCOLS => {
                 return Ok(answered(exchange, attempt, response, connection, now));
@@ -199,6 +202,12 @@ impl Call {
             SendFailure::Unsent(detail) => {
                 let detail = format!("no connection to the service: {detail}");
                 Missed::new(Class::Transient, Failure::new(ErrorCode::ServiceUnreachable, detail))
+            }
+            SendFailure::Exhausted(detail) => {
+                let detail = format!("the gateway can open no connection to the service: {detail}");
+                let failure = Failure::new(ErrorCode::ServiceUnreachable, detail);
+                // No endpoint is to blame: breakers that open now would outlast what ails us.
+                Missed { evidence: Class::Unjudged, ..Missed::new(Class::Transient, failure) }
             }
             SendFailure::Exchange { detail, closed_idle } => {
                 let detail = format!("the service gave no valid answer: {detail}");
@@ -259,6 +268,9 @@ impl Call {
                 // In a box, since it is rare and large.
                 None => Box::pin(open(&exchange.worker, service, endpoint)).await.map_err(|error| {
                     self.restore(request.take());
+                    if is_exhausted(&error) {
+                        return SendFailure::Exhausted(error.to_string());
+                    }
                     SendFailure::Unsent(error.to_string())
                 })?,
             };

@@ -16,6 +16,7 @@ mod client;
 mod connection;
 mod drive;
 mod exchange;
+mod exhausted;
 mod gateway;
 mod headers;
 mod io;

@@ -15,7 +15,7 @@ use intertie_core::clock::Instant;
 use intertie_resilience::MonotonicClock;
 use tokio::net::TcpStream;
 
-use super::body::RequestBody;
+use super::body::{AbortOnDrop, RequestBody};
 use super::io::Io;
 use super::observed::{HEADERS_MAX_OF_HYPER, Observation, Observed, Refusal};
 use super::worker::Worker;
@@ -28,6 +28,9 @@ pub(super) struct Connection {
     endpoint: u64,
     sender: SendRequest<RequestBody>,
     observation: Rc<Observation>,
+    /// Without it hyper holds on to a socket whose service does not take the rest of a request, for ever
+    /// (hyperium/hyper#4176).
+    _driver: AbortOnDrop,
     /// Whether it carried an exchange before: its service may be about to close it.
     pub(super) reused: bool,
 }
@@ -116,21 +119,39 @@ pub(super) async fn open(
         builder.max_headers(headers_max as usize);
     }
     let (sender, driver) = builder.handshake(TokioIo::new(io)).await.map_err(io::Error::other)?;
-    let connection = Connection { endpoint: endpoint.id, sender, observation, reused: false };
-    let (worker, observation) = (Rc::clone(worker), Rc::clone(&connection.observation));
-    let (service, endpoint) = (service.name.to_string(), endpoint.address.to_string());
-    tokio::task::spawn_local(async move {
+    let closing = Closing {
+        worker: Rc::clone(worker),
+        observation: Rc::clone(&observation),
+        service: service.name.to_string(),
+        endpoint: endpoint.address.to_string(),
+    };
+    let driver = tokio::task::spawn_local(async move {
+        let _closing = closing;
         // Its errors reach whoever waits for the answer on it.
         let _ = driver.await;
-        if let Some(Refusal { violation, .. }) = observation.refusal() {
-            worker.refused.refused_answer(violation);
-            worker.events.tell("answer_refused", || {
-                let reason = violation.name().to_owned();
-                vec![("service", service), ("endpoint", endpoint), ("reason", reason)]
-            });
-        }
     });
-    Ok(connection)
+    let _driver = AbortOnDrop(driver);
+    Ok(Connection { endpoint: endpoint.id, sender, observation, _driver, reused: false })
+}
+
+/// Tells what was refused on a connection when it is closed, from whichever side.
+#[derive(Debug)]
+struct Closing {
+    worker: Rc<Worker>,
+    observation: Rc<Observation>,
+    service: String,
+    endpoint: String,
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let Some(Refusal { violation, .. }) = self.observation.refusal() else { return };
+        self.worker.refused.refused_answer(violation);
+        self.worker.events.tell("answer_refused", || {
+            let (service, endpoint) = (self.service.clone(), self.endpoint.clone());
+            vec![("service", service), ("endpoint", endpoint), ("reason", violation.name().to_owned())]
+        });
+    }
 }
 
 async fn dial(endpoint: &Endpoint) -> io::Result<TcpStream> {

@@ -9,6 +9,7 @@ mod client_limits;
 mod clients;
 mod corpus;
 mod docs;
+mod faults;
 mod keys;
 mod lifecycle;
 mod panics;
