@@ -11,6 +11,8 @@
 //! - [`tls`]: certificates for clients, and who they are.
 
 pub mod config;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod health;
 pub mod plan;
 pub mod proxy;

@@ -17,6 +17,8 @@ mod connection;
 mod drive;
 mod exchange;
 mod exhausted;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod gateway;
 mod headers;
 mod io;

@@ -7,6 +7,8 @@
 
 mod block;
 mod chunk;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod head;
 mod line;
 mod reader;
