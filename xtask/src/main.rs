@@ -1,6 +1,7 @@
 //! `cargo xtask`: the gate, tidiness and benchmarks.
 
 mod ci;
+mod endurance;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -11,6 +12,9 @@ use anyhow::{Context, Result, bail};
 const HELP: &str = "\
 cargo xtask ci                 the whole gate: fmt, tidy, clippy, tests, loom, doc tests, docs
 cargo xtask tidy               what no compiler checks: licences, layers, pages, dead files
+cargo xtask corpus             the corpus of messages in doubt, here, in nginx and in HAProxy
+cargo xtask soak …             hours at half load with faults, reloads and restarts: does anything leak
+cargo xtask bench overload …   goodput and memory at 2 × and 5 × capacity
 cargo xtask bench gateway …    ours beside nginx, HAProxy and Envoy; see bench/README.md
 cargo xtask bench routes       what finding a route costs with 10 and with 10,000 of them
 cargo xtask bench resilience … our policies beside those of other libraries; see bench/README.md";
@@ -21,6 +25,9 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["ci"] => ci::run(),
         ["tidy"] => tidy::run(),
+        ["corpus"] => corpus(),
+        ["soak", rest @ ..] => endurance::soak(rest),
+        ["bench", "overload", rest @ ..] => endurance::overload(rest),
         ["bench", bench, rest @ ..] => run_bench(bench, rest),
         _ => {
             println!("{HELP}");
@@ -34,6 +41,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes docs/corpus.md: what becomes of the corpus here, in nginx and in HAProxy.
+fn corpus() -> Result<()> {
+    let mut command = cargo();
+    let test = "corpus::others::write_the_page_of_the_corpus";
+    command.args(["test", "-p", "intertie", "--test", "it", test, "--", "--exact", "--ignored"]);
+    run(command)
 }
 
 /// The bench workspace is built on its own: its rivals never enter the gate.
