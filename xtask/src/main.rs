@@ -1,6 +1,7 @@
 //! `cargo xtask`: the gate, tidiness and benchmarks.
 
 mod ci;
+mod endurance;
 mod h2spec;
 mod tidy;
 
@@ -14,6 +15,9 @@ cargo xtask ci                 the whole gate: fmt, tidy, clippy, tests, h2spec,
 cargo xtask h2spec             every case of h2spec against the server, without TLS and with it
 cargo xtask tidy               what no compiler checks: licences, layers, pages, dead files
 cargo xtask upgrades           a thousand upgrades and changes of threads under new connections
+cargo xtask corpus             the corpus of messages in doubt, here, in nginx and in HAProxy
+cargo xtask soak …             hours at half load with faults, reloads and restarts: does anything leak
+cargo xtask bench overload …   goodput and memory at 2 × and 5 × capacity
 cargo xtask bench gateway …    ours beside nginx, HAProxy and Envoy; see bench/README.md
 cargo xtask bench routes       what finding a route costs with 10 and with 10,000 of them
 cargo xtask bench resilience … our policies beside those of other libraries; see bench/README.md";
@@ -26,6 +30,9 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(),
         ["upgrades"] => upgrades(),
         ["h2spec"] => h2spec::run(),
+        ["corpus"] => corpus(),
+        ["soak", rest @ ..] => endurance::soak(rest),
+        ["bench", "overload", rest @ ..] => endurance::overload(rest),
         ["bench", bench, rest @ ..] => run_bench(bench, rest),
         _ => {
             println!("{HELP}");
@@ -47,6 +54,14 @@ fn upgrades() -> Result<()> {
     command
         .args(["test", "-p", "intertie", "--test", "it", "operation::uninterrupted", "--", "--nocapture"])
         .env("INTERTIE_UPGRADES", "1000");
+    run(&mut command)
+}
+
+/// Writes docs/corpus.md: what becomes of the corpus here, in nginx and in HAProxy.
+fn corpus() -> Result<()> {
+    let mut command = cargo();
+    let test = "corpus::others::write_the_page_of_the_corpus";
+    command.args(["test", "-p", "intertie", "--test", "it", test, "--", "--exact", "--ignored"]);
     run(command)
 }
 

@@ -39,8 +39,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "intertie-discovery",
             "intertie-gateway",
             "intertie-observe",
+            "intertie-fuzz",
         ],
     ),
+    ("intertie-fuzz", &["intertie-core", "intertie-resilience", "intertie-gateway", "intertie-observe"]),
     ("intertie-examples", &["intertie-core", "intertie-resilience", "intertie-discovery"]),
     ("xtask", &[]),
 ];
@@ -101,8 +103,8 @@ fn packages(metadata: &Value, wrong: &mut Vec<String>) -> Result<()> {
         }
     }
     for manifest in files(&root(), "Cargo.toml")? {
-        let own_workspace =
-            manifest == root().join("Cargo.toml") || manifest.starts_with(root().join("bench"));
+        let own_workspace = manifest == root().join("Cargo.toml")
+            || ["bench", "fuzz"].iter().any(|own| manifest.starts_with(root().join(own)));
         if !own_workspace && !manifests.contains(&manifest) {
             wrong.push(format!("{} is no member of the workspace, so nothing tests it", manifest.display()));
         }

@@ -15,6 +15,8 @@
 pub mod config;
 mod field;
 pub mod forwarded;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod health;
 pub mod plan;
 pub mod proxy;

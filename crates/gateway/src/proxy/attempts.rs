@@ -199,8 +199,9 @@ impl Call {
                 Missed::new(Class::Transient, Failure::new(ErrorCode::ServiceUnreachable, detail))
             }
             SendFailure::Exhausted(error) => {
-                let detail = format!("no connection to the service: {error}");
+                let detail = format!("the gateway can open no connection to the service: {error}");
                 let failure = Failure::new(ErrorCode::ServiceUnreachable, detail);
+                // No endpoint is to blame: breakers that open now would outlast what ails us.
                 Missed { evidence: Class::Unjudged, ..Missed::new(Class::Transient, failure) }
             }
             SendFailure::Reset(reset) => {

@@ -276,8 +276,9 @@ struct Watch {
     reader: RefCell<Option<Waker>>,
 }
 
+/// A task that ends with who holds it.
 #[derive(Debug)]
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
+pub(super) struct AbortOnDrop(pub(super) tokio::task::JoinHandle<()>);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {

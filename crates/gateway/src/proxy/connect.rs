@@ -14,8 +14,10 @@ use intertie_resilience::MonotonicClock;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
+use super::body::AbortOnDrop;
 use super::dial::{CONNECT_TIMEOUT_DEFAULT, DialError, Stream as Dialled, dial};
 use super::drive::LocalExecutor;
+use super::exhausted::is_exhausted;
 use super::io::{Io, Protocol as Spoken};
 use super::multiplexed::Multiplexed;
 use super::observed::{HEADERS_MAX_OF_HYPER, Observation, Observed, Refusal};
@@ -31,6 +33,8 @@ use crate::wire::{HeadLimits, Reader};
 pub(super) enum OpenError {
     /// None could be opened.
     Failed(Rc<str>),
+    /// This machine had no port, descriptor or memory left for one.
+    Starved(Rc<str>),
     /// As many as there may be are open, and all are full.
     Exhausted { connections: u32, streams: u32 },
 }
@@ -38,7 +42,7 @@ pub(super) enum OpenError {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failed(cause) => f.write_str(cause),
+            Self::Failed(cause) | Self::Starved(cause) => f.write_str(cause),
             Self::Exhausted { connections, streams } => write!(
                 f,
                 "as many are open as http2.connections_max allows, {connections}, and each is full; \
@@ -119,7 +123,7 @@ async fn connect(
     let connected = connect_untold(worker, service, endpoint).await;
     connected.map_err(|error| {
         let cause = error.to_string();
-        if let DialError::Handshake { how, .. } = error {
+        if let DialError::Handshake { how, .. } = &error {
             worker.pool.tell_seldom(&worker.events, "service_handshake_failed", || {
                 vec![
                     ("service", service.name.to_string()),
@@ -129,7 +133,10 @@ async fn connect(
                 ]
             });
         }
-        OpenError::Failed(cause.into())
+        match error {
+            DialError::Connect(error) if is_exhausted(&error) => OpenError::Starved(cause.into()),
+            _ => OpenError::Failed(cause.into()),
+        }
     })
 }
 
@@ -165,21 +172,40 @@ async fn http1<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         builder.max_headers(headers_max as usize);
     }
     let (sender, driver) = builder.handshake(TokioIo::new(io)).await.map_err(DialError::Http)?;
-    let connection = Connection::http1(endpoint.id, service.transport.id, sender, Rc::clone(&observation));
-    let worker = Rc::clone(worker);
-    let (service, endpoint) = (service.name.to_string(), endpoint.address.to_string());
-    tokio::task::spawn_local(async move {
+    let closing = Closing {
+        worker: Rc::clone(worker),
+        observation: Rc::clone(&observation),
+        service: service.name.to_string(),
+        endpoint: endpoint.address.to_string(),
+    };
+    let driver = tokio::task::spawn_local(async move {
+        let _closing = closing;
         // Its errors reach whoever waits for the answer on it.
         let _ = driver.await;
-        if let Some(Refusal { violation, .. }) = observation.refusal() {
-            worker.refused.refused_answer(violation);
-            worker.events.tell("answer_refused", || {
-                let reason = violation.name().to_owned();
-                vec![("service", service), ("endpoint", endpoint), ("reason", reason)]
-            });
-        }
     });
+    let transport = service.transport.id;
+    let connection = Connection::http1(endpoint.id, transport, sender, observation, AbortOnDrop(driver));
     Ok(Connected::Http1(connection))
+}
+
+/// Tells what was refused on a connection when it is closed, from whichever side.
+#[derive(Debug)]
+struct Closing {
+    worker: Rc<Worker>,
+    observation: Rc<Observation>,
+    service: String,
+    endpoint: String,
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let Some(Refusal { violation, .. }) = self.observation.refusal() else { return };
+        self.worker.refused.refused_answer(violation);
+        self.worker.events.tell("answer_refused", || {
+            let (service, endpoint) = (self.service.clone(), self.endpoint.clone());
+            vec![("service", service), ("endpoint", endpoint), ("reason", violation.name().to_owned())]
+        });
+    }
 }
 
 /// The answers to a PING come within this time where the file names none.

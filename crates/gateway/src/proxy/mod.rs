@@ -20,6 +20,9 @@ pub(crate) mod dial;
 mod drive;
 mod error_code;
 mod exchange;
+mod exhausted;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod gateway;
 mod generation;
 mod handover;

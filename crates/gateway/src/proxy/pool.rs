@@ -14,7 +14,7 @@ use intertie_core::clock::Instant;
 use intertie_core::telemetry::Events;
 use intertie_resilience::MonotonicClock;
 
-use super::body::RequestBody;
+use super::body::{AbortOnDrop, RequestBody};
 use super::multiplexed::{Multiplexed, Stream, taken_back};
 use super::observed::{Observation, Refusal};
 use super::opening::Opening;
@@ -34,7 +34,13 @@ pub(super) struct Connection {
 
 #[derive(Debug)]
 enum Link {
-    Http1 { sender: SendRequest<RequestBody>, observation: Rc<Observation> },
+    Http1 {
+        sender: SendRequest<RequestBody>,
+        observation: Rc<Observation>,
+        /// Without it hyper holds on to a socket whose service does not take the rest of a request, for ever
+        /// (hyperium/hyper#4176).
+        _driver: AbortOnDrop,
+    },
     Http2(Stream),
 }
 
@@ -207,8 +213,10 @@ impl Connection {
         transport: u64,
         sender: SendRequest<RequestBody>,
         observation: Rc<Observation>,
+        driver: AbortOnDrop,
     ) -> Self {
-        Self { endpoint, transport, link: Link::Http1 { sender, observation }, reused: false }
+        let link = Link::Http1 { sender, observation, _driver: driver };
+        Self { endpoint, transport, link, reused: false }
     }
 
     /// Whether it shares its connection with other exchanges.
@@ -254,7 +262,7 @@ impl Connection {
         endpoint: &Endpoint,
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
         match &mut self.link {
-            Link::Http1 { sender, observation } => {
+            Link::Http1 { sender, observation, .. } => {
                 observation.ask(request.method() == Method::HEAD);
                 sender.try_send_request(request).await
             }

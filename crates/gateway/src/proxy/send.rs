@@ -22,7 +22,7 @@ use crate::tls::{ServiceHandshake, is_refusal};
 pub(super) enum SendFailure {
     /// No connection was to be had that took a byte of the request.
     Unsent(String),
-    /// The connections to the endpoint are as many as there may be, and full.
+    /// No connection was to be had for want of something on this side.
     Exhausted(OpenError),
     /// The service said in HTTP/2 why it gives no answer.
     Reset(Reset),
@@ -62,7 +62,7 @@ impl Call {
                     self.restore(request.take());
                     match error {
                         OpenError::Failed(cause) => SendFailure::Unsent(cause.to_string()),
-                        OpenError::Exhausted { .. } => SendFailure::Exhausted(error),
+                        OpenError::Starved(_) | OpenError::Exhausted { .. } => SendFailure::Exhausted(error),
                     }
                 })?,
             };

@@ -10,6 +10,8 @@
 
 mod condition;
 mod error;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod pattern;
 mod router;
 #[cfg(test)]

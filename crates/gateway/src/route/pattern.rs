@@ -23,6 +23,8 @@ impl FromStr for HostPattern {
             Some(name) => (name, true),
             None => (text, false),
         };
+        // A name may end in a dot, which is none by itself.
+        let name = name.trim_end_matches('.');
         let literal_v6 = name.starts_with('[') && name.ends_with(']');
         let well_formed = !name.is_empty()
             && (literal_v6
@@ -30,7 +32,7 @@ impl FromStr for HostPattern {
         if !well_formed {
             return Err(ParsePatternError { text: text.to_owned(), problem: PatternProblem::Host });
         }
-        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let name = name.to_ascii_lowercase();
         Ok(if below { Self::Below(name) } else { Self::Exact(name) })
     }
 }

@@ -59,6 +59,15 @@ fn check(routes: &[(&str, &str, &str)], request: &Request, expected: &Found) {
     assert_eq!(router.find(&request.view()), *expected, "{} {}", request.host, request.path);
 }
 
+/// It would be the name of requests that name no host.
+#[test]
+fn a_dot_alone_is_no_host() {
+    for text in [".", "..", "*..", "*.", ""] {
+        assert!(text.parse::<HostPattern>().is_err(), "{text:?}");
+    }
+    assert_eq!("Shop.example.".parse(), Ok(HostPattern::Exact("shop.example".to_owned())));
+}
+
 #[test]
 fn the_most_specific_path_wins() {
     let routes = [

@@ -8,6 +8,8 @@
 
 mod block;
 mod chunk;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod head;
 mod http2;
 mod line;

@@ -11,6 +11,7 @@ mod client_limits;
 mod clients;
 mod corpus;
 mod docs;
+mod faults;
 mod http2;
 mod keys;
 mod lifecycle;

@@ -27,11 +27,11 @@ enum Gets {
 
 /// What a service says to one request.
 pub(super) struct Case {
-    name: &'static str,
-    clause: &'static str,
-    method: &'static str,
+    pub(super) name: &'static str,
+    pub(super) clause: &'static str,
+    pub(super) method: &'static str,
     gets: Gets,
-    bytes: &'static [u8],
+    pub(super) bytes: &'static [u8],
 }
 
 const fn case(name: &'static str, clause: &'static str, gets: Gets, bytes: &'static [u8]) -> Case {

@@ -1,6 +1,7 @@
 //! Messages in doubt, in both directions, and what becomes of them.
 
 mod answers;
+mod others;
 pub(crate) mod recorder;
 mod requests;
 

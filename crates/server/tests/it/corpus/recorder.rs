@@ -113,7 +113,7 @@ fn complete(bytes: &[u8]) -> Result<Option<(Recorded, usize)>, &'static str> {
     Ok(Some((Recorded { head: head.to_owned(), body }, length)))
 }
 
-fn chunks(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, &'static str> {
+pub(super) fn chunks(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, &'static str> {
     let (mut body, mut at) = (Vec::new(), 0);
     loop {
         let Some(line) = find(&bytes[at..], b"\r\n") else { return Ok(None) };

@@ -1,0 +1,93 @@
+//! Good inputs, and bad ones that were close to good.
+
+pub(crate) const REQUESTS: &[&[u8]] = &[
+    b"GET /orders/7?x=1 HTTP/1.1\r\nhost: shop.example\r\naccept: */*\r\n\r\n",
+    b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhelloGET / HTTP/1.1\r\nhost: a\r\n\r\n",
+    b"PUT / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3;x=\"y\"\r\nabc\r\n0\r\nx: y\r\n\r\n",
+    b"\r\nGET http://a/ HTTP/1.0\r\nconnection: keep-alive\r\n\r\n",
+    b"OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n",
+    b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nhost: a\r\nContent_Length: 18446744073709551615\r\nx:\t folded\r\n line\r\n\r\n",
+    b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffff\r\nabc\r\n",
+];
+
+pub(crate) const ANSWERS: &[&[u8]] = &[
+    b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+    b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    b"HTTP/1.0 200\r\n\r\nuntil the end",
+    b"HTTP/1.1 304 Not Modified\r\netag: \"x\"\r\ncontent-length: 9\r\n\r\n",
+    b"HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+    b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n\x81\x05hello",
+    b"HTTP/1.1 200 OK\r\ncontent-length: 2, 2\r\ntransfer-encoding: gzip, chunked\r\n\r\n",
+];
+
+pub(crate) const HEADERS: &[&[u8]] = &[
+    b"host: shop.example\nconnection: close, x-one\nx-one: 1\nte: trailers\nkeep-alive: timeout=5\n",
+    b"x-forwarded-for: 192.0.2.7\nX_Forwarded_Host: a\nforwarded: for=192.0.2.7\n",
+    b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\ntracestate: a=b\n",
+    b"intertie-deadline: 2500\ngrpc-timeout: 99999999H\nintertie-attempt: 2\nidempotency-key: \"x\"\n",
+    b"grpc-timeout: 5m\ngrpc-previous-rpc-attempts: 1\ncookie: a=b\ncookie: c=d\n",
+    b"intertie_client-identity: CN=x\nintertie-client-identity: CN=y\nx-correlation-id: 7\n",
+    b"connection: host, content-length, transfer-encoding\ncontent-length: 5\ntransfer-encoding: chunked\n",
+];
+
+pub(crate) const ROUTES: &[&[u8]] = &[
+    b"* /orders/{id}\n* /orders/special\n* /**\nshop.example /orders/special?x=1",
+    b"shop.example /files/*/raw\n*.shop.example /files/**\na.shop.example. /files/x/raw",
+    b"[::1] /a%20b/%C3%A9\n* /a b\n[::1] /a%20b/%c3%a9",
+    b"* /a/../b\n* /a//b\nEXAMPLE.org /a/%2e%2e/b;x=y",
+    b"* /{one}/x\n* /{other}/x\n* /1/x",
+];
+
+pub(crate) const CONFIG: &[&[u8]] = &[
+    br#"
+[defaults]
+deadline = "10s"
+
+[policy.standard]
+retry = { preset = "quick", attempts = 3, budget = "20%" }
+circuit_breaker = { preset = "standard", failures = 5, open = "30s" }
+attempt_timeout = "1s"
+bulkhead = { concurrent = 200, queue = 50, wait = "100ms" }
+rate_limiter = { limit = "100/s", burst = 200, by = "client_address" }
+
+[limit.plan]
+limit = "1000/h"
+by = "header:X-Api-Key"
+
+[service.orders]
+endpoints = [{ at = "127.0.0.1:7001", weight = 9 }, { at = "orders.internal:7002", weight = 1 }]
+balance = "weighted_round_robin"
+health_check = { path = "/health/ready", every = "5s" }
+outlier = { consecutive_failures = 5 }
+use = "standard"
+calls = ["files"]
+
+[service.files]
+endpoints = [{ at = "[::1]:7003" }]
+connect_timeout = "200ms"
+deadline = "400ms"
+
+[route."/orders/**"]
+to = "orders"
+limits = ["plan"]
+
+[route."POST /orders"]
+to = "orders"
+body_max = "64KiB"
+
+[route.downloads]
+match = { host = "files.example", path = "/**", method = ["GET", "HEAD"], headers = { x = "*" } }
+to = "files"
+retry = "off"
+"#,
+    b"[service.a]\nendpoints = [{ at = \"127.0.0.1:1\" }]\n[route.\"/**\"]\nto = \"a\"\nretry = { waits = [\"1s\", \"2s\"] }\n",
+    b"[service.a]\nendpoints = [{ at = \"127.0.0.1:1\" }]\n[route.\"GET /{id}\"]\nto = \"a\"\nbulkhead = { concurrent = 20, adaptive = { algorithm = \"aimd\", min = 5, max = 200, latency_max = \"100ms\" } }\ncircuit_breaker = { failure_rate = \"50%\", window = \"200 calls\", minimum_calls = 100 }\n",
+];
+
+pub(crate) const ACCESS_LOG: &[&[u8]] = &[
+    br#"192.0.2.7 - frank [10/Oct/2000:13:55:36 -0700] "GET /a/b?x=1&y HTTP/1.1" 200 2326 "http://a.example/" "Mozilla/4.08 [en]""#,
+    br#"::1 - - [01/Mar/2026:00:00:00 +0100] "GET /a\"b\x22?u=http://x HTTP/1.1" 404 - 0.120 "-""#,
+    br#"{"at":"2026-11-21T18:52:53.149Z","attempts":1,"client":"127.0.0.1","cut":null,"duration_ms":901.473,"endpoint":"127.0.0.1:33009","error":"ATTEMPT_TIMEOUT","host":"a","method":"POST","path":"/","request_id":"d12e","route":"/**","status":504,"tls":null}"#,
+    b"2026-11-21T18:52:53.149Z 127.0.0.1 GET /orders/7 200 12.5ms route=/orders/** endpoint=127.0.0.1:7001 attempts=2 cut=deadline",
+];

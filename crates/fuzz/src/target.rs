@@ -1,0 +1,120 @@
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use intertie_gateway::fuzz;
+
+use crate::{Mutations, access_log, config, corpus};
+
+/// Something that reads bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// The name, also of its program in `fuzz/fuzz_targets`.
+    pub name: &'static str,
+    /// Inputs to begin with.
+    pub corpus: &'static [&'static [u8]],
+    /// Reads an input; panics when something is wrong.
+    pub body: fn(&[u8]),
+}
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    Target { name: "requests", corpus: corpus::REQUESTS, body: fuzz::requests },
+    Target { name: "answers", corpus: corpus::ANSWERS, body: fuzz::answers },
+    Target { name: "headers", corpus: corpus::HEADERS, body: fuzz::headers },
+    Target { name: "routes", corpus: corpus::ROUTES, body: fuzz::routes },
+    Target { name: "config", corpus: corpus::CONFIG, body: config::traffic },
+    Target { name: "access_log", corpus: corpus::ACCESS_LOG, body: access_log::line },
+];
+
+/// Runs the target called `name` on one input.
+///
+/// # Panics
+/// When something is wrong, or nothing has that name.
+pub fn run(name: &str, input: &[u8]) {
+    let target = TARGETS.iter().find(|target| target.name == name);
+    (target.unwrap_or_else(|| panic!("no target is called {name}")).body)(input);
+}
+
+impl Target {
+    /// Reads the corpus and `inputs` mutations of it.
+    ///
+    /// # Panics
+    /// When something is wrong: seed and input are printed before.
+    pub fn try_mutations(&self, seed: u64, inputs: usize) {
+        let corpus = self.corpus.iter().map(|input| input.to_vec());
+        for input in corpus.chain(Mutations::new(self.corpus, seed).take(inputs)) {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (self.body)(&input))) {
+                eprintln!("{}, seed {seed}: b\"{}\"", self.name, input.escape_ascii());
+                resume_unwind(panic);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Inputs for each target in the gate; `INTERTIE_FUZZ_INPUTS` asks for more of them, `INTERTIE_FUZZ_SEED` for
+    /// others.
+    const INPUTS: usize = 20_000;
+
+    fn from_environment(name: &str) -> Option<u64> {
+        std::env::var(name).ok().map(|value| value.parse().expect("a number"))
+    }
+
+    fn check(name: &str) {
+        let seed = from_environment("INTERTIE_FUZZ_SEED").unwrap_or(1);
+        let inputs = from_environment("INTERTIE_FUZZ_INPUTS").and_then(|inputs| usize::try_from(inputs).ok());
+        let target = TARGETS.iter().find(|target| target.name == name).expect("a target");
+        target.try_mutations(seed, inputs.unwrap_or(INPUTS));
+    }
+
+    #[test]
+    fn requests() {
+        check("requests");
+    }
+
+    #[test]
+    fn answers() {
+        check("answers");
+    }
+
+    #[test]
+    fn headers() {
+        check("headers");
+    }
+
+    #[test]
+    fn routes() {
+        check("routes");
+    }
+
+    #[test]
+    fn config() {
+        check("config");
+    }
+
+    #[test]
+    fn access_log() {
+        check("access_log");
+    }
+
+    #[test]
+    fn each_target_has_its_program() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz");
+        let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).expect("a manifest");
+        for Target { name, .. } in TARGETS {
+            let program = std::fs::read_to_string(folder.join(format!("fuzz_targets/{name}.rs")));
+            assert!(program.expect("a program").contains(&format!("run(\"{name}\"")), "{name}");
+            assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");
+        }
+    }
+
+    /// A target that can not fail proves nothing.
+    #[test]
+    #[should_panic(expected = "found")]
+    fn what_is_wrong_is_found() {
+        let body = |input: &[u8]| assert!(!input.contains(&b'%'), "found");
+        Target { name: "x", corpus: &[b"abcdefgh"], body }.try_mutations(1, INPUTS);
+    }
+}

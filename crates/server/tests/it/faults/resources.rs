@@ -1,0 +1,124 @@
+//! What happens when the machine has no more ports or descriptors to give: nobody is blamed for it, and all is
+//! well again when it has.
+
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::harness::{Answer, Client, Origin, Server, full, until};
+
+const POLICY: &str = "retry = { attempts = 2, base = \"1ms\", budget_minimum = 100 }\n\
+     circuit_breaker = { preset = \"sensitive\", failures = 2 }\n";
+
+fn traffic(service: SocketAddr) -> String {
+    format!(
+        "[service.origin]\nendpoints = [{{ at = \"{service}\" }}]\n\n[route.\"/**\"]\nto = \"origin\"\n{POLICY}"
+    )
+}
+
+/// A program that starts the server under other limits.
+fn starting_with(folder: &Path, command: &str) -> String {
+    let program = folder.join("server");
+    let binary = env!("CARGO_BIN_EXE_intertie");
+    std::fs::write(&program, format!("#!/bin/sh\n{command}\nexec {binary:?} \"$@\"\n")).expect("written");
+    let made = Command::new("chmod").arg("+x").arg(&program).status();
+    assert!(made.expect("chmod runs").success());
+    program.to_str().expect("UTF-8").to_owned()
+}
+
+/// Nobody's fault: it counts as unjudged, opens no breaker, and is over when it is over.
+async fn check_unblamed(server: &Server, service: SocketAddr, failed: f64) {
+    let labels = format!("service=\"origin\",endpoint=\"{service}\"");
+    let series = format!("intertie_attempts_total{{{labels},outcome=\"unjudged\"}}");
+    assert_eq!(server.metric(&series).await, failed);
+    let series = format!("intertie_attempts_total{{{labels},outcome=\"transient\"}}");
+    assert_eq!(server.metric(&series).await, 0.0);
+    let series = format!("intertie_circuit_breaker_opened_total{{{labels}}}");
+    assert_eq!(server.metric(&series).await, 0.0);
+}
+
+const ALONE: &str = "INTERTIE_TEST_ALONE_IN_A_NETWORK";
+
+/// In a network of its own that has few ports: in this one, others would run out of them too.
+#[test]
+fn when_no_port_is_left_the_service_is_not_blamed() {
+    if std::env::var_os(ALONE).is_some() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        return runtime.block_on(without_ports());
+    }
+    let set_up =
+        "ip link set lo up && echo 40000 40031 > /proc/sys/net/ipv4/ip_local_port_range && exec \"$@\"";
+    let name = "faults::resources::when_no_port_is_left_the_service_is_not_blamed";
+    let output = Command::new("unshare")
+        .args(["--net", "--map-root-user", "sh", "-c", set_up, "sh"])
+        .arg(std::env::current_exe().expect("a path"))
+        .args(["--exact", name, "--nocapture"])
+        .env(ALONE, "")
+        .output()
+        .expect("unshare runs");
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+async fn without_ports() {
+    let origin = Origin::statuses(&[200]).await;
+    let server = Server::start(&traffic(origin.address));
+    let client = Client::new(server.address);
+    // Connections to other addresses may have the same ports, so the client and the scrapes have enough.
+    let held: Vec<_> =
+        std::iter::repeat_with(|| TcpStream::connect(origin.address)).map_while(Result::ok).collect();
+    assert!(held.len() > 10, "{} ports", held.len());
+    for number in 1..=3 {
+        let refused = client.post("/", &[], "body").await;
+        is_ours(&refused, "Cannot assign requested address");
+        check_unblamed(&server, origin.address, 2.0 * f64::from(number)).await;
+    }
+    drop(held);
+    // The client runs out of ports too, until the kernel gives back those of closed connections.
+    let request = || http::Request::get("/").body(full("")).expect("a request");
+    until(async || client.try_send(request()).await.is_ok_and(|answer| answer.status == 200), "all is well")
+        .await;
+}
+
+fn is_ours(refused: &Answer, why: &str) {
+    assert_eq!((refused.status, refused.code().as_str()), (502, "SERVICE_UNREACHABLE"));
+    let text = refused.text();
+    assert!(
+        text.contains("the gateway can open no connection to the service") && text.contains(why),
+        "{text}"
+    );
+}
+
+/// Descriptors that the server may have: more than it needs for itself.
+const DESCRIPTORS: usize = 40;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_no_descriptor_is_left_clients_wait_and_the_service_is_not_blamed() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let origin = Origin::statuses(&[200]).await;
+    let program = starting_with(folder.path(), &format!("ulimit -n {DESCRIPTORS}"));
+    let server = Server::start_binary(&program, "threads = 1", &traffic(origin.address));
+    // The first stays; the others leave it no descriptor for a connection to the service.
+    let mut first = Client::new(server.address).connect().await.expect("connects");
+    let held: Vec<_> =
+        (0..DESCRIPTORS).map(|_| TcpStream::connect(server.address).expect("the queue takes it")).collect();
+    let line = server.wait_for("accept_failed");
+    assert!(line.contains("Too many open files"), "{line}");
+    first
+        .write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        .await
+        .expect("written");
+    let mut refused = String::new();
+    first.read_to_string(&mut refused).await.expect("an answer");
+    assert!(refused.starts_with("HTTP/1.1 502 ") && refused.contains("\"SERVICE_UNREACHABLE\""), "{refused}");
+    assert!(
+        refused.contains("the gateway can open no connection to the service: Too many open files"),
+        "{refused}"
+    );
+    drop(held);
+    // Whoever waited in the queue meanwhile is served, or was gone.
+    assert_eq!(Client::new(server.address).get("/").await.status, 200);
+    check_unblamed(&server, origin.address, 2.0).await;
+}
