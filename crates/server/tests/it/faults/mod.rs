@@ -38,7 +38,7 @@ const WAYS: [Way; 4] = [
 
 fn traffic(service: &Service) -> String {
     let policy = "threads = 1\n\n[policy.all]\nretry = { attempts = 2, base = \"1ms\", budget_minimum = 100 }\n\
-         attempt_timeout = \"900ms\"\ndeadline = \"3s\"\n\
+         attempt_timeout = \"1500ms\"\ndeadline = \"4s\"\n\
          circuit_breaker = { preset = \"sensitive\", failures = 2 }\n";
     let services = WAYS.map(|Way { name, .. }| {
         format!(
