@@ -4,6 +4,7 @@ use super::service::Listening::{self, Does, IsFull, LeavesInQueue, Refuses};
 use super::service::Step::{DripForEver, HalfClose, Hang, Ignore, Read, ReadHead, Reset, Say, SayForEver};
 
 /// One fault. The service has two attempts, a breaker and an attempt timeout above it.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Case {
     pub(super) fault: &'static str,
     pub(super) service: Listening,
