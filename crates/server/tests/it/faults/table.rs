@@ -60,10 +60,10 @@ const FIELDS: &[u8] = b"x: y\r\nx: y\r\nx: y\r\nx: y\r\nx: y\r\nx: y\r\nx: y\r\n
 const GOOD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const FAILED: &str = "502 SERVICE_FAILED ×2";
 const FAILED_ONCE: &str = "502 SERVICE_FAILED ×1";
-// Whether a byte of the request went out before the service did so is a race.
+// Whether a byte of the request went out before the service did so is a race, and so is which failure opens the
+// breaker.
 const FAILED_OR_NOT_REACHED: &str = "502 SERVICE_FAILED ×2 or 502 SERVICE_UNREACHABLE ×2";
-const FAILED_ONCE_OR_NOT_REACHED: &str =
-    "502 SERVICE_FAILED ×1 or 502 SERVICE_FAILED ×2 or 502 SERVICE_UNREACHABLE ×2";
+const FAILED_ONCE_OR_NOT_REACHED: &str = "502 SERVICE_FAILED ×1 or 502 SERVICE_FAILED ×2 or 502 SERVICE_UNREACHABLE ×1 or 502 SERVICE_UNREACHABLE ×2";
 const LATE: &str = "504 ATTEMPT_TIMEOUT ×2";
 const LATE_ONCE: &str = "504 ATTEMPT_TIMEOUT ×1";
 const NOT_REACHED: &str = "502 SERVICE_UNREACHABLE ×2";
@@ -108,7 +108,7 @@ pub(super) const CASES: &[Case] = &[
     case("sends a body for ever", Does(&[Read, Say(b"HTTP/1.1 200 OK\r\n\r\n"), SayForEver(&[b'x'; 1024])]), OVER, OVER, Transient, ""),
     case("sends a body drop by drop", Does(&[Read, Say(b"HTTP/1.1 200 OK\r\n\r\n"), DripForEver(b'x')]), OVER, OVER, Transient, ""),
     case("sends chunks for ever", Does(&[Read, Say(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"), SayForEver(b"1\r\nx\r\n")]), OVER, OVER, Transient, ""),
-    case("sends trailers for ever", Does(&[Read, Say(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n"), SayForEver(FIELDS)]), BROKEN_OFF, BROKEN_OFF, Transient, "headers_max"),
+    case("sends trailers for ever", Does(&[Read, Say(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n"), SayForEver(b"x: y\r\n")]), BROKEN_OFF, BROKEN_OFF, Transient, "headers_max"),
     // The middle of the body.
     case("closes in the middle of the body", Does(&[Read, Say(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc")]), BROKEN_OFF, BROKEN_OFF, Transient, ""),
     case("resets in the middle of the body", Does(&[Read, Say(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc"), Reset]), BROKEN_OFF, BROKEN_OFF, Transient, ""),
