@@ -34,6 +34,9 @@ pub struct ClientLimitsConfig {
     #[serde(with = "quantity::duration")]
     #[schemars(with = "DurationText")]
     pub idle_timeout: Duration,
+    /// Bytes that a switched connection, such as a WebSocket, may hold for each direction while its other
+    /// side is slow: 1KiB to 64KiB. Default "16KiB".
+    pub upgrade_buffer: ByteSize,
 }
 
 impl Default for ClientLimitsConfig {
@@ -46,12 +49,16 @@ impl Default for ClientLimitsConfig {
             uri_bytes_max: ByteSize::from_bytes(8 << 10),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
+            upgrade_buffer: ByteSize::from_bytes(16 << 10),
         }
     }
 }
 
 /// More than hyper's buffer takes could never be read.
 const HEADER_BYTES: std::ops::RangeInclusive<u64> = 1 << 10..=256 << 10;
+
+/// A tunnel reads as much at once, on its stack.
+pub(crate) const UPGRADE_BUFFER_MAX: usize = 64 << 10;
 
 /// More than a map of headers takes without growing slow.
 const HEADERS_MAX: u32 = 1000;
@@ -97,6 +104,11 @@ impl ClientLimitsConfig {
             let message =
                 format!("header_timeout is {header}; idle_timeout, {idle}, ends the connection before");
             problems.push(Problem::error(["server", "client_limits", "header_timeout"], message));
+        }
+        let buffer = self.upgrade_buffer;
+        if !(1 << 10..=UPGRADE_BUFFER_MAX as u64).contains(&buffer.bytes()) {
+            let message = format!("upgrade_buffer is {buffer}; it must be from 1KiB to 64KiB");
+            problems.push(Problem::error(["server", "client_limits", "upgrade_buffer"], message));
         }
         problems
     }

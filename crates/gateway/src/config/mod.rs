@@ -8,16 +8,19 @@ mod policy;
 mod problem;
 mod route;
 mod service;
+mod upgrade;
 
 use std::collections::BTreeMap;
 
 pub use client_limits::ClientLimitsConfig;
+pub(crate) use client_limits::UPGRADE_BUFFER_MAX;
 pub(crate) use policy::attempts;
 pub use policy::{PolicyConfig, PolicyKey, Time};
 pub use problem::{Problem, Severity, nearest};
 pub(crate) use route::parse_method;
 pub use route::{MatchConfig, Methods, RouteConfig};
 pub use service::ServiceConfig;
+pub use upgrade::UpgradeProtocol;
 
 use intertie_resilience::RateLimiterConfig;
 

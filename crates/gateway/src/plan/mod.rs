@@ -16,6 +16,7 @@ mod runtime;
 mod tests;
 
 pub use compile::Plan;
+pub(crate) use effective::UPGRADE_IDLE_TIMEOUT_DEFAULT;
 pub use effective::{Effective, Origin, Sourced, effective};
 pub use endpoint::{Endpoint, EndpointState};
 pub use explain::{Explanation, Shown, explain};

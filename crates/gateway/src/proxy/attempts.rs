@@ -139,7 +139,9 @@ impl Call {
             Last::Answered(answered) => {
                 let Answered { response, connection, attempt } = *answered;
                 let attempt = attempt.map(|attempt| (attempt, ended.class));
-                Ok(Answer { response, connection, attempt, deadline: self.deadline, exhausted })
+                let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+                let upgrade = self.upgrade.clone().filter(|_| switches);
+                Ok(Answer { response, connection, attempt, deadline: self.deadline, exhausted, upgrade })
             }
         }
     }
@@ -181,16 +183,24 @@ impl Call {
             Ok(Ok((response, connection))) if response.status() != StatusCode::SWITCHING_PROTOCOLS => {
                 return Ok(answered(exchange, attempt, response, connection, now));
             }
-            Ok(Ok(_)) => {
-                let detail = "the service switched protocols unasked";
-                Missed::new(Class::Permanent, Failure::new(ErrorCode::ServiceFailed, detail))
-            }
+            Ok(Ok((response, connection))) => match self.granted(&response) {
+                Ok(()) => return Ok(answered(exchange, attempt, response, connection, now)),
+                Err(how) => {
+                    let detail = format!("the service switched protocols {how}");
+                    Missed::new(Class::Permanent, Failure::new(ErrorCode::ServiceFailed, detail))
+                }
+            },
             Ok(Err(failure)) => self.not_sent(exchange, failure),
             Err(_) => self.timed_out(&attempt, limit),
         };
         exchange.attempt_ended(now, missed.evidence, attempt.elapsed(now));
         attempt.resolve(missed.evidence, now, &exchange.worker.events);
         Ok(Ended { class: missed.class, retry_after: None, unsent, last: Last::Failed(missed.failure) })
+    }
+
+    /// Whether a switch to another protocol is the one that the client asked for.
+    fn granted(&self, response: &Response<Incoming>) -> Result<(), &'static str> {
+        self.upgrade.as_ref().ok_or("unasked")?.granted(response.headers())
     }
 
     /// What a failure to get an answer means.

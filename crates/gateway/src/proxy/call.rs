@@ -22,6 +22,7 @@ use super::answer::{ErrorCode, Failure};
 use super::body::BodySource;
 use super::exchange::{Answer, Exchange};
 use super::headers::{self, Marks, Passage, Present};
+use super::upgrade::Upgrade;
 use super::worker::RouteRef;
 use crate::plan::LimitKey;
 use crate::route::{Found, RequestView, request_host};
@@ -42,6 +43,8 @@ pub(super) struct Call {
     pub(super) idempotent: bool,
     /// Whether the caller already tried before.
     is_repetition: bool,
+    /// The protocol that the client asks to go on in.
+    pub(super) upgrade: Option<Box<Upgrade>>,
 }
 
 impl Call {
@@ -61,6 +64,12 @@ impl Call {
         exchange.route = Some(route.clone());
         let now = exchange.started;
         let host = write_host(&mut parts);
+        let upgrade = match &route.effective.upgrade.value {
+            Some(allowed) if present.any(Present::UPGRADE) && incoming.is_end_stream() => {
+                Upgrade::asked(&parts, allowed).map(Box::new)
+            }
+            _ => None,
+        };
         let accepts_trailers = headers::remove_hop_by_hop(&mut parts.headers, present);
         // Read only now: what `Connection` names was meant for us as a hop, not as a mark.
         let marks = Marks::read(&parts.headers, present);
@@ -78,6 +87,9 @@ impl Call {
         headers::write_passage(&mut parts.headers, present, passage);
         if parts.version == Version::HTTP_2 {
             headers::join_cookies(&mut parts.headers, present);
+        }
+        if let Some(upgrade) = &upgrade {
+            upgrade.write(&mut parts.headers);
         }
         let body = if incoming.is_end_stream() {
             None
@@ -99,6 +111,7 @@ impl Call {
             headers_spent: false,
             body,
             is_repetition: marks.is_repetition,
+            upgrade,
         })
     }
 

@@ -1,6 +1,7 @@
 //! The client of a connection, and what is under way for it.
 
 use std::cell::Cell;
+use std::fmt;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -17,10 +18,10 @@ use super::body::{BodyError, ResponseBody};
 use super::headers;
 use super::observed::{Observation, Refusal};
 use super::tls::Secured;
+use super::upgraded::Upgraded;
 use crate::wire::Violation;
 
 /// The client of a connection, as its exchanges know it.
-#[derive(Debug)]
 pub(super) struct Client {
     pub(super) address: IpAddr,
     /// The address as services are told it.
@@ -34,6 +35,9 @@ pub(super) struct Client {
     pub(super) observation: Rc<Observation>,
     /// Requests so far.
     requests: Cell<u64>,
+    /// What its connection is for once HTTP has ended on it. It refers to this client: whoever drives the
+    /// connection takes it out.
+    upgraded: Cell<Option<Box<Upgraded>>>,
 }
 
 impl Client {
@@ -52,6 +56,7 @@ impl Client {
             idle_since: Cell::new(MonotonicClock::now()),
             observation,
             requests: Cell::new(0),
+            upgraded: Cell::default(),
         }
     }
 
@@ -60,6 +65,21 @@ impl Client {
         self.requests.set(self.requests.get() + 1);
         let refusal = self.observation.refusal()?;
         (refusal.stands_in && refusal.request == self.requests.get()).then_some(refusal.violation)
+    }
+
+    /// Tells that the latest request is answered, and whether with another protocol.
+    fn answered(&self, switched: bool) {
+        self.observation.switch.answer(self.requests.get(), switched);
+    }
+
+    /// Has its connection carry another protocol as soon as the answer is written.
+    pub(super) fn upgrade(&self, upgraded: Box<Upgraded>) {
+        self.upgraded.set(Some(upgraded));
+    }
+
+    /// What its connection is for from now on, if not for HTTP.
+    pub(super) fn take_upgraded(&self) -> Option<Box<Upgraded>> {
+        self.upgraded.take()
     }
 
     /// What was refused of its connection, if anything was.
@@ -83,9 +103,22 @@ impl Client {
     }
 }
 
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
 /// A request from its head until its answer was handed over to the last byte.
 #[derive(Debug)]
 pub(super) struct UnderWay(Rc<Client>);
+
+impl UnderWay {
+    /// Tells that it is answered, and whether with another protocol.
+    pub(super) fn answered(&self, switched: bool) {
+        self.0.answered(switched);
+    }
+}
 
 impl Drop for UnderWay {
     fn drop(&mut self) {

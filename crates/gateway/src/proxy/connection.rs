@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -29,6 +29,7 @@ use super::io::{Io, Protocol};
 use super::listener::{Kind, Secure};
 use super::observed::{HEADERS_MAX_OF_HYPER, Observation, Observed};
 use super::tls::Secured;
+use super::tunnel::End;
 use super::worker::Worker;
 use super::{redirect, tls};
 use crate::config::ClientLimitsConfig;
@@ -88,7 +89,7 @@ async fn run_redirect(
     let Some(Ok(Some((io, protocol)))) = begin(&worker, Io::accept(stream), &drain).await else { return };
     let client = Rc::new(Client::new(client, io.stalled(), None, Rc::default()));
     let service = service_fn(|request: Request<Incoming>| {
-        let _under_way = client.begin();
+        let under_way = client.begin();
         let answer = match client.next_request() {
             Some(_) => redirect::refuse(),
             None => {
@@ -96,6 +97,7 @@ async fn run_redirect(
                 redirect::answer(&request.into_parts().0, port)
             }
         };
+        under_way.answered(false);
         async move { Ok::<_, Infallible>(answer) }
     });
     speak(&worker, io, protocol, service, &client, drain).await;
@@ -156,11 +158,18 @@ async fn speak<S, A, B>(
         Protocol::Http1 => {
             let io = observe(&worker.client_limits, TokioIo::new(io), &client.observation);
             let connection = http1(&worker.client_limits).serve_connection(TokioIo::new(io), service);
-            drive(Box::pin(connection), http1::Connection::graceful_shutdown, client, idle_max, drain).await;
+            let mut connection = Box::pin(connection);
+            let shut_down = http1::Connection::graceful_shutdown;
+            let in_order = drive(connection.as_mut(), shut_down, client, idle_max, drain).await;
+            if let Some(upgraded) = client.take_upgraded().filter(|_| in_order) {
+                let parts = Pin::into_inner(connection).into_parts();
+                Box::pin(upgraded.carry(End::new(parts.io, parts.read_buf))).await;
+            }
         }
         Protocol::Http2 => {
             let connection = http2::Builder::new(LocalExecutor).serve_connection(io, service);
-            drive(Box::pin(connection), http2::Connection::graceful_shutdown, client, idle_max, drain).await;
+            let mut connection = Box::pin(connection);
+            drive(connection.as_mut(), http2::Connection::graceful_shutdown, client, idle_max, drain).await;
         }
     }
     if let Some(refusal) = client.refusal() {
@@ -208,6 +217,11 @@ impl<F: Future<Output = Response<ResponseBody>>> Future for Unwinding<F> {
             Err(_) => Poll::Ready(panicked(this.worker, *this.id)),
         };
         let under_way = this.under_way;
-        polled.map(|response| response.map(|body| Answering::new(body, under_way.take())))
+        polled.map(|response| {
+            if let Some(under_way) = under_way {
+                under_way.answered(response.status() == StatusCode::SWITCHING_PROTOCOLS);
+            }
+            response.map(|body| Answering::new(body, under_way.take()))
+        })
     }
 }

@@ -15,14 +15,17 @@ use super::client::Client;
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
 
 /// Polls a connection to its end. One that is idle for `idle_max`, or that `drain` tells to end, is asked
-/// to by `shut_down`, and cut off if it does not in time.
-pub(super) async fn drive<C: Future>(
-    mut connection: Pin<Box<C>>,
+/// to by `shut_down`, and cut off if it does not in time. True when it ended in order.
+pub(super) async fn drive<C, E>(
+    mut connection: Pin<&mut C>,
     shut_down: fn(Pin<&mut C>),
     client: &Client,
     idle_max: Duration,
     mut drain: watch::Receiver<bool>,
-) {
+) -> bool
+where
+    C: Future<Output = Result<(), E>>,
+{
     let signal = drain.clone();
     let mut draining = pin!(drained(&mut drain));
     let mut timer = pin!(tokio::time::sleep(idle_max));
@@ -34,8 +37,8 @@ pub(super) async fn drive<C: Future>(
         loop {
             // First the connection: a request that already waits in its socket is taken before the drain is.
             // An error is the client's: it left, or did not speak HTTP; hyper has answered 400 where it could.
-            if connection.as_mut().poll(context).is_ready() {
-                return Poll::Ready(());
+            if let Poll::Ready(ended) = connection.as_mut().poll(context) {
+                return Poll::Ready(ended.is_ok());
             }
             let mut tell = false;
             if !told && (!armed || signal.has_changed().unwrap_or(true)) {
@@ -46,7 +49,7 @@ pub(super) async fn drive<C: Future>(
                 let idle = client.idle_for(MonotonicClock::now());
                 let left = idle_max.saturating_sub(idle);
                 if left.is_zero() && told {
-                    return Poll::Ready(());
+                    return Poll::Ready(false);
                 }
                 tell |= left.is_zero();
                 let next = if left.is_zero() { GOODBYE_MAX } else { left };
@@ -61,7 +64,7 @@ pub(super) async fn drive<C: Future>(
             shut_down(connection.as_mut());
         }
     })
-    .await;
+    .await
 }
 
 pub(super) async fn drained(drain: &mut watch::Receiver<bool>) {
@@ -130,12 +133,12 @@ mod tests {
             match protocol {
                 Protocol::Http1 => {
                     let connection = http1::Builder::new().serve_connection(io, service);
-                    drive(Box::pin(connection), http1::Connection::graceful_shutdown, &peer, idle_max, drain)
+                    drive(pin!(connection), http1::Connection::graceful_shutdown, &peer, idle_max, drain)
                         .await;
                 }
                 Protocol::Http2 => {
                     let connection = http2::Builder::new(LocalExecutor).serve_connection(io, service);
-                    drive(Box::pin(connection), http2::Connection::graceful_shutdown, &peer, idle_max, drain)
+                    drive(pin!(connection), http2::Connection::graceful_shutdown, &peer, idle_max, drain)
                         .await;
                 }
             }

@@ -24,8 +24,11 @@ use super::call::Call;
 use super::client::Client;
 use super::headers::{self, Present};
 use super::pool::Connection;
+use super::upgrade::Upgrade;
+use super::upgraded::Upgraded;
 use super::worker::{RouteRef, Worker};
 use crate::plan::Endpoint;
+use crate::stats::UpgradeEnd;
 use crate::wire::Violation;
 
 /// Answers one request. Never fails: what goes wrong is an answer too. One that was `refused` unread stands
@@ -69,6 +72,8 @@ pub(super) struct Exchange {
     error: Option<ErrorCode>,
     /// How it ended, unless with a complete answer.
     cut: Option<&'static str>,
+    /// For a switch to another protocol, which was counted when it was answered: how that ended.
+    upgrade: Option<UpgradeEnd>,
     /// Kept only for the access log.
     line: Option<Box<RequestLine>>,
 }
@@ -104,6 +109,7 @@ impl Exchange {
             attempts: 0,
             error: None,
             cut: Some("client_left"),
+            upgrade: None,
             line,
         }
     }
@@ -145,6 +151,23 @@ impl Exchange {
         }
     }
 
+    /// It is answered by a switch to another protocol.
+    pub(super) fn upgraded(&mut self, now: Instant) {
+        self.status = StatusCode::SWITCHING_PROTOCOLS.as_u16();
+        // Until the other protocol has been spoken to its end.
+        self.upgrade = Some(UpgradeEnd::ClientLeft);
+        if let Some(route) = &self.route {
+            route.stats.finished(self.status, now.saturating_since(self.started));
+            route.stats.upgrades.begin();
+        }
+    }
+
+    /// The other protocol has ended.
+    pub(super) fn upgrade_ended(&mut self, how: UpgradeEnd) {
+        self.upgrade = Some(how);
+        self.cut = (how != UpgradeEnd::Closed).then_some(how.name());
+    }
+
     /// Notes the endpoint of the attempt that begins.
     pub(super) fn attempt_begins(&mut self, endpoint: &Endpoint) {
         self.attempts += 1;
@@ -170,9 +193,13 @@ impl Drop for Exchange {
             Some(route) => &route.stats,
             None => &self.worker.unrouted,
         };
-        stats.finished(self.status, duration);
-        if self.cut == Some("client_left") {
-            stats.cancelled.increment();
+        if let Some(how) = self.upgrade {
+            stats.upgrades.end(how);
+        } else {
+            stats.finished(self.status, duration);
+            if self.cut == Some("client_left") {
+                stats.cancelled.increment();
+            }
         }
         if let (Some(log), Some(line)) = (&self.worker.access, self.line.take()) {
             log(Access {
@@ -202,10 +229,15 @@ pub(super) struct Answer {
     pub(super) attempt: Option<(Attempt, Class)>,
     pub(super) deadline: Deadline,
     pub(super) exhausted: bool,
+    /// The other protocol that it switches to.
+    pub(super) upgrade: Option<Box<Upgrade>>,
 }
 
 impl Answer {
-    fn deliver(self, mut exchange: Exchange) -> Response<ResponseBody> {
+    fn deliver(mut self, mut exchange: Exchange) -> Response<ResponseBody> {
+        if let Some(upgrade) = self.upgrade.take() {
+            return Upgraded::open(exchange, self, &upgrade);
+        }
         let (mut parts, incoming) = self.response.into_parts();
         exchange.status = parts.status.as_u16();
         let present = Present::among(&parts.headers);

@@ -48,6 +48,7 @@ impl Present {
     const CONNECTION: Self = Self(1 << 0);
     const TE: Self = Self(1 << 1);
     const TRANSFER_ENCODING: Self = Self(1 << 2);
+    pub(super) const UPGRADE: Self = Self(1 << 3);
     const HOP_BY_HOP: Self = Self((1 << HOP_BY_HOP.len()) - 1);
     const FORWARDED: Self = Self(1 << 8);
     const TRACE: Self = Self(1 << 9);
@@ -69,7 +70,7 @@ impl Present {
             "connection" => Self::CONNECTION,
             "te" => Self::TE,
             "transfer-encoding" => Self::TRANSFER_ENCODING,
-            "upgrade" => Self(1 << 3),
+            "upgrade" => Self::UPGRADE,
             "proxy-authenticate" => Self(1 << 4),
             "proxy-authorization" => Self(1 << 5),
             "keep-alive" => Self(1 << 6),

@@ -23,8 +23,12 @@ mod listener;
 mod observed;
 mod pool;
 mod redirect;
+mod switch;
 mod telemetry;
 mod tls;
+mod tunnel;
+mod upgrade;
+mod upgraded;
 mod worker;
 
 pub use answer::ErrorCode;

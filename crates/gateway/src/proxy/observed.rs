@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use super::switch::Switch;
 use crate::wire::{Reader, Violation};
 
 /// What hyper reads in place of a head in doubt, so that it asks for an answer when its turn has come, and
@@ -36,6 +37,8 @@ pub(super) struct Observation {
     refusal: Cell<Option<Refusal>>,
     /// A request that goes out, and whether it is a HEAD.
     asked: Cell<Option<bool>>,
+    /// What becomes of the connection when HTTP ends on it.
+    pub(super) switch: Switch,
 }
 
 impl Observation {
@@ -109,6 +112,23 @@ impl<S> Observed<S> {
         }
     }
 
+    /// Whether another protocol is spoken from here on.
+    pub(super) fn has_switched(&self) -> bool {
+        self.reader.has_switched()
+    }
+
+    /// Looks at what is held, and lets pass of it what may.
+    fn look_at_held(&mut self) {
+        let seen = self.reader.look(&self.held);
+        self.passed = seen.passed;
+        if seen.passed > 0 {
+            self.overdue = None;
+        }
+        if let Some(violation) = seen.violation {
+            self.refuse(violation);
+        }
+    }
+
     fn refuse(&mut self, violation: Violation) {
         let in_head = self.reader.is_at_head();
         let stands_in = in_head && self.header_timeout.is_some();
@@ -123,6 +143,15 @@ impl<S> Observed<S> {
 }
 
 impl<S> Observed<S> {
+    /// Waits for the answer to a request that asks for another protocol. What comes behind it is read once, to
+    /// notice that its client leaves, and held: it is the next request, or no HTTP at all.
+    fn poll_verdict(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let switched = ready!(self.observation.switch.poll_verdict(self.reader.heads(), context));
+        self.reader.decide(switched);
+        self.look_at_held();
+        Poll::Ready(())
+    }
+
     /// Refuses a head that has taken too long. The time begins with the first wait for its next byte.
     fn poll_overdue(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(limit) = self.header_timeout.filter(|_| !self.held.is_empty() && self.reader.is_at_head())
@@ -157,6 +186,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
                     Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, refusal.violation)))
                 };
             }
+            if this.reader.awaits_verdict() {
+                match this.poll_verdict(context) {
+                    Poll::Ready(()) => continue,
+                    Poll::Pending if this.held.is_empty() => {}
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
             let before = buffer.filled().len();
             match Pin::new(&mut this.stream).poll_read(context, buffer)? {
                 Poll::Ready(()) => {}
@@ -187,14 +223,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
             } else {
                 this.held.extend_from_slice(fresh);
                 buffer.set_filled(before);
-                let seen = this.reader.look(&this.held);
-                this.passed = seen.passed;
-                if seen.passed > 0 {
-                    this.overdue = None;
-                }
-                if let Some(violation) = seen.violation {
-                    this.refuse(violation);
-                }
+                this.look_at_held();
             }
         }
     }

@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use super::body::RequestBody;
 use super::io::Io;
 use super::observed::{HEADERS_MAX_OF_HYPER, Observation, Observed, Refusal};
+use super::tunnel::End;
 use super::worker::Worker;
 use crate::plan::{Endpoint, Service};
 use crate::wire::{HeadLimits, Reader};
@@ -115,13 +116,16 @@ pub(super) async fn open(
     if headers_max > HEADERS_MAX_OF_HYPER {
         builder.max_headers(headers_max as usize);
     }
-    let (sender, driver) = builder.handshake(TokioIo::new(io)).await.map_err(io::Error::other)?;
+    let (sender, mut driver) = builder.handshake(TokioIo::new(io)).await.map_err(io::Error::other)?;
     let connection = Connection { endpoint: endpoint.id, sender, observation, reused: false };
     let (worker, observation) = (Rc::clone(worker), Rc::clone(&connection.observation));
     let (service, endpoint) = (service.name.to_string(), endpoint.address.to_string());
     tokio::task::spawn_local(async move {
         // Its errors reach whoever waits for the answer on it.
-        let _ = driver.await;
+        let ended = (&mut driver).await;
+        let parts = driver.into_parts();
+        let switched = ended.is_ok() && parts.io.inner().has_switched();
+        observation.switch.hand_over(switched.then(|| Box::new(End::new(parts.io, parts.read_buf))));
         if let Some(Refusal { violation, .. }) = observation.refusal() {
             worker.refused.refused_answer(violation);
             worker.events.tell("answer_refused", || {
@@ -144,6 +148,11 @@ impl Connection {
     /// Whether it can carry no other exchange.
     fn is_over(&self) -> bool {
         self.sender.is_closed() || self.refusal().is_some()
+    }
+
+    /// The connection itself, once its service speaks another protocol on it; nothing when it ended instead.
+    pub(super) async fn into_end(self) -> Option<Box<End>> {
+        std::future::poll_fn(|context| self.observation.switch.poll_handed(context)).await
     }
 
     /// What was refused of its answers, if anything was.

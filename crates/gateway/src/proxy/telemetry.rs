@@ -6,7 +6,7 @@ use intertie_resilience::{MonotonicClock, RateLimiter};
 use super::admission::Full;
 use super::gateway::Gateway;
 use crate::plan::{Endpoint, Service};
-use crate::stats::RouteStats;
+use crate::stats::{RouteStats, UpgradeStats, Way};
 use crate::tls::{Terms, TlsStats};
 use crate::wire::WireStats;
 
@@ -24,6 +24,7 @@ impl Source for Gateway {
         let plan = self.plan();
         for route in &plan.routes {
             read_route(snapshot, &route.name, &route.stats);
+            read_upgrades(snapshot, &route.name, &route.stats.upgrades);
         }
         read_route(snapshot, "", &self.unrouted);
         read_refused(snapshot, &self.refused);
@@ -148,6 +149,22 @@ fn read_route(snapshot: &mut Snapshot, name: &str, stats: &RouteStats) {
     );
     let help = "From the request's head to the answer's last byte.";
     snapshot.add("request_duration_seconds", help, &labels, stats.duration.value());
+}
+
+fn read_upgrades(snapshot: &mut Snapshot, name: &str, stats: &UpgradeStats) {
+    let labels = [("route", name)];
+    let help = "Connections that carry another protocol now.";
+    snapshot.gauge("upgrades_open", help, &labels, stats.open() as f64);
+    let help = "Connections that switched to another protocol.";
+    snapshot.counter("upgrades", help, &labels, stats.begun());
+    for (how, count) in stats.ended() {
+        let help = "Connections that carried another protocol, by how that ended.";
+        snapshot.counter("upgrades_ended", help, &[("route", name), ("how", how.name())], count);
+    }
+    for way in Way::ALL {
+        let help = "Bytes of other protocols, by who got them.";
+        snapshot.counter("upgrade_bytes", help, &[("route", name), ("to", way.name())], stats.passed(way));
+    }
 }
 
 fn read_refused(snapshot: &mut Snapshot, refused: &WireStats) {

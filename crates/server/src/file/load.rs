@@ -21,7 +21,7 @@ pub(crate) struct Loaded {
 }
 
 const KIND: Kind = Kind {
-    lists: &["listen", "redirect", "names", "endpoints", "limits", "calls", "method", "waits"],
+    lists: &["listen", "redirect", "names", "endpoints", "limits", "calls", "method", "waits", "upgrade"],
     first: "a first file: [service.hello] endpoints = [{ at = \"127.0.0.1:7001\" }] and [route.\"/**\"] to = \"hello\"",
 };
 

@@ -15,5 +15,6 @@ mod panics;
 mod policies;
 mod regressions;
 mod reload;
+mod streams;
 mod tls;
 mod traffic;
