@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use intertie_core::clock::Instant;
 use intertie_resilience::MonotonicClock;
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 
 use super::body::RequestBody;
 use super::io::Io;
@@ -29,6 +30,8 @@ pub(super) struct Connection {
     endpoint: u64,
     sender: SendRequest<RequestBody>,
     observation: Rc<Observation>,
+    /// Brings the connection itself when another protocol is spoken on it.
+    handed: oneshot::Receiver<Box<End>>,
     /// Whether it carried an exchange before: its service may be about to close it.
     pub(super) reused: bool,
 }
@@ -117,15 +120,18 @@ pub(super) async fn open(
         builder.max_headers(headers_max as usize);
     }
     let (sender, mut driver) = builder.handshake(TokioIo::new(io)).await.map_err(io::Error::other)?;
-    let connection = Connection { endpoint: endpoint.id, sender, observation, reused: false };
+    let (handing, handed) = oneshot::channel();
+    let connection = Connection { endpoint: endpoint.id, sender, observation, handed, reused: false };
     let (worker, observation) = (Rc::clone(worker), Rc::clone(&connection.observation));
     let (service, endpoint) = (service.name.to_string(), endpoint.address.to_string());
     tokio::task::spawn_local(async move {
         // Its errors reach whoever waits for the answer on it.
-        let ended = (&mut driver).await;
+        let in_order = (&mut driver).await.is_ok();
         let parts = driver.into_parts();
-        let switched = ended.is_ok() && parts.io.inner().has_switched();
-        observation.switch.hand_over(switched.then(|| Box::new(End::new(parts.io, parts.read_buf))));
+        if in_order && parts.io.inner().has_switched() {
+            // Whoever does not want it has let go of the connection.
+            let _ = handing.send(Box::new(End::new(parts.io, parts.read_buf)));
+        }
         if let Some(Refusal { violation, .. }) = observation.refusal() {
             worker.refused.refused_answer(violation);
             worker.events.tell("answer_refused", || {
@@ -152,7 +158,7 @@ impl Connection {
 
     /// The connection itself, once its service speaks another protocol on it; nothing when it ended instead.
     pub(super) async fn into_end(self) -> Option<Box<End>> {
-        std::future::poll_fn(|context| self.observation.switch.poll_handed(context)).await
+        self.handed.await.ok()
     }
 
     /// What was refused of its answers, if anything was.

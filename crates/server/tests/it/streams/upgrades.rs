@@ -15,9 +15,12 @@ async fn both_sides_say_what_they_like_and_see_the_others_end() {
         client(&server, &ASK.replace("upgrade\r\nupgrade", "keep-alive, Upgrade\r\nupgrade")).await;
     let (mut service, request) = played.asked().await;
     assert!(request.starts_with("GET /chat HTTP/1.1\r\n"), "{request}");
-    for line in
-        ["connection: upgrade\r\n", "upgrade: chat\r\n", "host: a\r\n", "x-forwarded-for: 127.0.0.1\r\n"]
-    {
+    for line in [
+        "\r\nconnection: upgrade\r\n",
+        "\r\nupgrade: chat\r\n",
+        "\r\nhost: a\r\n",
+        "x-forwarded-for: 127.0.0.1\r\n",
+    ] {
         assert_eq!(request.matches(line).count(), 1, "{line} in {request}");
     }
     let grant = GRANT.replace("\r\n\r\n", "\r\nx-room: 7\r\nkeep-alive: timeout=5\r\n\r\n");
