@@ -34,6 +34,16 @@ pub struct ClientLimitsConfig {
     #[serde(with = "quantity::duration")]
     #[schemars(with = "DurationText")]
     pub idle_timeout: Duration,
+    /// How long a client may pause in the middle of a request's body before its service answers. Longer is
+    /// answered 408. Default "30s".
+    #[serde(with = "quantity::duration")]
+    #[schemars(with = "DurationText")]
+    pub body_timeout: Duration,
+    /// How long a client may take nothing of an answer that waits for it. Then its connection is reset.
+    /// Default "1min".
+    #[serde(with = "quantity::duration")]
+    #[schemars(with = "DurationText")]
+    pub send_timeout: Duration,
     /// Bytes that a switched connection, such as a WebSocket, may hold for each direction while its other
     /// side is slow: 1KiB to 64KiB. Default "16KiB".
     pub upgrade_buffer: ByteSize,
@@ -49,6 +59,8 @@ impl Default for ClientLimitsConfig {
             uri_bytes_max: ByteSize::from_bytes(8 << 10),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(30),
+            send_timeout: Duration::from_secs(60),
             upgrade_buffer: ByteSize::from_bytes(16 << 10),
         }
     }
@@ -97,6 +109,12 @@ impl ClientLimitsConfig {
             if time.is_zero() {
                 wrong(key, format!("{key} is 0s; no request could be read"));
             }
+        }
+        if self.body_timeout.is_zero() {
+            wrong("body_timeout", "body_timeout is 0s; no body could be read".to_owned());
+        }
+        if self.send_timeout.is_zero() {
+            wrong("send_timeout", "send_timeout is 0s; no answer could be written".to_owned());
         }
         if self.header_timeout > self.idle_timeout && !self.idle_timeout.is_zero() {
             let (header, idle) = (self.header_timeout, self.idle_timeout);

@@ -157,6 +157,9 @@ impl Failure {
             Violation::HeaderTimeout => {
                 (ErrorCode::RequestTimeout, format!(", {}", format_duration(limits.header_timeout)))
             }
+            Violation::BodyTimeout => {
+                (ErrorCode::RequestTimeout, format!(", {}", format_duration(limits.body_timeout)))
+            }
             _ => (ErrorCode::BadRequest, String::new()),
         };
         Self::new(code, format!("{violation}{limit}"))

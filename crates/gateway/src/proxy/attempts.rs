@@ -27,6 +27,7 @@ use super::headers;
 use super::observed::Refusal;
 use super::pool::{Connection, open};
 use super::worker::RouteRef;
+use crate::wire::Violation;
 
 #[cfg(test)]
 mod tests;
@@ -177,6 +178,9 @@ impl Call {
                 Some(at) => tokio::time::timeout_at(MonotonicClock::to_tokio(at), sending).await,
             }
         };
+        if let (Ok(Ok(_)), Some(body)) = (&sent, &self.body) {
+            body.answered();
+        }
         let now = MonotonicClock::now();
         let unsent = matches!(sent, Ok(Err(SendFailure::Unsent(_))));
         let missed = match sent {
@@ -219,6 +223,16 @@ impl Call {
             SendFailure::Body(BodyError::TooLarge) => {
                 let max = self.route.effective.body_max.value.map_or(0, ByteSize::bytes);
                 Missed::new(Class::Unjudged, body_too_large(max))
+            }
+            SendFailure::Body(BodyError::TooSlow) => {
+                let violation = Violation::BodyTimeout;
+                exchange.worker.refused.refused_request(violation);
+                exchange.worker.tell_seldom("request_refused", || {
+                    let client = exchange.client.address.to_string();
+                    vec![("client", client), ("reason", violation.name().to_owned())]
+                });
+                let failure = Failure::refused(violation, &exchange.worker.client_limits);
+                Missed::new(Class::Unjudged, failure)
             }
             SendFailure::Body(_) => {
                 let failure = match exchange.client.refusal() {

@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use http::header::{CONTENT_LENGTH, HOST};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
@@ -58,8 +58,13 @@ impl Call {
         #[cfg(feature = "test-panic")]
         assert!(parts.uri.path() != "/panic", "asked to panic");
         let present = Present::among(&parts.headers);
+        exchange.expects_continue = present.any(Present::EXPECT) && !incoming.is_end_stream();
         let identity = exchange.client.secured.as_ref().and_then(|secured| secured.identity.as_ref());
         headers::write_identity(&mut parts.headers, present, identity);
+        if parts.method == Method::CONNECT {
+            let failure = Failure::new(ErrorCode::MethodNotAllowed, "no tunnel is opened by CONNECT");
+            return Err(Failure { allow: Some(HeaderValue::from_static("")), ..failure });
+        }
         let route = find_route(exchange, &parts)?;
         exchange.route = Some(route.clone());
         let now = exchange.started;
@@ -71,6 +76,10 @@ impl Call {
             _ => None,
         };
         let accepts_trailers = headers::remove_hop_by_hop(&mut parts.headers, present);
+        if present.any(Present::EXPECT) {
+            // hyper says 100 as soon as an attempt asks for the body: the service has no part in that.
+            parts.headers.remove(EXPECT);
+        }
         // Read only now: what `Connection` names was meant for us as a hop, not as a mark.
         let marks = Marks::read(&parts.headers, present);
         let deadline = Deadline::new(now, route.effective.deadline.value, marks.remaining);
@@ -97,7 +106,8 @@ impl Call {
             headers::frame_body(&mut parts.headers, present);
             let replay_max = route.effective.replay_body_max.value.map_or(0, ByteSize::bytes);
             let replay_max = if route.repeats() { replay_max } else { 0 };
-            Some(Rc::new(BodySource::new(incoming, replay_max, body_max)))
+            let body_timeout = exchange.worker.client_limits.body_timeout;
+            Some(Rc::new(BodySource::new(incoming, replay_max, body_max, body_timeout)))
         };
         let path = parts.uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
         Ok(Self {

@@ -16,6 +16,7 @@ use intertie_resilience::MonotonicClock;
 
 use super::body::{BodyError, ResponseBody};
 use super::headers;
+use super::io::Stall;
 use super::observed::{Observation, Refusal};
 use super::tls::Secured;
 use super::upgraded::Upgraded;
@@ -29,8 +30,9 @@ pub(super) struct Client {
     /// What TLS says of it, where it is spoken.
     pub(super) secured: Option<Secured>,
     under_way: Cell<usize>,
-    /// Whether its socket takes no more for now.
-    stalled: Rc<Cell<bool>>,
+    stall: Rc<Stall>,
+    /// Whether its connection was cut off, since it took nothing for too long.
+    cut_off: Cell<bool>,
     idle_since: Cell<Instant>,
     pub(super) observation: Rc<Observation>,
     /// Requests so far.
@@ -43,7 +45,7 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(
         address: IpAddr,
-        stalled: Rc<Cell<bool>>,
+        stall: Rc<Stall>,
         secured: Option<Secured>,
         observation: Rc<Observation>,
     ) -> Self {
@@ -52,7 +54,8 @@ impl Client {
             forwarded_for: headers::address_value(address),
             secured,
             under_way: Cell::new(0),
-            stalled,
+            stall,
+            cut_off: Cell::new(false),
             idle_since: Cell::new(MonotonicClock::now()),
             observation,
             requests: Cell::new(0),
@@ -87,6 +90,22 @@ impl Client {
         self.observation.refusal()
     }
 
+    /// When its connection is to be cut off, if it goes on to take nothing of what waits for it.
+    pub(super) fn stalled_until(&self, limit: Duration) -> Option<tokio::time::Instant> {
+        self.stall.since().map(|since| MonotonicClock::to_tokio(since) + limit)
+    }
+
+    /// Its connection is cut off: it took nothing for too long.
+    pub(super) fn cut_off(&self) {
+        self.cut_off.set(true);
+        self.stall.abort();
+    }
+
+    /// Whether its connection was cut off.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.cut_off.get()
+    }
+
     /// A request is answered until the guard is dropped.
     pub(super) fn begin(self: &Rc<Self>) -> UnderWay {
         self.under_way.set(self.under_way.get() + 1);
@@ -96,7 +115,7 @@ impl Client {
     /// How long nothing has been under way: no request, and no answer on its way to a client that is slow to
     /// take it.
     pub(super) fn idle_for(&self, now: Instant) -> Duration {
-        if self.under_way.get() > 0 || self.stalled.get() {
+        if self.under_way.get() > 0 || self.stall.since().is_some() {
             self.idle_since.set(now);
         }
         now.saturating_since(self.idle_since.get())

@@ -87,7 +87,7 @@ async fn run_redirect(
     drain: watch::Receiver<bool>,
 ) {
     let Some(Ok(Some((io, protocol)))) = begin(&worker, Io::accept(stream), &drain).await else { return };
-    let client = Rc::new(Client::new(client, io.stalled(), None, Rc::default()));
+    let client = Rc::new(Client::new(client, io.stall(), None, Rc::default()));
     let service = service_fn(|request: Request<Incoming>| {
         let under_way = client.begin();
         let answer = match client.next_request() {
@@ -128,7 +128,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     secured: Option<Secured>,
     drain: watch::Receiver<bool>,
 ) {
-    let client = Rc::new(Client::new(client, io.stalled(), secured, Rc::default()));
+    let client = Rc::new(Client::new(client, io.stall(), secured, Rc::default()));
     let service = service_fn(|request: Request<Incoming>| {
         let worker = Rc::clone(&worker);
         let id = Id::random();
@@ -153,14 +153,13 @@ async fn speak<S, A, B>(
     A: HttpService<Incoming, ResBody = B, Error = Infallible, Future: 'static>,
     B: Body<Data: 'static, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
 {
-    let idle_max = worker.client_limits.idle_timeout;
     match protocol {
         Protocol::Http1 => {
             let io = observe(&worker.client_limits, TokioIo::new(io), &client.observation);
             let connection = http1(&worker.client_limits).serve_connection(TokioIo::new(io), service);
             let mut connection = Box::pin(connection);
             let shut_down = http1::Connection::graceful_shutdown;
-            let in_order = drive(connection.as_mut(), shut_down, client, idle_max, drain).await;
+            let in_order = drive(connection.as_mut(), shut_down, client, &worker.client_limits, drain).await;
             if let Some(upgraded) = client.take_upgraded().filter(|_| in_order) {
                 let parts = Pin::into_inner(connection).into_parts();
                 Box::pin(upgraded.carry(End::new(parts.io, parts.read_buf))).await;
@@ -169,8 +168,21 @@ async fn speak<S, A, B>(
         Protocol::Http2 => {
             let connection = http2::Builder::new(LocalExecutor).serve_connection(io, service);
             let mut connection = Box::pin(connection);
-            drive(connection.as_mut(), http2::Connection::graceful_shutdown, client, idle_max, drain).await;
+            drive(
+                connection.as_mut(),
+                http2::Connection::graceful_shutdown,
+                client,
+                &worker.client_limits,
+                drain,
+            )
+            .await;
         }
+    }
+    if client.is_cut_off() {
+        worker.refused.cut_off();
+        worker.tell_seldom("connection_cut", || {
+            vec![("client", client.address.to_string()), ("limit", "send_timeout".to_owned())]
+        });
     }
     if let Some(refusal) = client.refusal() {
         worker.refused.refused_request(refusal.violation);

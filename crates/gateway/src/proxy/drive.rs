@@ -10,17 +10,19 @@ use intertie_resilience::MonotonicClock;
 use tokio::sync::watch;
 
 use super::client::Client;
+use crate::config::ClientLimitsConfig;
 
 /// How long a connection that was asked to end may take to say goodbye.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
 
-/// Polls a connection to its end. One that is idle for `idle_max`, or that `drain` tells to end, is asked
-/// to by `shut_down`, and cut off if it does not in time. True when it ended in order.
+/// Polls a connection to its end. One that is idle for too long, or that `drain` tells to end, is asked
+/// to by `shut_down`, and cut off if it does not in time; so is one whose client takes nothing of what waits for it.
+/// True when it ended in order.
 pub(super) async fn drive<C, E>(
     mut connection: Pin<&mut C>,
     shut_down: fn(Pin<&mut C>),
     client: &Client,
-    idle_max: Duration,
+    limits: &ClientLimitsConfig,
     mut drain: watch::Receiver<bool>,
 ) -> bool
 where
@@ -28,11 +30,13 @@ where
 {
     let signal = drain.clone();
     let mut draining = pin!(drained(&mut drain));
-    let mut timer = pin!(tokio::time::sleep(idle_max));
+    let mut timer = pin!(tokio::time::sleep(limits.idle_timeout));
     // Each is polled once to leave this task's waker with it, and then only when it has something to say:
     // a request should not pay for what happens once in the life of a connection. The timer is lazy for
     // the same reason; it is set anew when it fires, not with each request.
     let (mut armed, mut told) = (false, false);
+    let send_max = limits.send_timeout;
+    let idle_max = limits.idle_timeout;
     poll_fn(|context| {
         loop {
             // First the connection: a request that already waits in its socket is taken before the drain is.
@@ -40,12 +44,23 @@ where
             if let Poll::Ready(ended) = connection.as_mut().poll(context) {
                 return Poll::Ready(ended.is_ok());
             }
+            if let Some(over) = client.stalled_until(send_max) {
+                // One that is stalled must not wait for the end of an idle time that began before.
+                if over < timer.deadline() {
+                    timer.as_mut().reset(over);
+                    armed = false;
+                }
+            }
             let mut tell = false;
             if !told && (!armed || signal.has_changed().unwrap_or(true)) {
                 tell = draining.as_mut().poll(context).is_ready();
             }
             while (!armed || timer.is_elapsed()) && timer.as_mut().poll(context).is_ready() {
                 armed = false;
+                if client.stalled_until(send_max).is_some_and(|over| over <= tokio::time::Instant::now()) {
+                    client.cut_off();
+                    return Poll::Ready(false);
+                }
                 let idle = client.idle_for(MonotonicClock::now());
                 let left = idle_max.saturating_sub(idle);
                 if left.is_zero() && told {
@@ -118,8 +133,9 @@ mod tests {
         let serving = async {
             let (stream, _) = listener.accept().await.expect("accepts");
             let (io, protocol) = Io::accept(stream).await.expect("read").expect("some bytes");
-            let peer = Rc::new(Client::new([127, 0, 0, 1].into(), io.stalled(), None, Rc::default()));
+            let peer = Rc::new(Client::new([127, 0, 0, 1].into(), io.stall(), None, Rc::default()));
             let began = MonotonicClock::now();
+            let limits = ClientLimitsConfig { idle_timeout: idle_max, ..ClientLimitsConfig::default() };
             let service = service_fn(|request: Request<Incoming>| {
                 let under_way = peer.begin();
                 async move {
@@ -133,12 +149,12 @@ mod tests {
             match protocol {
                 Protocol::Http1 => {
                     let connection = http1::Builder::new().serve_connection(io, service);
-                    drive(pin!(connection), http1::Connection::graceful_shutdown, &peer, idle_max, drain)
+                    drive(pin!(connection), http1::Connection::graceful_shutdown, &peer, &limits, drain)
                         .await;
                 }
                 Protocol::Http2 => {
                     let connection = http2::Builder::new(LocalExecutor).serve_connection(io, service);
-                    drive(pin!(connection), http2::Connection::graceful_shutdown, &peer, idle_max, drain)
+                    drive(pin!(connection), http2::Connection::graceful_shutdown, &peer, &limits, drain)
                         .await;
                 }
             }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{CONNECTION, HOST};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -70,6 +70,8 @@ pub(super) struct Exchange {
     status: u16,
     pub(super) attempts: u32,
     error: Option<ErrorCode>,
+    /// Whether its client holds back its body until it is asked for.
+    pub(super) expects_continue: bool,
     /// How it ended, unless with a complete answer.
     cut: Option<&'static str>,
     /// For a switch to another protocol, which was counted when it was answered: how that ended.
@@ -108,6 +110,7 @@ impl Exchange {
             status: 0,
             attempts: 0,
             error: None,
+            expects_continue: false,
             cut: Some("client_left"),
             upgrade: None,
             line,
@@ -133,10 +136,16 @@ impl Exchange {
             route.stats.rejected(policy);
         }
         let exhausted = failure.exhausted;
+        // A body that is not read to its end would pass for the next request (RFC 9112, section 9.3).
+        let in_body = matches!(failure.code, ErrorCode::RequestTimeout | ErrorCode::BodyTooLarge);
+        let closes = in_body || self.expects_continue;
         let response = failure.into_response(request_id, route, &self.worker.clock);
         self.status = response.status().as_u16();
         let (mut parts, bytes) = response.into_parts();
         parts.headers.insert(&headers::REQUEST_ID, self.request_id.clone());
+        if closes {
+            parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if exhausted {
             headers::mark_exhausted(&mut parts.headers);
         }
@@ -186,6 +195,9 @@ impl Drop for Exchange {
             self.status = StatusCode::INTERNAL_SERVER_ERROR.as_u16();
             self.error = Some(ErrorCode::InternalError);
             self.cut = None;
+        }
+        if self.cut == Some("client_left") && self.client.is_cut_off() {
+            self.cut = Some("send_timeout");
         }
         let now = self.ended.unwrap_or_else(MonotonicClock::now);
         let duration = now.saturating_since(self.started);

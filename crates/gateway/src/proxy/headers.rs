@@ -60,6 +60,7 @@ impl Present {
     pub(super) const CONTENT_LENGTH: Self = Self(1 << 15);
     const IDEMPOTENCY_KEY: Self = Self(1 << 16);
     const CLIENT_IDENTITY: Self = Self(1 << 17);
+    pub(super) const EXPECT: Self = Self(1 << 20);
 
     pub(super) fn among(headers: &HeaderMap) -> Self {
         Self(headers.keys().fold(0, |bits, name| bits | Self::of(name.as_str()).0))
@@ -84,6 +85,7 @@ impl Present {
             "cookie" => Self::COOKIE,
             "content-length" => Self::CONTENT_LENGTH,
             "idempotency-key" => Self::IDEMPOTENCY_KEY,
+            "expect" => Self::EXPECT,
             name if begins(name, "x-forwarded-") => Self::FORWARDED,
             name if name.len() == INTERTIE_CLIENT_IDENTITY.as_str().len()
                 && begins(name, INTERTIE_CLIENT_IDENTITY.as_str()) =>

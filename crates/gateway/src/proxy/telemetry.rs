@@ -168,6 +168,8 @@ fn read_upgrades(snapshot: &mut Snapshot, name: &str, stats: &UpgradeStats) {
 }
 
 fn read_refused(snapshot: &mut Snapshot, refused: &WireStats) {
+    let help = "Connections that were cut off because their client took nothing, by limit.";
+    snapshot.counter("connections_cut", help, &[("limit", "send_timeout")], refused.cuts());
     for (side, reason, count) in refused.counts() {
         let help = "Messages that were refused unread, from clients and from services.";
         snapshot.counter("messages_refused", help, &[("from", side), ("reason", reason)], count);

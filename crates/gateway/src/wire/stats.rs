@@ -1,11 +1,12 @@
 use super::Violation;
 use crate::stats::Counter;
 
-/// What was refused, by side and reason.
+/// What was refused, by side and reason, and who was cut off.
 #[derive(Debug, Default)]
 pub(crate) struct WireStats {
     clients: [Counter; Violation::ALL.len()],
     services: [Counter; Violation::ALL.len()],
+    cut_off: Counter,
 }
 
 impl WireStats {
@@ -17,6 +18,16 @@ impl WireStats {
     /// Counts an answer.
     pub(crate) fn refused_answer(&self, violation: Violation) {
         self.services[violation as usize].increment();
+    }
+
+    /// Counts a connection of a client that took nothing for too long.
+    pub(crate) fn cut_off(&self) {
+        self.cut_off.increment();
+    }
+
+    /// Connections of clients that took nothing for too long.
+    pub(crate) fn cuts(&self) -> u64 {
+        self.cut_off.get()
     }
 
     /// Side, reason and count of all violations.

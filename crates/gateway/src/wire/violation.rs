@@ -45,11 +45,13 @@ pub(crate) enum Violation {
     UriBytes,
     /// A head that took longer than `header_timeout`.
     HeaderTimeout,
+    /// A body that paused for longer than `body_timeout`.
+    BodyTimeout,
 }
 
 impl Violation {
     /// All of them, in the order of their counters.
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::BareCarriageReturn,
         Self::BareLineFeed,
         Self::ControlCharacter,
@@ -71,6 +73,7 @@ impl Violation {
         Self::Headers,
         Self::UriBytes,
         Self::HeaderTimeout,
+        Self::BodyTimeout,
     ];
 
     /// Its name in metrics and events.
@@ -97,6 +100,7 @@ impl Violation {
             Self::Headers => "headers_max",
             Self::UriBytes => "uri_bytes_max",
             Self::HeaderTimeout => "header_timeout",
+            Self::BodyTimeout => "body_timeout",
         }
     }
 }
@@ -125,6 +129,7 @@ impl fmt::Display for Violation {
             Self::Headers => "there are more headers than headers_max",
             Self::UriBytes => "the target is longer than uri_bytes_max",
             Self::HeaderTimeout => "the headers took longer than header_timeout",
+            Self::BodyTimeout => "the body paused for longer than body_timeout",
         })
     }
 }

@@ -109,7 +109,7 @@ const CASES: &[(&str, &str, &str, &[u16])] = &[
         "asked for in HTTP/1.0",
         "GET /chat HTTP/1.0\r\nhost: a\r\nconnection: upgrade, keep-alive\r\nupgrade: chat\r\n\r\n",
         "HTTP/1.1 101 x\r\nconnection: upgrade\r\nupgrade: chat\r\n\r\n",
-        &[502],
+        &[502, 400],
     ),
     (
         "asked for with a body",

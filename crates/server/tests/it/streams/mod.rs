@@ -1,6 +1,9 @@
 //! Exchanges without an end of their own: other protocols after an upgrade, events, bodies that wait.
 
+mod events;
+mod expect;
 mod lies;
+mod slow;
 mod upgrades;
 
 use std::net::SocketAddr;
