@@ -327,4 +327,49 @@ mod tests {
         let (all, refused) = read(&pieces, TIMEOUT.mul_f64(0.8)).await;
         assert_eq!((all, refused), (GOOD.repeat(3), None));
     }
+
+    /// What is read behind a request for another protocol, once that is answered.
+    async fn behind(words: &str, switched: bool) -> (String, Option<Refusal>) {
+        let ask = "GET / HTTP/1.1\r\nupgrade: chat\r\n\r\n";
+        let (mut client, server) = tokio::io::duplex(1024);
+        let observation = Rc::<Observation>::default();
+        let reader = Reader::requests(LIMITS);
+        let mut observed = Observed::requests(server, reader, TIMEOUT, Rc::clone(&observation));
+        client.write_all(ask.as_bytes()).await.expect("written");
+        let (before, after) = words.split_at(words.len() / 2);
+        client.write_all(before.as_bytes()).await.expect("written");
+        let mut asked = vec![0; ask.len()];
+        observed.read_exact(&mut asked).await.expect("the request");
+        let mut buffer = [0; 64];
+        // Longer than a head may take, and the answer to another request: neither is the verdict.
+        observation.switch.answer(0, true);
+        let early = tokio::time::timeout(TIMEOUT * 3, observed.read(&mut buffer)).await;
+        assert!(early.is_err(), "{early:?}");
+        let reading = async {
+            let mut all = Vec::new();
+            while let Ok(Ok(length @ 1..)) =
+                tokio::time::timeout(TIMEOUT / 2, observed.read(&mut buffer)).await
+            {
+                all.extend_from_slice(&buffer[..length]);
+            }
+            String::from_utf8(all).expect("UTF-8")
+        };
+        let answering = async {
+            tokio::task::yield_now().await;
+            observation.switch.answer(1, switched);
+            client.write_all(after.as_bytes()).await.expect("written");
+            client
+        };
+        let (all, _client) = tokio::join!(reading, answering);
+        (all, observation.refusal())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_follows_a_request_for_another_protocol_is_held_until_its_answer() {
+        let stand_in = std::str::from_utf8(STAND_IN).expect("ASCII");
+        assert_eq!(behind("any\nbytes\0", true).await, ("any\nbytes\0".to_owned(), None));
+        assert_eq!(behind(GOOD, false).await, (GOOD.to_owned(), None));
+        let bad = "GET / HTTP/1.1\r\na : b\r\n\r\n";
+        assert_eq!(behind(bad, false).await, (stand_in.to_owned(), refusal(2, Violation::FieldName, true)));
+    }
 }

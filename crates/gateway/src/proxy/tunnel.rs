@@ -192,3 +192,100 @@ impl Direction {
         Ok(written)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use hyper_util::rt::TokioIo;
+    use proptest::prelude::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+
+    const IDLE: Duration = Duration::from_secs(60);
+
+    /// A tunnel between two pipes that take `room` bytes; how it ended, and what passed.
+    async fn tunnel<R>(
+        room: usize,
+        early: [&[u8]; 2],
+        sides: impl AsyncFnOnce(DuplexStream, DuplexStream) -> R,
+    ) -> (UpgradeEnd, [usize; 2], R) {
+        let (client, near) = duplex(room);
+        let (service, far) = duplex(room);
+        let [near, far] = [(near, early[0]), (far, early[1])]
+            .map(|(io, early)| End::new(TokioIo::new(io), Bytes::copy_from_slice(early)));
+        let passed = [Cell::new(0), Cell::new(0)];
+        let carrying = carry(near, far, 1024, IDLE, |way, bytes| {
+            let count = &passed[way as usize];
+            count.set(count.get() + bytes);
+        });
+        let (end, result) = tokio::join!(carrying, sides(client, service));
+        (end, passed.map(Cell::into_inner), result)
+    }
+
+    /// Says all and ends, and hears all that the other side says.
+    async fn talk(stream: DuplexStream, words: &[u8]) -> Vec<u8> {
+        let (mut reading, mut writing) = tokio::io::split(stream);
+        let mut heard = Vec::new();
+        let speaking = async {
+            writing.write_all(words).await.expect("taken");
+            writing.shutdown().await.expect("ended");
+        };
+        let (_, read) = tokio::join!(speaking, reading.read_to_end(&mut heard));
+        read.expect("an orderly end");
+        heard
+    }
+
+    proptest! {
+        #[test]
+        fn every_byte_comes_once_and_in_order(
+            to_service in prop::collection::vec(any::<u8>(), 0..20_000),
+            to_client in prop::collection::vec(any::<u8>(), 0..20_000),
+            early in prop::collection::vec(any::<u8>(), 0..3000),
+            room in 1..5000usize,
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+            let (end, passed, heard) = runtime.block_on(tunnel(room, [&early, &early], async |client, service| {
+                tokio::join!(talk(client, &to_service), talk(service, &to_client))
+            }));
+            prop_assert_eq!(end, UpgradeEnd::Closed);
+            prop_assert_eq!(&heard.0, &[early.as_slice(), &to_client].concat());
+            prop_assert_eq!(&heard.1, &[early.as_slice(), &to_service].concat());
+            prop_assert_eq!(passed, [heard.1.len(), heard.0.len()]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_takes_nothing_stops_the_other_and_is_idle() {
+        let started = tokio::time::Instant::now();
+        let (end, passed, sent) = tunnel(100, [&[], &[]], async |mut client, _service| {
+            let mut sent = 0;
+            while let Ok(written) = client.write(&[7; 50]).await {
+                sent += written;
+            }
+            sent
+        })
+        .await;
+        assert_eq!((end, passed), (UpgradeEnd::Idle, [100, 0]));
+        // One pipe, what the tunnel holds, the other pipe.
+        assert_eq!(sent, 100 + 100 + 100, "it read once more, as much as a pipe has");
+        assert_eq!(started.elapsed(), IDLE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_byte_gives_it_the_whole_time_again() {
+        let started = tokio::time::Instant::now();
+        let (end, ..) = tunnel(100, [&[], &[]], async |mut client, mut service| {
+            for _ in 0..3 {
+                tokio::time::sleep(IDLE * 3 / 4).await;
+                service.write_all(b"x").await.expect("taken");
+                client.read_u8().await.expect("a byte");
+            }
+            let _ = client.read_u8().await;
+            service
+        })
+        .await;
+        assert_eq!((end, started.elapsed()), (UpgradeEnd::Idle, IDLE * 9 / 4 + IDLE));
+    }
+}
