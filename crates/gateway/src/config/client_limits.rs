@@ -39,7 +39,8 @@ pub struct ClientLimitsConfig {
     #[serde(with = "quantity::duration")]
     #[schemars(with = "DurationText")]
     pub body_timeout: Duration,
-    /// How long a client may take nothing of an answer that waits for it. Then its connection is reset.
+    /// How long a client may take nothing of an answer that waits for it. Then its connection is reset, in
+    /// HTTP/2 the stream alone.
     /// Default "1min".
     #[serde(with = "quantity::duration")]
     #[schemars(with = "DurationText")]

@@ -408,6 +408,15 @@ impl ServiceBody {
     }
 }
 
+impl Drop for ServiceBody {
+    fn drop(&mut self) {
+        // The task that watches it is dropped only when its turn comes; the exchange ends now.
+        if let Held::Watched(watch, _) = &self.held {
+            drop(watch.delivery.take());
+        }
+    }
+}
+
 impl Body for ResponseBody {
     type Data = Bytes;
     type Error = BodyError;

@@ -18,6 +18,7 @@ use super::body::{BodyError, ResponseBody};
 use super::headers;
 use super::io::Stall;
 use super::observed::{Observation, Refusal};
+use super::streams::Streams;
 use super::tls::Secured;
 use super::upgraded::Upgraded;
 use crate::wire::Violation;
@@ -35,6 +36,9 @@ pub(super) struct Client {
     cut_off: Cell<bool>,
     idle_since: Cell<Instant>,
     pub(super) observation: Rc<Observation>,
+    pub(super) streams: Rc<Streams>,
+    /// Whether what is dropped now belongs to a stream that was cut.
+    ends_cut: Cell<bool>,
     /// Requests so far.
     requests: Cell<u64>,
     /// What its connection is for once HTTP has ended on it. It refers to this client: whoever drives the
@@ -58,6 +62,8 @@ impl Client {
             cut_off: Cell::new(false),
             idle_since: Cell::new(MonotonicClock::now()),
             observation,
+            streams: Rc::default(),
+            ends_cut: Cell::new(false),
             requests: Cell::new(0),
             upgraded: Cell::default(),
         }
@@ -101,15 +107,22 @@ impl Client {
         self.stall.abort();
     }
 
-    /// Whether its connection was cut off.
-    pub(super) fn is_cut_off(&self) -> bool {
-        self.cut_off.get()
-    }
-
     /// A request is answered until the guard is dropped.
     pub(super) fn begin(self: &Rc<Self>) -> UnderWay {
         self.under_way.set(self.under_way.get() + 1);
-        UnderWay(Rc::clone(self))
+        UnderWay { client: Rc::clone(self), stream: None }
+    }
+
+    /// The same for a request that is a stream of HTTP/2.
+    pub(super) fn begin_stream(self: &Rc<Self>) -> UnderWay {
+        let mut under_way = self.begin();
+        under_way.stream = Some(self.streams.open());
+        under_way
+    }
+
+    /// Whether the exchange that ends now was cut off, since its client took nothing.
+    pub(super) fn cuts_off(&self) -> bool {
+        self.cut_off.get() || self.ends_cut.get()
     }
 
     /// How long nothing has been under way: no request, and no answer on its way to a client that is slow to
@@ -130,19 +143,39 @@ impl fmt::Debug for Client {
 
 /// A request from its head until its answer was handed over to the last byte.
 #[derive(Debug)]
-pub(super) struct UnderWay(Rc<Client>);
+pub(super) struct UnderWay {
+    client: Rc<Client>,
+    /// Its place among the streams of HTTP/2.
+    stream: Option<usize>,
+}
 
 impl UnderWay {
     /// Tells that it is answered, and whether with another protocol.
     pub(super) fn answered(&self, switched: bool) {
-        self.0.answered(switched);
+        self.client.answered(switched);
+    }
+
+    /// Notes whether a part of the answer waits for the client.
+    fn note(&self, waits: bool) {
+        if let Some(stream) = self.stream {
+            self.client.streams.note(stream, waits);
+        }
+    }
+
+    /// What is dropped until it is itself was cut off, if its stream was.
+    fn ends(&self) {
+        self.client.ends_cut.set(self.stream.is_some_and(|stream| self.client.streams.is_cut(stream)));
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.under_way.set(self.0.under_way.get() - 1);
-        self.0.idle_since.set(MonotonicClock::now());
+        if let Some(stream) = self.stream {
+            self.client.ends_cut.set(false);
+            self.client.streams.close(stream);
+        }
+        self.client.under_way.set(self.client.under_way.get() - 1);
+        self.client.idle_since.set(MonotonicClock::now());
     }
 }
 
@@ -153,6 +186,15 @@ pin_project_lite::pin_project! {
         #[pin]
         body: ResponseBody,
         under_way: Option<UnderWay>,
+    }
+
+    impl PinnedDrop for Answering {
+        fn drop(this: Pin<&mut Self>) {
+            // Before the body is, which ends the exchange.
+            if let Some(under_way) = this.project().under_way {
+                under_way.ends();
+            }
+        }
     }
 }
 
@@ -170,7 +212,12 @@ impl Body for Answering {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.project().body.poll_frame(context)
+        let this = self.project();
+        let polled = this.body.poll_frame(context);
+        if let Some(under_way) = this.under_way {
+            under_way.note(matches!(polled, Poll::Ready(Some(Ok(_)))));
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

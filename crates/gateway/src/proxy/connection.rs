@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -23,11 +23,12 @@ use tokio::sync::watch;
 
 use super::body::ResponseBody;
 use super::client::{Answering, Client, UnderWay};
-use super::drive::{LocalExecutor, drained, drive};
+use super::drive::{Cut, drained, drive};
 use super::exchange::{panicked, serve};
 use super::io::{Io, Protocol};
 use super::listener::{Kind, Secure};
 use super::observed::{HEADERS_MAX_OF_HYPER, Observation, Observed};
+use super::streams::StreamExecutor;
 use super::tls::Secured;
 use super::tunnel::End;
 use super::worker::Worker;
@@ -132,10 +133,11 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     let service = service_fn(|request: Request<Incoming>| {
         let worker = Rc::clone(&worker);
         let id = Id::random();
-        let refused = client.next_request();
+        let (refused, version) = (client.next_request(), request.version());
         // The exchange's future is large; in a box it is moved once instead of with its wrappers.
         let future = Box::pin(serve(Rc::clone(&worker), Rc::clone(&client), id, refused, request));
-        let answer = Unwinding { worker, id, under_way: Some(client.begin()), future };
+        let under_way = if version == Version::HTTP_2 { client.begin_stream() } else { client.begin() };
+        let answer = Unwinding { worker, id, under_way: Some(under_way), future };
         async move { Ok::<_, Infallible>(answer.await) }
     });
     speak(&worker, io, protocol, service, &client, drain).await;
@@ -153,20 +155,23 @@ async fn speak<S, A, B>(
     A: HttpService<Incoming, ResBody = B, Error = Infallible, Future: 'static>,
     B: Body<Data: 'static, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
 {
+    let cut = |what| tell_cut(worker, client, what);
     match protocol {
         Protocol::Http1 => {
             let io = observe(&worker.client_limits, TokioIo::new(io), &client.observation);
             let connection = http1(&worker.client_limits).serve_connection(TokioIo::new(io), service);
             let mut connection = Box::pin(connection);
             let shut_down = http1::Connection::graceful_shutdown;
-            let in_order = drive(connection.as_mut(), shut_down, client, &worker.client_limits, drain).await;
+            let in_order =
+                drive(connection.as_mut(), shut_down, client, &worker.client_limits, drain, cut).await;
             if let Some(upgraded) = client.take_upgraded().filter(|_| in_order) {
                 let parts = Pin::into_inner(connection).into_parts();
                 Box::pin(upgraded.carry(End::new(parts.io, parts.read_buf))).await;
             }
         }
         Protocol::Http2 => {
-            let connection = http2::Builder::new(LocalExecutor).serve_connection(io, service);
+            let connection =
+                http2::Builder::new(StreamExecutor(Rc::clone(&client.streams))).serve_connection(io, service);
             let mut connection = Box::pin(connection);
             drive(
                 connection.as_mut(),
@@ -174,15 +179,10 @@ async fn speak<S, A, B>(
                 client,
                 &worker.client_limits,
                 drain,
+                cut,
             )
             .await;
         }
-    }
-    if client.is_cut_off() {
-        worker.refused.cut_off();
-        worker.tell_seldom("connection_cut", || {
-            vec![("client", client.address.to_string()), ("limit", "send_timeout".to_owned())]
-        });
     }
     if let Some(refusal) = client.refusal() {
         worker.refused.refused_request(refusal.violation);
@@ -205,6 +205,14 @@ fn http1(limits: &ClientLimitsConfig) -> http1::Builder {
         builder.max_headers(limits.headers_max.get() as usize);
     }
     builder
+}
+
+/// Counts and tells what was cut off, since its client took nothing.
+fn tell_cut(worker: &Worker, client: &Client, cut: Cut) {
+    worker.refused.cut_off(cut);
+    worker.tell_seldom(cut.event(), || {
+        vec![("client", client.address.to_string()), ("limit", "send_timeout".to_owned())]
+    });
 }
 
 pin_project_lite::pin_project! {

@@ -5,32 +5,35 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use hyper::rt::Executor;
 use intertie_resilience::MonotonicClock;
 use tokio::sync::watch;
 
 use super::client::Client;
+use super::streams::LOOKS;
 use crate::config::ClientLimitsConfig;
 
 /// How long a connection that was asked to end may take to say goodbye.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
 
-/// Polls a connection to its end. One that is idle for too long, or that `drain` tells to end, is asked
-/// to by `shut_down`, and cut off if it does not in time; so is one whose client takes nothing of what waits for it.
-/// True when it ended in order.
+/// Polls a connection to its end; true when that was in order. One that is idle for too long, or that `drain`
+/// tells to end, is asked to by `shut_down`, and cut off if it does not in time. So is one whose client takes
+/// nothing of what waits for it, or that stream alone; `cut` hears of it.
 pub(super) async fn drive<C, E>(
     mut connection: Pin<&mut C>,
     shut_down: fn(Pin<&mut C>),
     client: &Client,
     limits: &ClientLimitsConfig,
     mut drain: watch::Receiver<bool>,
+    cut: impl Fn(Cut),
 ) -> bool
 where
     C: Future<Output = Result<(), E>>,
 {
+    let look_every = limits.send_timeout / LOOKS;
+    let mut next_look = tokio::time::Instant::now() + look_every;
     let signal = drain.clone();
     let mut draining = pin!(drained(&mut drain));
-    let mut timer = pin!(tokio::time::sleep(limits.idle_timeout));
+    let mut timer = pin!(tokio::time::sleep(limits.idle_timeout.min(look_every)));
     // Each is polled once to leave this task's waker with it, and then only when it has something to say:
     // a request should not pay for what happens once in the life of a connection. The timer is lazy for
     // the same reason; it is set anew when it fires, not with each request.
@@ -45,7 +48,7 @@ where
                 return Poll::Ready(ended.is_ok());
             }
             if let Some(over) = client.stalled_until(send_max) {
-                // One that is stalled must not wait for the end of an idle time that began before.
+                // Its time may end before that of the idle time which began before.
                 if over < timer.deadline() {
                     timer.as_mut().reset(over);
                     armed = false;
@@ -59,7 +62,13 @@ where
                 armed = false;
                 if client.stalled_until(send_max).is_some_and(|over| over <= tokio::time::Instant::now()) {
                     client.cut_off();
+                    cut(Cut::Connection);
                     return Poll::Ready(false);
+                }
+                let streams = client.streams.are_used();
+                if streams && tokio::time::Instant::now() >= next_look {
+                    next_look = tokio::time::Instant::now() + look_every;
+                    (0..client.streams.look()).for_each(|_| cut(Cut::Stream));
                 }
                 let idle = client.idle_for(MonotonicClock::now());
                 let left = idle_max.saturating_sub(idle);
@@ -68,7 +77,10 @@ where
                 }
                 tell |= left.is_zero();
                 let next = if left.is_zero() { GOODBYE_MAX } else { left };
-                timer.as_mut().reset(tokio::time::Instant::now() + next);
+                let next = tokio::time::Instant::now() + next;
+                let looks = streams && !left.is_zero();
+                let next = if looks { next.min(next_look) } else { next };
+                timer.as_mut().reset(client.stalled_until(send_max).map_or(next, |over| next.min(over)));
             }
             // Without budget left the timer may have been polled in vain.
             armed = tokio::task::coop::has_budget_remaining();
@@ -87,16 +99,21 @@ pub(super) async fn drained(drain: &mut watch::Receiver<bool>) {
     let _ = drain.wait_for(|draining| *draining).await;
 }
 
-/// Runs the streams of an HTTP/2 connection on the thread that accepted it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct LocalExecutor;
+/// What is cut off when its client takes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    Connection,
+    /// A stream of HTTP/2, whose window the client withholds.
+    Stream,
+}
 
-impl<F> Executor<F> for LocalExecutor
-where
-    F: Future<Output = ()> + 'static,
-{
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
+impl Cut {
+    /// The event that tells it.
+    pub(super) const fn event(self) -> &'static str {
+        match self {
+            Self::Connection => "connection_cut",
+            Self::Stream => "stream_cut",
+        }
     }
 }
 
@@ -116,6 +133,7 @@ mod tests {
 
     use super::*;
     use crate::proxy::io::{Io, Protocol};
+    use crate::proxy::streams::StreamExecutor;
 
     const IDLE: Duration = Duration::from_millis(200);
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -149,13 +167,28 @@ mod tests {
             match protocol {
                 Protocol::Http1 => {
                     let connection = http1::Builder::new().serve_connection(io, service);
-                    drive(pin!(connection), http1::Connection::graceful_shutdown, &peer, &limits, drain)
-                        .await;
+                    drive(
+                        pin!(connection),
+                        http1::Connection::graceful_shutdown,
+                        &peer,
+                        &limits,
+                        drain,
+                        |_| (),
+                    )
+                    .await;
                 }
                 Protocol::Http2 => {
-                    let connection = http2::Builder::new(LocalExecutor).serve_connection(io, service);
-                    drive(pin!(connection), http2::Connection::graceful_shutdown, &peer, &limits, drain)
-                        .await;
+                    let connection = http2::Builder::new(StreamExecutor(Rc::clone(&peer.streams)))
+                        .serve_connection(io, service);
+                    drive(
+                        pin!(connection),
+                        http2::Connection::graceful_shutdown,
+                        &peer,
+                        &limits,
+                        drain,
+                        |_| (),
+                    )
+                    .await;
                 }
             }
             MonotonicClock::now().saturating_since(began)

@@ -196,7 +196,7 @@ impl Drop for Exchange {
             self.error = Some(ErrorCode::InternalError);
             self.cut = None;
         }
-        if self.cut == Some("client_left") && self.client.is_cut_off() {
+        if self.cut == Some("client_left") && self.client.cuts_off() {
             self.cut = Some("send_timeout");
         }
         let now = self.ended.unwrap_or_else(MonotonicClock::now);

@@ -23,6 +23,7 @@ mod listener;
 mod observed;
 mod pool;
 mod redirect;
+mod streams;
 mod switch;
 mod telemetry;
 mod tls;
@@ -32,5 +33,6 @@ mod upgraded;
 mod worker;
 
 pub use answer::ErrorCode;
+pub(crate) use drive::Cut;
 pub use gateway::{Addresses, Gateway, GatewayConfig, TlsListeners};
 pub use worker::AccessSink;

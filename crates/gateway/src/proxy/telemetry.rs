@@ -4,6 +4,7 @@ use intertie_core::telemetry::{Snapshot, Source};
 use intertie_resilience::{MonotonicClock, RateLimiter};
 
 use super::admission::Full;
+use super::drive::Cut;
 use super::gateway::Gateway;
 use crate::plan::{Endpoint, Service};
 use crate::stats::{RouteStats, UpgradeStats, Way};
@@ -168,8 +169,10 @@ fn read_upgrades(snapshot: &mut Snapshot, name: &str, stats: &UpgradeStats) {
 }
 
 fn read_refused(snapshot: &mut Snapshot, refused: &WireStats) {
-    let help = "Connections that were cut off because their client took nothing, by limit.";
-    snapshot.counter("connections_cut", help, &[("limit", "send_timeout")], refused.cuts());
+    for (name, cut) in [("connections_cut", Cut::Connection), ("streams_cut", Cut::Stream)] {
+        let help = "What was cut off because its client took nothing, by limit.";
+        snapshot.counter(name, help, &[("limit", "send_timeout")], refused.cuts(cut).get());
+    }
     for (side, reason, count) in refused.counts() {
         let help = "Messages that were refused unread, from clients and from services.";
         snapshot.counter("messages_refused", help, &[("from", side), ("reason", reason)], count);

@@ -1,4 +1,5 @@
 use super::Violation;
+use crate::proxy::Cut;
 use crate::stats::Counter;
 
 /// What was refused, by side and reason, and who was cut off.
@@ -6,7 +7,8 @@ use crate::stats::Counter;
 pub(crate) struct WireStats {
     clients: [Counter; Violation::ALL.len()],
     services: [Counter; Violation::ALL.len()],
-    cut_off: Counter,
+    connections_cut: Counter,
+    streams_cut: Counter,
 }
 
 impl WireStats {
@@ -20,14 +22,17 @@ impl WireStats {
         self.services[violation as usize].increment();
     }
 
-    /// Counts a connection of a client that took nothing for too long.
-    pub(crate) fn cut_off(&self) {
-        self.cut_off.increment();
+    /// Counts what a client took nothing of for too long.
+    pub(crate) fn cut_off(&self, cut: Cut) {
+        self.cuts(cut).increment();
     }
 
-    /// Connections of clients that took nothing for too long.
-    pub(crate) fn cuts(&self) -> u64 {
-        self.cut_off.get()
+    /// What clients took nothing of for too long.
+    pub(crate) fn cuts(&self, cut: Cut) -> &Counter {
+        match cut {
+            Cut::Connection => &self.connections_cut,
+            Cut::Stream => &self.streams_cut,
+        }
     }
 
     /// Side, reason and count of all violations.

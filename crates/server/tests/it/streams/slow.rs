@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use http_body_util::BodyExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 
@@ -117,4 +118,57 @@ async fn a_client_that_takes_its_answer_slowly_gets_all_of_it() {
     }
     assert_eq!(bytes(&mut client, ALL - read).await.len(), ALL - read);
     soon(sending).await.expect("all was taken");
+}
+
+/// Two streams of one connection: of one answer nothing is taken, the other comes after it.
+#[tokio::test]
+async fn an_http2_stream_whose_window_is_withheld_is_cut_off_alone() {
+    let mut played = Played::start().await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let log = folder.path().join("access.log");
+    let limits = "send_timeout = \"800ms\"\nidle_timeout = \"60s\"";
+    let server = Server::start_logging(log.to_str().expect("UTF-8"), &limited(limits, played.address));
+    let stream = crate::harness::Client::new(server.address).connect().await.expect("connects");
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let (mut sender, connection) =
+        hyper::client::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
+            .initial_stream_window_size(1000)
+            .initial_connection_window_size(1 << 20)
+            .handshake(io)
+            .await
+            .expect("a handshake");
+    tokio::spawn(connection);
+    let mut get = |path: &str| {
+        let request = http::Request::get(format!("http://a{path}")).body(crate::harness::full(""));
+        sender.send_request(request.expect("a request"))
+    };
+    let started = Instant::now();
+    let answering = async {
+        let (mut service, _) = played.asked().await;
+        service.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").await.expect("written");
+        service
+    };
+    let (withheld, mut service) = tokio::join!(get("/withheld"), answering);
+    let withheld = withheld.expect("a head");
+    let piece = vec![b'x'; 64 << 10];
+    soon(async { while service.write_all(&piece).await.is_ok() {} }).await;
+    assert!(started.elapsed() >= Duration::from_millis(800), "it had its time");
+    let series = "intertie_streams_cut_total{limit=\"send_timeout\"}";
+    until(async || server.metric(series).await == 1.0, "it is counted").await;
+    assert_eq!(server.metric("intertie_connections_cut_total{limit=\"send_timeout\"}").await, 0.0);
+    assert!(withheld.into_body().collect().await.is_err(), "it was reset");
+    let answering = async {
+        let (mut service, _) = played.asked().await;
+        service.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.expect("written");
+    };
+    let (other, ()) = tokio::join!(get("/other"), answering);
+    let other = other.expect("the connection serves on").into_body().collect().await;
+    assert_eq!(other.expect("a whole answer").to_bytes(), "ok");
+    let line = server.wait_for("stream_cut");
+    assert!(line.contains("client=127.0.0.1") && line.contains("limit=send_timeout"), "{line}");
+    until(
+        async || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("\"cut\":\"send_timeout\"")),
+        "it is logged",
+    )
+    .await;
 }
