@@ -7,7 +7,10 @@ use intertie_core::failure::Class;
 use intertie_core::rejection::Policy;
 use intertie_core::telemetry::Value;
 
+mod upgrade;
+
 use crate::tls::ServiceHandshakes;
+pub use upgrade::{UpgradeEnd, UpgradeStats, Way};
 
 /// A counter that many threads raise.
 #[derive(Debug, Default)]
@@ -17,6 +20,11 @@ impl Counter {
     /// Adds one.
     pub fn increment(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Adds `more`.
+    pub fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
     }
 
     /// The count.
@@ -61,8 +69,10 @@ pub struct RouteStats {
     rejections: [Counter; REJECTING.len()],
     /// Clients that left before the answer was complete.
     pub cancelled: Counter,
-    /// From the request's head to the answer's last byte.
+    /// From the request's head to the answer's last byte, or to the switch to another protocol.
     pub duration: Histogram,
+    /// Connections that switched to another protocol.
+    pub upgrades: UpgradeStats,
 }
 
 /// The policies that can reject a call, in the order of [`RouteStats`]'s counters.

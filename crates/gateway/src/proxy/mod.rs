@@ -42,11 +42,17 @@ mod reset;
 mod send;
 mod signature;
 mod sockets;
+mod streams;
+mod switch;
 mod telemetry;
 mod tls;
 pub(crate) mod translate;
+mod tunnel;
+mod upgrade;
+mod upgraded;
 mod worker;
 
+pub(crate) use drive::Cut;
 pub use error_code::ErrorCode;
 pub use gateway::{Addresses, Gateway, GatewayConfig, Retired, TlsListeners};
 pub use handover::{HandedOver, Role};

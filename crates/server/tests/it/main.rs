@@ -20,6 +20,7 @@ mod panics;
 mod policies;
 mod regressions;
 mod reload;
+mod streams;
 mod tls;
 mod traffic;
 mod upstream;
