@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::clock::{Timestamp, WallClock};
+use crate::quantity::Ratio;
 
 /// Something with numbers to show.
 pub trait Source: Send + Sync {
@@ -181,7 +182,7 @@ pub struct Access {
     pub method: String,
     /// The host that was asked for.
     pub host: String,
-    /// The path, without the query, which may hold secrets.
+    /// The path, with the query only where that is asked for: it may hold secrets.
     pub path: String,
     /// The status that the client got; 0 when it left before.
     pub status: u16,
@@ -199,6 +200,12 @@ pub struct Access {
     pub error: Option<&'static str>,
     /// How it ended, when not with a complete answer: `client_left`, `service_broke_off`, `deadline`.
     pub cut: Option<&'static str>,
+    /// The trace that it belongs to.
+    pub trace_id: Option<u128>,
+    /// The request headers that are told, by their names in lower case.
+    pub headers: Vec<(Arc<str>, String)>,
+    /// The share of such requests that are told, when not all are.
+    pub sample: Option<Ratio>,
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::file::{self, Loaded};
 use crate::plan::{self, PlanArguments, Planned};
 use crate::secured;
 use crate::simulate::{self, SimulateArguments, Simulated};
+use crate::told;
 use crate::up;
 
 /// What scripts can tell apart.
@@ -306,6 +307,7 @@ fn explained(
     if uri.scheme() == Some(&http::uri::Scheme::HTTPS) {
         text.push_str(&secured::explain(&loaded, uri.host().unwrap_or_default())?);
     }
+    text.push_str(&told::explain(&loaded));
     Ok((text, explanation.route.is_some()))
 }
 

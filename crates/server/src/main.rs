@@ -7,6 +7,8 @@ mod file;
 mod plan;
 mod secured;
 mod simulate;
+mod told;
+mod traces;
 mod up;
 mod watch;
 

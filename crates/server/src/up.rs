@@ -11,7 +11,7 @@ use intertie_core::clock::WallClock;
 use intertie_core::telemetry::{Events, Source};
 use intertie_gateway::config::{Problem, Severity};
 use intertie_gateway::plan::{Plan, Report};
-use intertie_gateway::proxy::{AccessSink, Addresses, Gateway, GatewayConfig, TlsListeners};
+use intertie_gateway::proxy::{AccessLogging, Addresses, Gateway, GatewayConfig, TlsListeners};
 use intertie_gateway::tls::Terms;
 use intertie_observe::access_log::{self, AccessLog};
 use intertie_observe::event_log::{self, Latest};
@@ -19,7 +19,8 @@ use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::{self, Admin};
-use crate::file::{AccessLogFormat, Loaded, ServerConfig};
+use crate::file::{AccessLogConfig, AccessLogFormat, Loaded, ServerConfig};
+use crate::traces::TraceExport;
 use crate::watch::Watch;
 
 /// Events that wait to be written.
@@ -81,6 +82,7 @@ struct Server {
     admin_listener: std::net::TcpListener,
     latest: Latest,
     access: Option<(Arc<AccessLog>, access_log::Writer)>,
+    traces: Option<TraceExport>,
     loaded: Loaded,
     events: Events,
 }
@@ -98,10 +100,13 @@ impl Server {
         let admin_listener = std::net::TcpListener::bind(server.admin)
             .with_context(|| format!("failed to listen on admin address {}", server.admin))?;
         admin_listener.set_nonblocking(true)?;
-        let access = open_access_log(server, clock)?;
-        let sink = access.as_ref().map(|(log, _)| -> AccessSink {
+        let access = open_access_log(&server.access_log.0, clock)?;
+        let traces = server.traces.as_ref();
+        let traces = traces.map(|config| TraceExport::new(config, loaded.folder(), &events)).transpose()?;
+        let logging = access.as_ref().map(|(log, _)| {
             let log = Arc::clone(log);
-            Arc::new(move |access| log.log(access))
+            let terms = Arc::new(server.access_log.0.terms());
+            AccessLogging { sink: Arc::new(move |access| log.log(access)), terms }
         });
         let threads = match server.threads {
             Some(threads) => threads,
@@ -117,7 +122,8 @@ impl Server {
             }),
             threads,
             client_limits: server.client_limits.clone(),
-            access: sink,
+            access: logging,
+            tracing: traces.as_ref().map(TraceExport::tracing),
             events: events.clone(),
             clock: clock.clone(),
         };
@@ -125,7 +131,7 @@ impl Server {
             let error = anyhow::Error::new(error);
             error.context(format!("failed to listen on {address}"))
         })?;
-        Ok(Self { gateway: Arc::new(gateway), admin_listener, latest, access, loaded, events })
+        Ok(Self { gateway: Arc::new(gateway), admin_listener, latest, access, traces, loaded, events })
     }
 
     async fn run(mut self, until_stdin_closes: bool) -> anyhow::Result<()> {
@@ -136,6 +142,10 @@ impl Server {
         let listener = tokio::net::TcpListener::from_std(self.admin_listener.try_clone()?)?;
         let mut sources: Vec<Arc<dyn Source + Send + Sync>> = vec![Arc::clone(&self.gateway) as Arc<_>];
         sources.extend(self.access.as_ref().map(|(log, _)| Arc::clone(log) as Arc<dyn Source + Send + Sync>));
+        sources.extend(self.traces.as_ref().map(TraceExport::source));
+        if let Some(traces) = &mut self.traces {
+            traces.run();
+        }
         let admin = Arc::new(Admin::new(
             Arc::clone(&self.gateway),
             sources,
@@ -183,6 +193,9 @@ impl Server {
                 _ = interrupt.recv() => self.gateway.connections(),
             }
         };
+        if let Some(traces) = self.traces.take() {
+            traces.flush(&self.events).await;
+        }
         self.events.tell(STOPPED, || vec![("connections_cut", left.to_string())]);
         admin_task.abort();
         let _ = admin_task.await;
@@ -294,8 +307,8 @@ fn needs_restart(running: &Loaded, fresh: &Loaded) -> Vec<&'static str> {
         ("admin", running.admin != fresh.admin),
         ("threads", running.threads != fresh.threads),
         ("access_log", running.access_log != fresh.access_log),
+        ("traces", running.traces != fresh.traces),
         ("client_limits", running.client_limits != fresh.client_limits),
-        ("access_log_format", running.access_log_format != fresh.access_log_format),
         ("tls.listen", tls.0.listen != tls.1.listen),
         ("tls.redirect", tls.0.redirect != tls.1.redirect),
         ("tls.redirect_port", tls.0.redirect_port != tls.1.redirect_port),
@@ -304,10 +317,10 @@ fn needs_restart(running: &Loaded, fresh: &Loaded) -> Vec<&'static str> {
 }
 
 fn open_access_log(
-    server: &ServerConfig,
+    config: &AccessLogConfig,
     clock: &WallClock,
 ) -> anyhow::Result<Option<(Arc<AccessLog>, access_log::Writer)>> {
-    let target: Box<dyn Write + Send> = match server.access_log.as_str() {
+    let target: Box<dyn Write + Send> = match config.to.as_str() {
         "off" => return Ok(None),
         "stdout" => Box::new(std::io::stdout()),
         path => {
@@ -315,11 +328,11 @@ fn open_access_log(
             Box::new(file.with_context(|| format!("failed to open the access log {path}"))?)
         }
     };
-    let format = match server.access_log_format {
+    let format = match config.format {
         AccessLogFormat::Json => access_log::Format::Json,
         AccessLogFormat::Text => access_log::Format::Text,
     };
-    let (log, writer) = AccessLog::start(target, format, clock.clone())?;
+    let (log, writer) = AccessLog::start(target, format, config.queue, clock.clone())?;
     Ok(Some((Arc::new(log), writer)))
 }
 

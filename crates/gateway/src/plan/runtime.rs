@@ -32,6 +32,14 @@ pub struct Route {
 }
 
 impl Route {
+    /// The path that it stands for, as the file writes it.
+    pub fn path(&self) -> &str {
+        match &self.config.matches {
+            Some(matches) => matches.path.as_deref().unwrap_or("/**"),
+            None => self.name.split_once(' ').map_or(&self.name, |(_, path)| path),
+        }
+    }
+
     /// Whether a call of this route may be more than one attempt.
     pub fn repeats(&self) -> bool {
         self.effective.retry.value.as_ref().is_some_and(|retry| retry.attempts.get() > 1)

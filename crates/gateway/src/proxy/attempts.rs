@@ -26,6 +26,7 @@ use super::exchange::{Answer, Exchange};
 use super::headers;
 use super::observed::Refusal;
 use super::pool::{Connection, open};
+use super::trace;
 use super::worker::RouteRef;
 
 #[cfg(test)]
@@ -164,7 +165,7 @@ impl Call {
             attempt.call_off();
             return Err(failure);
         }
-        exchange.attempt_begins(attempt.endpoint());
+        exchange.attempt_begins(attempt.endpoint(), now);
         let limit = self.deadline.attempt(now, self.route.effective.attempt_timeout.value);
         let remaining = limit.at.map(|at| at.saturating_since(now));
         let sent = {
@@ -188,7 +189,7 @@ impl Call {
             Ok(Err(failure)) => self.not_sent(exchange, failure),
             Err(_) => self.timed_out(&attempt, limit),
         };
-        exchange.attempt_ended(now, missed.evidence, attempt.elapsed(now));
+        exchange.attempt_ended(now, missed.evidence, attempt.elapsed(now), Err(missed.failure.code));
         attempt.resolve(missed.evidence, now, &exchange.worker.events);
         Ok(Ended { class: missed.class, retry_after: None, unsent, last: Last::Failed(missed.failure) })
     }
@@ -264,7 +265,7 @@ impl Call {
             };
             let outgoing = match request.take() {
                 Some(request) => request,
-                None => self.request(exchange.attempts, remaining, connection.reused),
+                None => self.request(exchange, remaining, connection.reused),
             };
             let mut error = match connection.send(outgoing).await {
                 Ok(response) => return Ok((response, connection)),
@@ -303,9 +304,15 @@ impl Call {
         }
     }
 
-    /// The request as the attempt `number` sends it. Its headers are copied only when they may be needed
+    /// The request as the attempt under way sends it. Its headers are copied only when they may be needed
     /// again.
-    fn request(&mut self, number: u32, remaining: Option<Duration>, reused: bool) -> Request<RequestBody> {
+    fn request(
+        &mut self,
+        exchange: &Exchange,
+        remaining: Option<Duration>,
+        reused: bool,
+    ) -> Request<RequestBody> {
+        let number = exchange.attempts;
         debug_assert!(!self.headers_spent, "asked by `may_repeat`");
         let keep = self.idempotent && (self.route.repeats() || (reused && self.body.is_none()));
         let mut headers = if keep {
@@ -315,6 +322,9 @@ impl Call {
             std::mem::take(&mut self.headers)
         };
         headers::write_marks(&mut headers, self.present, remaining, number);
+        if let Some(attempt) = exchange.attempt_trace() {
+            trace::write(&mut headers, attempt);
+        }
         let body = self.body.as_ref().map_or(RequestBody::Empty, |body| body.attempt(number));
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
@@ -326,7 +336,7 @@ impl Call {
 
 /// An attempt with an answer. One that failed is resolved here; a good one when its body is through.
 fn answered(
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     mut attempt: Attempt,
     response: Response<Incoming>,
     connection: Connection,
@@ -334,7 +344,7 @@ fn answered(
 ) -> Ended {
     let mut class = Class::of_http_status(response.status().as_u16());
     attempt.answered(now, class);
-    exchange.attempt_ended(now, class, attempt.elapsed(now));
+    exchange.attempt_ended(now, class, attempt.elapsed(now), Ok(response.status()));
     let mut unresolved = Some(attempt);
     let mut retry_after = None;
     if class.is_retriable() {

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -14,9 +13,11 @@ use intertie_core::failure::Class;
 use intertie_core::id::Id;
 use intertie_core::rejection::Policy;
 use intertie_core::telemetry::Access;
+use intertie_core::trace::TraceContext;
 use intertie_resilience::deadline::Deadline;
 use intertie_resilience::{MonotonicClock, bulkhead};
 
+use super::access::RequestLine;
 use super::answer::{ErrorCode, Failure};
 use super::attempt::Attempt;
 use super::body::{ResponseBody, ServiceBody};
@@ -24,6 +25,7 @@ use super::call::Call;
 use super::client::Client;
 use super::headers::{self, Present};
 use super::pool::Connection;
+use super::trace::{self, Outcome, Recording};
 use super::worker::{RouteRef, Worker};
 use crate::plan::Endpoint;
 use crate::wire::Violation;
@@ -71,27 +73,15 @@ pub(super) struct Exchange {
     cut: Option<&'static str>,
     /// Kept only for the access log.
     line: Option<Box<RequestLine>>,
-}
-
-#[derive(Debug)]
-struct RequestLine {
-    method: String,
-    host: String,
-    path: String,
-    endpoint: Option<String>,
+    /// Its place in its trace, once its headers are read.
+    trace: Option<TraceContext>,
+    /// Kept only while its trace is recorded.
+    recording: Option<Box<Recording>>,
 }
 
 impl Exchange {
     fn begin(worker: Rc<Worker>, client: Rc<Client>, id: Id, parts: &Parts) -> Self {
-        let line = worker.access.as_ref().map(|_| {
-            let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
-            Box::new(RequestLine {
-                method: parts.method.to_string(),
-                host: parts.uri.host().or(host).unwrap_or_default().to_owned(),
-                path: parts.uri.path().to_owned(),
-                endpoint: None,
-            })
-        });
+        let line = worker.access.as_ref().map(|logging| Box::new(RequestLine::read(&logging.terms, parts)));
         Self {
             client,
             started: MonotonicClock::now(),
@@ -105,13 +95,27 @@ impl Exchange {
             error: None,
             cut: Some("client_left"),
             line,
+            trace: None,
+            recording: None,
         }
+    }
+
+    /// Reads the trace that it belongs to, and writes its own place in it for the service.
+    pub(super) fn begin_trace(&mut self, parts: &mut Parts, present: Present) {
+        let any = present.any(Present::TRACE);
+        let (context, recording) = trace::begin(parts, any, self.worker.tracing.as_ref());
+        (self.trace, self.recording) = (Some(context), recording);
+    }
+
+    /// The place of the attempt under way in a trace that is recorded.
+    pub(super) fn attempt_trace(&self) -> Option<TraceContext> {
+        self.recording.as_ref()?.attempt()
     }
 
     /// The answer to a request of which only this is known, that it is in doubt.
     fn refuse(mut self, violation: Violation) -> Response<ResponseBody> {
         if let Some(line) = &mut self.line {
-            (line.method, line.path) = ("-".to_owned(), "-".to_owned());
+            line.forget();
         }
         let failure = Failure::refused(violation, &self.worker.client_limits);
         self.answer(failure)
@@ -126,6 +130,9 @@ impl Exchange {
         if let (Some(policy), Some(route)) = (failure.rejected_by, &self.route) {
             route.stats.rejected(policy);
         }
+        if let (Some(policy), Some(recording)) = (failure.rejected_by, &mut self.recording) {
+            recording.rejected(policy);
+        }
         let exhausted = failure.exhausted;
         let response = failure.into_response(request_id, route, &self.worker.clock);
         self.status = response.status().as_u16();
@@ -139,14 +146,23 @@ impl Exchange {
     }
 
     /// Tells the bulkhead how the attempt went that ended at `now`: each shows what the service can take.
-    pub(super) fn attempt_ended(&self, now: Instant, class: Class, latency: Duration) {
+    pub(super) fn attempt_ended(
+        &mut self,
+        now: Instant,
+        class: Class,
+        latency: Duration,
+        outcome: Result<StatusCode, ErrorCode>,
+    ) {
         if let Some(permit) = &self.bulkhead {
             permit.observe(now, class, latency);
         }
+        if let Some(recording) = &mut self.recording {
+            recording.attempt_ended(now, outcome);
+        }
     }
 
-    /// Notes the endpoint of the attempt that begins.
-    pub(super) fn attempt_begins(&mut self, endpoint: &Endpoint) {
+    /// Notes the endpoint of the attempt that begins at `now`.
+    pub(super) fn attempt_begins(&mut self, endpoint: &Endpoint, now: Instant) {
         self.attempts += 1;
         if self.attempts > 1 {
             endpoint.stats.retries.increment();
@@ -154,6 +170,31 @@ impl Exchange {
         if let Some(line) = &mut self.line {
             line.endpoint = Some(endpoint.address.to_string());
         }
+        if let (Some(recording), Some(trace)) = (&mut self.recording, self.trace) {
+            recording.attempt_begins(trace, &endpoint.address, now);
+        }
+    }
+}
+
+impl Exchange {
+    /// Tells the spans of a recorded request that ended at `ended`.
+    fn tell_trace(&mut self, ended: Instant) {
+        let Some(recording) = self.recording.take() else { return };
+        let (Some(tracing), Some(context)) = (&self.worker.tracing, self.trace) else { return };
+        let route = self.route.as_deref();
+        let outcome = Outcome {
+            started: self.started,
+            ended,
+            status: self.status,
+            error: self.error,
+            cut: self.cut,
+            scheme: if self.client.secured.is_some() { "https" } else { "http" },
+            client: self.client.address.to_string(),
+            request_id: &self.request_id,
+            route: route.map(|route| (&*route.name, route.path())),
+            service: route.map(|route| &*route.service.name),
+        };
+        recording.finish(tracing, context, &outcome, (MonotonicClock::now(), self.worker.clock.now()));
     }
 }
 
@@ -174,8 +215,12 @@ impl Drop for Exchange {
         if self.cut == Some("client_left") {
             stats.cancelled.increment();
         }
-        if let (Some(log), Some(line)) = (&self.worker.access, self.line.take()) {
-            log(Access {
+        self.tell_trace(now);
+        let failed = self.cut.is_some() || !(100..400).contains(&self.status);
+        if let (Some(logging), Some(line)) = (&self.worker.access, self.line.take())
+            && let Some(sample) = logging.terms.keep(failed, duration)
+        {
+            (logging.sink)(Access {
                 request_id: self.request_id.to_str().unwrap_or_default().to_owned(),
                 client: self.client.address,
                 method: line.method,
@@ -189,6 +234,9 @@ impl Drop for Exchange {
                 tls: self.client.secured.as_ref().map(|secured| secured.version),
                 error: self.error.map(ErrorCode::code),
                 cut: self.cut,
+                trace_id: self.trace.map(|trace| trace.trace_id),
+                headers: line.headers,
+                sample,
             });
         }
     }

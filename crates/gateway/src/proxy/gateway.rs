@@ -15,11 +15,13 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
+use super::access::AccessLogging;
 use super::admission::{Admission, Admitted};
 use super::connection;
 use super::listener::{CurrentTerms, Kind, Secure, bind, bind_first};
 use super::pool::Pool;
-use super::worker::{AccessSink, FollowedPlan, Worker};
+use super::trace::Tracing;
+use super::worker::{FollowedPlan, Worker};
 use crate::config::ClientLimitsConfig;
 use crate::plan::Plan;
 use crate::stats::RouteStats;
@@ -37,7 +39,9 @@ pub struct GatewayConfig {
     /// What a client may take.
     pub client_limits: ClientLimitsConfig,
     /// Where finished requests are told, if anywhere.
-    pub access: Option<AccessSink>,
+    pub access: Option<AccessLogging>,
+    /// Which traces are recorded, if any.
+    pub tracing: Option<Tracing>,
     /// Where transitions and ejections are told.
     pub events: Events,
     /// The wall clock.
@@ -135,6 +139,7 @@ impl Gateway {
                 draining: draining.clone(),
                 admission: Arc::clone(&admission),
                 access: config.access.clone(),
+                tracing: config.tracing.clone(),
                 events: config.events.clone(),
                 clock: config.clock.clone(),
                 unrouted: Arc::clone(&unrouted),
@@ -243,7 +248,8 @@ struct DataThread {
     updates: watch::Receiver<Arc<Plan>>,
     draining: watch::Receiver<bool>,
     admission: Arc<Admission>,
-    access: Option<AccessSink>,
+    access: Option<AccessLogging>,
+    tracing: Option<Tracing>,
     events: Events,
     clock: WallClock,
     unrouted: Arc<RouteStats>,
@@ -265,6 +271,7 @@ impl DataThread {
         let worker = Rc::new(Worker {
             pool: Pool::default(),
             access: self.access,
+            tracing: self.tracing,
             events: self.events,
             clock: self.clock,
             client_limits: self.client_limits,

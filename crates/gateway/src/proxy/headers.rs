@@ -7,15 +7,12 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
-use intertie_core::trace::TraceContext;
 pub(super) use intertie_resilience::pipeline::http::retry_after;
 
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 static INTERTIE_CLIENT_IDENTITY: HeaderName = HeaderName::from_static("intertie-client-identity");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 static CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 static GRPC_PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
@@ -50,7 +47,7 @@ impl Present {
     const TRANSFER_ENCODING: Self = Self(1 << 2);
     const HOP_BY_HOP: Self = Self((1 << HOP_BY_HOP.len()) - 1);
     const FORWARDED: Self = Self(1 << 8);
-    const TRACE: Self = Self(1 << 9);
+    pub(super) const TRACE: Self = Self(1 << 9);
     const CORRELATION_ID: Self = Self(1 << 10);
     const GRPC_TIMEOUT: Self = Self(1 << 11);
     const INTERTIE_DEADLINE: Self = Self(1 << 12);
@@ -75,7 +72,8 @@ impl Present {
             "keep-alive" => Self(1 << 6),
             "proxy-connection" => Self(1 << 7),
             "forwarded" => Self::FORWARDED,
-            "traceparent" | "tracestate" => Self::TRACE,
+            "traceparent" | "tracestate" | "b3" | "x-b3-traceid" | "x-b3-spanid" | "x-b3-sampled"
+            | "x-b3-flags" | "x-b3-parentspanid" => Self::TRACE,
             "x-correlation-id" => Self::CORRELATION_ID,
             "grpc-timeout" => Self::GRPC_TIMEOUT,
             "intertie-deadline" => Self::INTERTIE_DEADLINE,
@@ -223,19 +221,6 @@ pub(super) fn write_passage(headers: &mut HeaderMap, present: Present, passage: 
             .is_some_and(|id| !id.is_empty() && id.len() <= CORRELATION_ID_BYTES_MAX && id.to_str().is_ok());
     if !correlated {
         headers.insert(&CORRELATION_ID, passage.request_id.clone());
-    }
-    let parent = if present.any(Present::TRACE) { headers.get(&TRACEPARENT) } else { None };
-    let span = match parent.and_then(|value| TraceContext::parse(value.as_bytes())) {
-        Some(parent) => parent.child(),
-        None => {
-            if present.any(Present::TRACE) {
-                headers.remove(&TRACESTATE);
-            }
-            TraceContext::root(false)
-        }
-    };
-    if let Ok(value) = HeaderValue::from_bytes(&span.to_traceparent()) {
-        headers.insert(&TRACEPARENT, value);
     }
     if passage.accepts_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -417,8 +402,6 @@ mod tests {
             ("x-forwarded-for", "6.6.6.6"),
             ("forwarded", "for=6.6.6.6"),
             ("x_forwarded-for", "6.6.6.6"),
-            ("traceparent", "garbage"),
-            ("tracestate", "a=b"),
             ("x-correlation-id", "order-7"),
         ]);
         let (client, id) = (address_value([127, 0, 0, 1].into()), HeaderValue::from_static("id"));
@@ -429,11 +412,10 @@ mod tests {
         write_passage(&mut map, present, passage);
         assert_eq!(map["x-forwarded-for"], "127.0.0.1");
         assert_eq!(map["x-forwarded-proto"], "https");
-        for name in ["forwarded", "tracestate", "x_forwarded-for"] {
+        for name in ["forwarded", "x_forwarded-for"] {
             assert!(!map.contains_key(name), "{name}");
         }
         assert_eq!(map["x-correlation-id"], "order-7");
-        assert!(TraceContext::parse(map["traceparent"].as_bytes()).is_some());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! `attempt::Attempt`, a guard that resolves the breaker's permit, the outlier record and the counters
 //! exactly once, however the exchange ends.
 
+mod access;
 mod admission;
 mod answer;
 mod attempt;
@@ -25,8 +26,10 @@ mod pool;
 mod redirect;
 mod telemetry;
 mod tls;
+mod trace;
 mod worker;
 
+pub use access::{AccessLogging, AccessSink, AccessTerms};
 pub use answer::ErrorCode;
 pub use gateway::{Addresses, Gateway, GatewayConfig, TlsListeners};
-pub use worker::AccessSink;
+pub use trace::{SpanSink, Tracing};

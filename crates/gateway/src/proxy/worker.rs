@@ -8,23 +8,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use intertie_core::clock::{Instant, WallClock};
-use intertie_core::telemetry::{Access, Events};
+use intertie_core::telemetry::Events;
 use intertie_resilience::MonotonicClock;
 use tokio::sync::watch;
 
+use super::access::AccessLogging;
 use super::pool::Pool;
+use super::trace::Tracing;
 use crate::config::ClientLimitsConfig;
 use crate::plan::{Plan, Route};
 use crate::stats::RouteStats;
 use crate::wire::WireStats;
 
-/// Where finished requests are told.
-pub type AccessSink = Arc<dyn Fn(Access) + Send + Sync>;
-
 /// What the exchanges of one data thread share without locks.
 pub(super) struct Worker {
     pub(super) pool: Pool,
-    pub(super) access: Option<AccessSink>,
+    pub(super) access: Option<AccessLogging>,
+    pub(super) tracing: Option<Tracing>,
     pub(super) events: Events,
     pub(super) clock: WallClock,
     pub(super) client_limits: ClientLimitsConfig,
@@ -98,6 +98,7 @@ impl Worker {
         Self {
             pool: Pool::default(),
             access: None,
+            tracing: None,
             events: Events::default(),
             clock: WallClock::system(),
             client_limits: ClientLimitsConfig::default(),

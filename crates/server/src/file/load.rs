@@ -7,7 +7,7 @@ use intertie_gateway::config::{Problem, TrafficConfig};
 use intertie_gateway::tls::{CertificateConfig, Terms, TlsConfig};
 
 use super::source::{self, Kind, Source};
-use super::{File, ServerConfig};
+use super::{File, ServerConfig, TracesConfig};
 
 /// A file that was read and understood; its traffic part is not yet proved to work.
 #[derive(Debug)]
@@ -21,7 +21,18 @@ pub(crate) struct Loaded {
 }
 
 const KIND: Kind = Kind {
-    lists: &["listen", "redirect", "names", "endpoints", "limits", "calls", "method", "waits"],
+    lists: &[
+        "listen",
+        "redirect",
+        "names",
+        "endpoints",
+        "redact",
+        "headers",
+        "limits",
+        "calls",
+        "method",
+        "waits",
+    ],
     first: "a first file: [service.hello] endpoints = [{ at = \"127.0.0.1:7001\" }] and [route.\"/**\"] to = \"hello\"",
 };
 
@@ -76,7 +87,7 @@ impl Loaded {
     }
 
     /// Where the relative paths in the file begin.
-    fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new(""))
     }
 
@@ -88,6 +99,11 @@ impl Loaded {
     /// `file:line` of a key.
     pub(crate) fn place(&self, keys: &[String]) -> String {
         self.source.place(keys)
+    }
+
+    /// Whether a key is there.
+    pub(crate) fn has(&self, keys: &[&str]) -> bool {
+        self.source.has(keys)
     }
 
     /// `file:line` of a key, or that it is not there.
@@ -144,6 +160,8 @@ impl Loaded {
             ));
         }
         problems.extend(server.client_limits.problems());
+        problems.extend(server.access_log.0.problems());
+        problems.extend(server.traces.iter().flat_map(TracesConfig::problems));
         problems
     }
 }

@@ -1,10 +1,13 @@
 //! The TOML file: its model, its positions, and what is said when it is wrong.
 
+mod access_log;
 mod diagnostic;
 mod load;
 mod places;
 mod script;
+mod secret;
 mod source;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,8 +21,11 @@ use intertie_resilience::RateLimiterConfig;
 use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 
+pub(crate) use access_log::{AccessLogConfig, AccessLogFormat, AccessLogSetting};
 pub(crate) use load::Loaded;
 pub(crate) use script::{Script, script_schema};
+pub(crate) use secret::SecretReference;
+pub(crate) use traces::TracesConfig;
 
 /// The file as a whole.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -58,27 +64,17 @@ pub(crate) struct ServerConfig {
     pub(crate) admin: SocketAddr,
     /// Data threads. Default: one for each core that the process may use.
     pub(crate) threads: Option<NonZeroUsize>,
-    /// Where finished requests are logged: "stdout" (the default), "off", or the path of a file.
-    pub(crate) access_log: String,
-    /// How the access log looks: `json` (the default) or `text`.
-    pub(crate) access_log_format: AccessLogFormat,
+    /// Where finished requests are told: "stdout" (the default), "off", the path of a file, or a table that
+    /// says which of them and how much of each.
+    pub(crate) access_log: AccessLogSetting,
     /// How long requests under way may take after SIGTERM. Default "30s".
     #[serde(with = "quantity::duration")]
     #[schemars(with = "DurationText")]
     pub(crate) drain: Duration,
     /// What a client may take.
     pub(crate) client_limits: ClientLimitsConfig,
-}
-
-/// How the access log looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum AccessLogFormat {
-    /// One JSON object a line.
-    #[default]
-    Json,
-    /// Words for people.
-    Text,
+    /// Which requests are recorded as traces, and who collects them. Default: none.
+    pub(crate) traces: Option<TracesConfig>,
 }
 
 impl Default for ServerConfig {
@@ -87,10 +83,10 @@ impl Default for ServerConfig {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 8080))],
             admin: SocketAddr::from(([127, 0, 0, 1], 9901)),
             threads: None,
-            access_log: "stdout".to_owned(),
-            access_log_format: AccessLogFormat::Json,
+            access_log: AccessLogSetting::default(),
             drain: Duration::from_secs(30),
             client_limits: ClientLimitsConfig::default(),
+            traces: None,
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod access_log;
 mod cli;
 mod client_limits;
 mod clients;
@@ -16,4 +17,5 @@ mod policies;
 mod regressions;
 mod reload;
 mod tls;
+mod traces;
 mod traffic;

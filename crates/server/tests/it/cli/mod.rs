@@ -113,7 +113,7 @@ pub(super) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders up").to_owned()
 }
 
-const GOOD: &str = r#"[service.shop]
+pub(super) const GOOD: &str = r#"[service.shop]
 endpoints = [{ at = "127.0.0.1:7001" }]
 
 [route."/**"]

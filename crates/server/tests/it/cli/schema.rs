@@ -186,8 +186,6 @@ fn it_allows_what_a_file_can_say() {
     let allowed = r#"
 [server]
 threads = 2
-access_log = "off"
-access_log_format = "text"
 drain = "5s"
 
 [server.client_limits]
@@ -198,6 +196,27 @@ headers_max = 200
 uri_bytes_max = "16KiB"
 header_timeout = "5s"
 idle_timeout = "1min"
+
+[server.access_log]
+to = "off"
+format = "text"
+sample = "10%"
+slow = "2s"
+query = true
+redact = ["token"]
+headers = ["user-agent"]
+queue = 100
+
+[server.traces]
+endpoint = "http://127.0.0.1:4318/v1/traces"
+sample = "0.5%"
+headers = { authorization = "env:TOKEN" }
+service_name = "edge"
+queue = 100
+batch = 10
+timeout = "1s"
+deadline = "2s"
+flush = "3s"
 
 [policy.off]
 retry = "off"
