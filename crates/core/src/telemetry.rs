@@ -127,8 +127,15 @@ pub struct Events {
 struct Shared {
     clock: WallClock,
     listening: AtomicUsize,
-    listeners: Mutex<Vec<SyncSender<Event>>>,
+    listeners: Mutex<Vec<Listener>>,
     dropped: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Listener {
+    queue: SyncSender<Event>,
+    /// How many events found its queue full.
+    lost: Arc<AtomicU64>,
 }
 
 impl Events {
@@ -141,10 +148,15 @@ impl Events {
     /// and counted.
     pub fn subscribe(&self, capacity: usize) -> Receiver<Event> {
         let (sender, receiver) = sync_channel(capacity);
-        let mut listeners = self.shared.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        listeners.push(sender);
-        self.shared.listening.store(listeners.len(), Ordering::Release);
+        self.listen(sender, Arc::default());
         receiver
+    }
+
+    /// Tells `queue` too from now on, which others may share, and counts in `lost` what finds it full.
+    pub fn listen(&self, queue: SyncSender<Event>, lost: Arc<AtomicU64>) {
+        let mut listeners = self.shared.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.push(Listener { queue, lost });
+        self.shared.listening.store(listeners.len(), Ordering::Release);
     }
 
     /// Tells an event. `fields` is called only when someone listens. Never blocks.
@@ -154,10 +166,11 @@ impl Events {
         }
         let event = Event { at: self.shared.clock.now(), name, fields: fields() };
         let mut listeners = self.shared.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        listeners.retain(|listener| match listener.try_send(event.clone()) {
+        listeners.retain(|listener| match listener.queue.try_send(event.clone()) {
             Ok(()) => true,
             Err(TrySendError::Full(_)) => {
                 self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+                listener.lost.fetch_add(1, Ordering::Relaxed);
                 true
             }
             Err(TrySendError::Disconnected(_)) => false,

@@ -1,6 +1,7 @@
 //! The `intertie` binary.
 
 mod admin;
+mod audit;
 mod cli;
 mod demo;
 mod file;

@@ -32,6 +32,18 @@ pub(crate) fn explain(loaded: &Loaded) -> String {
             ],
         );
     }
+    if let Some(audit) = &loaded.server.audit_log {
+        section(
+            &mut text,
+            loaded,
+            "audit_log",
+            &[
+                ("to", audit.to.clone()),
+                ("queue", audit.queue.to_string()),
+                ("rejections_every", format_duration(audit.rejections_every)),
+            ],
+        );
+    }
     if let Some(traces) = &loaded.server.traces {
         let headers: Vec<_> = traces.headers.keys().map(String::as_str).collect();
         let endpoint = traces.collector().map_or_else(String::new, |uri| uri.to_string());
@@ -59,7 +71,7 @@ fn section(text: &mut String, loaded: &Loaded, name: &str, rows: &[(&str, String
     let _ = writeln!(text, "\n{name}:");
     for (key, value) in rows {
         let origin = loaded.origin(&["server", name, key]);
-        let _ = writeln!(text, "  {key:<12} {value}  ({origin})");
+        let _ = writeln!(text, "  {key:<16} {value}  ({origin})");
     }
 }
 

@@ -19,6 +19,7 @@ use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::{self, Admin};
+use crate::audit::Audit;
 use crate::file::{AccessLogConfig, AccessLogFormat, Loaded, ServerConfig};
 use crate::traces::TraceExport;
 use crate::watch::Watch;
@@ -83,6 +84,7 @@ struct Server {
     latest: Latest,
     access: Option<(Arc<AccessLog>, access_log::Writer)>,
     traces: Option<TraceExport>,
+    audit: Option<Audit>,
     loaded: Loaded,
     events: Events,
 }
@@ -101,6 +103,8 @@ impl Server {
             .with_context(|| format!("failed to listen on admin address {}", server.admin))?;
         admin_listener.set_nonblocking(true)?;
         let access = open_access_log(&server.access_log.0, clock)?;
+        let audit = server.audit_log.as_ref();
+        let audit = audit.map(|config| Audit::start(config, &events, clock, STOPPED)).transpose()?;
         let traces = server.traces.as_ref();
         let traces = traces.map(|config| TraceExport::new(config, loaded.folder(), &events)).transpose()?;
         let logging = access.as_ref().map(|(log, _)| {
@@ -123,6 +127,7 @@ impl Server {
             threads,
             client_limits: server.client_limits.clone(),
             access: logging,
+            audit: audit.as_ref().map(Audit::config),
             tracing: traces.as_ref().map(TraceExport::tracing),
             events: events.clone(),
             clock: clock.clone(),
@@ -131,7 +136,7 @@ impl Server {
             let error = anyhow::Error::new(error);
             error.context(format!("failed to listen on {address}"))
         })?;
-        Ok(Self { gateway: Arc::new(gateway), admin_listener, latest, access, traces, loaded, events })
+        Ok(Self { gateway: Arc::new(gateway), admin_listener, latest, access, traces, audit, loaded, events })
     }
 
     async fn run(mut self, until_stdin_closes: bool) -> anyhow::Result<()> {
@@ -142,6 +147,7 @@ impl Server {
         let listener = tokio::net::TcpListener::from_std(self.admin_listener.try_clone()?)?;
         let mut sources: Vec<Arc<dyn Source + Send + Sync>> = vec![Arc::clone(&self.gateway) as Arc<_>];
         sources.extend(self.access.as_ref().map(|(log, _)| Arc::clone(log) as Arc<dyn Source + Send + Sync>));
+        sources.extend(self.audit.as_ref().map(Audit::source));
         sources.extend(self.traces.as_ref().map(TraceExport::source));
         if let Some(traces) = &mut self.traces {
             traces.run();
@@ -197,6 +203,11 @@ impl Server {
             traces.flush(&self.events).await;
         }
         self.events.tell(STOPPED, || vec![("connections_cut", left.to_string())]);
+        if let Some(audit) = self.audit.take()
+            && !audit.finish().await
+        {
+            eprintln!("warning: the audit log could not be written to its end");
+        }
         admin_task.abort();
         let _ = admin_task.await;
         drop(admin);
@@ -237,7 +248,8 @@ impl Server {
         }
         let restart = needs_restart(&self.loaded, &fresh);
         self.events.tell("config_reloaded", || {
-            let mut fields = vec![("cause", cause.to_owned())];
+            let mut fields =
+                vec![("cause", cause.to_owned()), ("changed", some(&self.loaded.changes(&fresh)))];
             if !restart.is_empty() {
                 fields.push(("needs_restart", restart.join(",")));
             }
@@ -278,6 +290,15 @@ impl Server {
     }
 }
 
+/// Names, but not endlessly many.
+fn some(names: &[String]) -> String {
+    const SHOWN: usize = 20;
+    match names.split_at_checked(SHOWN) {
+        Some((shown, rest)) if !rest.is_empty() => format!("{},and {} more", shown.join(","), rest.len()),
+        _ => names.join(","),
+    }
+}
+
 /// What a refusal says first.
 fn first_line(refusal: &str) -> String {
     refusal.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
@@ -307,6 +328,7 @@ fn needs_restart(running: &Loaded, fresh: &Loaded) -> Vec<&'static str> {
         ("admin", running.admin != fresh.admin),
         ("threads", running.threads != fresh.threads),
         ("access_log", running.access_log != fresh.access_log),
+        ("audit_log", running.audit_log != fresh.audit_log),
         ("traces", running.traces != fresh.traces),
         ("client_limits", running.client_limits != fresh.client_limits),
         ("tls.listen", tls.0.listen != tls.1.listen),

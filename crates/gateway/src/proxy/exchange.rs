@@ -133,6 +133,16 @@ impl Exchange {
         if let (Some(policy), Some(recording)) = (failure.rejected_by, &mut self.recording) {
             recording.rejected(policy);
         }
+        if let (Some(policy), Some(auditor)) = (failure.rejected_by, &self.worker.auditor) {
+            auditor.rejected(policy, || {
+                vec![
+                    ("route", route.unwrap_or_default().to_owned()),
+                    ("client", self.client.address.to_string()),
+                    ("code", failure.code.code().to_owned()),
+                    ("request_id", request_id.to_owned()),
+                ]
+            });
+        }
         let exhausted = failure.exhausted;
         let response = failure.into_response(request_id, route, &self.worker.clock);
         self.status = response.status().as_u16();

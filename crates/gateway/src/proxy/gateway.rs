@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use super::access::AccessLogging;
 use super::admission::{Admission, Admitted};
+use super::audit::{AuditConfig, Auditor};
 use super::connection;
 use super::listener::{CurrentTerms, Kind, Secure, bind, bind_first};
 use super::pool::Pool;
@@ -42,6 +43,8 @@ pub struct GatewayConfig {
     pub access: Option<AccessLogging>,
     /// Which traces are recorded, if any.
     pub tracing: Option<Tracing>,
+    /// What auditors are told of requests, if anything.
+    pub audit: Option<AuditConfig>,
     /// Where transitions and ejections are told.
     pub events: Events,
     /// The wall clock.
@@ -140,6 +143,7 @@ impl Gateway {
                 admission: Arc::clone(&admission),
                 access: config.access.clone(),
                 tracing: config.tracing.clone(),
+                audit: config.audit.clone(),
                 events: config.events.clone(),
                 clock: config.clock.clone(),
                 unrouted: Arc::clone(&unrouted),
@@ -250,6 +254,7 @@ struct DataThread {
     admission: Arc<Admission>,
     access: Option<AccessLogging>,
     tracing: Option<Tracing>,
+    audit: Option<AuditConfig>,
     events: Events,
     clock: WallClock,
     unrouted: Arc<RouteStats>,
@@ -272,6 +277,7 @@ impl DataThread {
             pool: Pool::default(),
             access: self.access,
             tracing: self.tracing,
+            auditor: self.audit.map(Auditor::new),
             events: self.events,
             clock: self.clock,
             client_limits: self.client_limits,

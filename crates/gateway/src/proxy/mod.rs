@@ -11,6 +11,7 @@ mod admission;
 mod answer;
 mod attempt;
 mod attempts;
+mod audit;
 mod body;
 mod call;
 mod client;
@@ -31,5 +32,6 @@ mod worker;
 
 pub use access::{AccessLogging, AccessSink, AccessTerms};
 pub use answer::ErrorCode;
+pub use audit::AuditConfig;
 pub use gateway::{Addresses, Gateway, GatewayConfig, TlsListeners};
 pub use trace::{SpanSink, Tracing};

@@ -13,6 +13,7 @@ use intertie_resilience::MonotonicClock;
 use tokio::sync::watch;
 
 use super::access::AccessLogging;
+use super::audit::Auditor;
 use super::pool::Pool;
 use super::trace::Tracing;
 use crate::config::ClientLimitsConfig;
@@ -25,6 +26,7 @@ pub(super) struct Worker {
     pub(super) pool: Pool,
     pub(super) access: Option<AccessLogging>,
     pub(super) tracing: Option<Tracing>,
+    pub(super) auditor: Option<Auditor>,
     pub(super) events: Events,
     pub(super) clock: WallClock,
     pub(super) client_limits: ClientLimitsConfig,
@@ -99,6 +101,7 @@ impl Worker {
             pool: Pool::default(),
             access: None,
             tracing: None,
+            auditor: None,
             events: Events::default(),
             clock: WallClock::system(),
             client_limits: ClientLimitsConfig::default(),

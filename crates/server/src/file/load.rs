@@ -7,7 +7,7 @@ use intertie_gateway::config::{Problem, TrafficConfig};
 use intertie_gateway::tls::{CertificateConfig, Terms, TlsConfig};
 
 use super::source::{self, Kind, Source};
-use super::{File, ServerConfig, TracesConfig};
+use super::{AuditLogConfig, File, ServerConfig, TracesConfig};
 
 /// A file that was read and understood; its traffic part is not yet proved to work.
 #[derive(Debug)]
@@ -65,6 +65,11 @@ impl Loaded {
     /// Whether the text is the same.
     pub(crate) fn same_text(&self, other: &Self) -> bool {
         self.source.same_text(&other.source)
+    }
+
+    /// The sections that are not the same in `other`, such as `service.orders`.
+    pub(crate) fn changes(&self, other: &Self) -> Vec<String> {
+        self.source.changes(&other.source)
     }
 
     /// Reads the files that the terms of TLS are made of; no terms where TLS is not spoken. A file that was
@@ -161,6 +166,7 @@ impl Loaded {
         }
         problems.extend(server.client_limits.problems());
         problems.extend(server.access_log.0.problems());
+        problems.extend(server.audit_log.iter().flat_map(AuditLogConfig::problems));
         problems.extend(server.traces.iter().flat_map(TracesConfig::problems));
         problems
     }

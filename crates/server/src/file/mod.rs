@@ -1,6 +1,7 @@
 //! The TOML file: its model, its positions, and what is said when it is wrong.
 
 mod access_log;
+mod audit_log;
 mod diagnostic;
 mod load;
 mod places;
@@ -22,6 +23,7 @@ use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 
 pub(crate) use access_log::{AccessLogConfig, AccessLogFormat, AccessLogSetting};
+pub(crate) use audit_log::AuditLogConfig;
 pub(crate) use load::Loaded;
 pub(crate) use script::{Script, script_schema};
 pub(crate) use secret::SecretReference;
@@ -75,6 +77,8 @@ pub(crate) struct ServerConfig {
     pub(crate) client_limits: ClientLimitsConfig,
     /// Which requests are recorded as traces, and who collects them. Default: none.
     pub(crate) traces: Option<TracesConfig>,
+    /// Where auditors read what policies and operators decided. Default: nowhere.
+    pub(crate) audit_log: Option<AuditLogConfig>,
 }
 
 impl Default for ServerConfig {
@@ -87,6 +91,7 @@ impl Default for ServerConfig {
             drain: Duration::from_secs(30),
             client_limits: ClientLimitsConfig::default(),
             traces: None,
+            audit_log: None,
         }
     }
 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
 
@@ -82,6 +83,25 @@ impl Source {
     /// Whether the text is the same.
     pub(super) fn same_text(&self, other: &Self) -> bool {
         self.text == other.text
+    }
+
+    /// The tables that are not the same in `other`, two levels deep, in the order of their names.
+    pub(super) fn changes(&self, other: &Self) -> Vec<String> {
+        let read = |source: &Self| source.text.parse::<toml::Table>().unwrap_or_default();
+        let (ours, theirs) = (read(self), read(other));
+        let mut changes = Vec::new();
+        for section in BTreeSet::from_iter(ours.keys().chain(theirs.keys())) {
+            match (ours.get(section), theirs.get(section)) {
+                (Some(one), Some(two)) if one == two => {}
+                (Some(toml::Value::Table(one)), Some(toml::Value::Table(two))) => {
+                    let names = BTreeSet::from_iter(one.keys().chain(two.keys()));
+                    let changed = names.into_iter().filter(|name| one.get(*name) != two.get(*name));
+                    changes.extend(changed.map(|name| format!("{section}.{name}")));
+                }
+                _ => changes.push(section.clone()),
+            }
+        }
+        changes
     }
 
     /// `problems` with their positions, ready to be printed.

@@ -5,6 +5,7 @@
 mod harness;
 
 mod access_log;
+mod audit_log;
 mod cli;
 mod client_limits;
 mod clients;

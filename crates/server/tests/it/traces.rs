@@ -324,10 +324,10 @@ fn explain_tells_where_traces_go() {
     let folder = crate::cli::folder(&text);
     let run = crate::cli::intertie(folder.path(), &["explain", "intertie.toml", "GET", "/"]);
     for line in [
-        "endpoint     http://collector:4318/v1/traces  (intertie.toml:2)",
-        "sample       5%  (intertie.toml:3)",
-        "headers      x-key  (intertie.toml:4)",
-        "batch        512  (built-in default)",
+        "endpoint         http://collector:4318/v1/traces  (intertie.toml:2)",
+        "sample           5%  (intertie.toml:3)",
+        "headers          x-key  (intertie.toml:4)",
+        "batch            512  (built-in default)",
     ] {
         assert!(run.stdout.contains(line), "no `{line}` in\n{}", run.stdout);
     }

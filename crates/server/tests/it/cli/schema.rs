@@ -207,6 +207,11 @@ redact = ["token"]
 headers = ["user-agent"]
 queue = 100
 
+[server.audit_log]
+to = "audit.log"
+queue = 100
+rejections_every = "0s"
+
 [server.traces]
 endpoint = "http://127.0.0.1:4318/v1/traces"
 sample = "0.5%"

@@ -127,6 +127,19 @@ fn access_logs_that_can_not_be_written() {
 }
 
 #[test]
+fn audit_logs_that_can_not_be_written() {
+    for (keys, place, words) in [
+        ("to = \"\"", "2:1 to", "the audit log can not be written to ``"),
+        ("to = \"off\"", "2:1 to", "the audit log can not be written to `off`"),
+        ("queue = 9", "1:1 [server.audit_log]", "the key `to` is missing"),
+        ("to = \"a\"\nqueue = 1000001", "3:1 queue", "queue is 1000001; it must be from 1 to 1000000"),
+        ("to = \"a\"\nrejections_every = 1", "3:20 1", "a duration as text"),
+    ] {
+        refused(&after(&format!("[server.audit_log]\n{keys}")), &[place], &[words]);
+    }
+}
+
+#[test]
 fn traces_that_can_not_be_exported() {
     let traces = |keys: &str| after(&format!("[server.traces]\n{keys}"));
     for (keys, place, words) in [
