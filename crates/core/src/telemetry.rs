@@ -48,6 +48,8 @@ pub struct Sample {
 pub enum Value {
     /// Only grows.
     Counter(u64),
+    /// Only grows, by fractions too.
+    FloatCounter(f64),
     /// Goes up and down.
     Gauge(f64),
     /// A distribution: `(upper bound, count in this bucket)`, with the sum of all observations.

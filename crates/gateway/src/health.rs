@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use intertie_core::telemetry::Events;
 use intertie_discovery::endpoint::Address;
 use intertie_discovery::health_check::{HealthChange, HealthCheckConfig};
+use intertie_resilience::MonotonicClock;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -74,6 +75,9 @@ async fn check(service: Arc<str>, endpoint: Arc<EndpointState>, config: HealthCh
             Ok(Err(error)) => Some(error),
             Err(_) => Some(CheckError::Timeout),
         };
+        if let Some(failure) = &failure {
+            endpoint.record_failure(MonotonicClock::now(), format!("health check: {failure}").into());
+        }
         let name = match endpoint.record_check(&config, failure.is_none()) {
             None => continue,
             Some(HealthChange::BecameHealthy) => "endpoint_became_healthy",

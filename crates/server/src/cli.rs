@@ -16,6 +16,7 @@ use crate::demo::{self, DemoArguments};
 use crate::file::{self, Loaded};
 use crate::plan::{self, PlanArguments, Planned};
 use crate::secured;
+use crate::series::Series;
 use crate::simulate::{self, SimulateArguments, Simulated};
 use crate::told;
 use crate::up;
@@ -185,16 +186,22 @@ fn check(path: &std::path::Path) -> ExitCode {
             return ExitCode::from(code::REFUSED);
         }
     };
-    let (_, report) = match Plan::compile(&loaded.traffic, None, &Events::default()) {
+    let (plan, report) = match Plan::compile(&loaded.traffic, None, &Events::default()) {
         Ok(compiled) => compiled,
         Err(report) => {
             eprint!("{}", loaded.render(&report.problems));
             return ExitCode::from(code::REFUSED);
         }
     };
+    let series = Series::of(&plan);
+    if let Some(problem) = series.problem(&loaded) {
+        eprint!("{}", loaded.render(&[problem]));
+        return ExitCode::from(code::REFUSED);
+    }
     problems.extend(report.problems);
     eprint!("{}", loaded.render(&problems));
     print_line(&amplification(&report.amplification));
+    print_line(&format!("series of metrics: at most {} of {}", series.most, loaded.server.metric_series_max));
     let count = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
     let (warnings, notes) = (count(Severity::Warning), count(Severity::Note));
     print_line(&format!(

@@ -9,6 +9,10 @@ use crate::file::{AccessLogFormat, Loaded};
 /// Each section that the file has, with its values and where they stand.
 pub(crate) fn explain(loaded: &Loaded) -> String {
     let mut text = String::new();
+    if !loaded.server.ready.services.is_empty() {
+        let services: Vec<_> = loaded.server.ready.services.iter().map(String::as_str).collect();
+        section(&mut text, loaded, "ready", &[("services", listed(&services))]);
+    }
     if loaded.has(&["server", "access_log"]) {
         let log = &loaded.server.access_log.0;
         let names = |names: &[String]| listed(&names.iter().map(String::as_str).collect::<Vec<_>>());

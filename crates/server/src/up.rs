@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -21,6 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::admin::{self, Admin};
 use crate::audit::Audit;
 use crate::file::{AccessLogConfig, AccessLogFormat, Loaded, ServerConfig};
+use crate::series::Series;
 use crate::traces::TraceExport;
 use crate::watch::Watch;
 
@@ -47,6 +48,9 @@ pub(crate) fn run(loaded: Loaded, until_stdin_closes: bool) -> Result<(), Failur
     let terms = loaded.terms().map_err(|problems| Failure::Refused(loaded.render(&problems)))?;
     let compiled = Plan::compile(&loaded.traffic, None, &events);
     let (plan, report) = compiled.map_err(|report| Failure::Refused(loaded.render(&worth_saying(report))))?;
+    if let Some(problem) = Series::of(&plan).problem(&loaded) {
+        return Err(Failure::Refused(loaded.render(&[problem])));
+    }
     eprint!("{}{}", loaded.render(&terms.1), loaded.render(&worth_saying(report)));
     serve(loaded, plan, terms.0, events, until_stdin_closes).map_err(Failure::NotStarted)
 }
@@ -85,6 +89,8 @@ struct Server {
     access: Option<(Arc<AccessLog>, access_log::Writer)>,
     traces: Option<TraceExport>,
     audit: Option<Audit>,
+    /// The services without which the server is not ready.
+    needed: Arc<Mutex<Vec<String>>>,
     loaded: Loaded,
     events: Events,
 }
@@ -136,7 +142,18 @@ impl Server {
             let error = anyhow::Error::new(error);
             error.context(format!("failed to listen on {address}"))
         })?;
-        Ok(Self { gateway: Arc::new(gateway), admin_listener, latest, access, traces, audit, loaded, events })
+        let needed = Arc::new(Mutex::new(server.ready.services.clone()));
+        Ok(Self {
+            gateway: Arc::new(gateway),
+            admin_listener,
+            latest,
+            access,
+            traces,
+            audit,
+            needed,
+            loaded,
+            events,
+        })
     }
 
     async fn run(mut self, until_stdin_closes: bool) -> anyhow::Result<()> {
@@ -157,6 +174,7 @@ impl Server {
             sources,
             self.latest.clone(),
             self.events.clone(),
+            Arc::clone(&self.needed),
         ));
         let admin_task = tokio::spawn(admin::serve(listener, Arc::clone(&admin)));
         let health_task =
@@ -241,8 +259,12 @@ impl Server {
             Ok(compiled) => compiled,
             Err(report) => return self.refuse(&fresh.render(&worth_saying(report))),
         };
+        if let Some(problem) = Series::of(&plan).problem(&fresh) {
+            return self.refuse(&fresh.render(&[problem]));
+        }
         eprint!("{}{}", fresh.render(&doubts), fresh.render(&worth_saying(report)));
         self.gateway.update(plan);
+        self.needed.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&fresh.server.ready.services);
         if let Some(terms) = terms {
             self.gateway.update_tls(terms);
         }
@@ -256,7 +278,12 @@ impl Server {
             fields
         });
         // What needs a restart is compared with what really runs, not with what the file said last.
-        fresh.server = ServerConfig { drain: fresh.server.drain, ..self.loaded.server.clone() };
+        fresh.server = ServerConfig {
+            drain: fresh.server.drain,
+            ready: fresh.server.ready,
+            metric_series_max: fresh.server.metric_series_max,
+            ..self.loaded.server.clone()
+        };
         let running = &self.loaded.tls;
         fresh.tls.listen.clone_from(&running.listen);
         fresh.tls.redirect.clone_from(&running.redirect);

@@ -17,7 +17,7 @@ mod tests;
 
 pub use compile::Plan;
 pub use effective::{Effective, Origin, Sourced, effective};
-pub use endpoint::{Endpoint, EndpointState};
+pub use endpoint::{Endpoint, EndpointState, LastFailure};
 pub use explain::{Explanation, Shown, explain};
 pub use lint::{Amplification, Report, lint};
 pub use runtime::{LimitKey, Route, RouteLimiter, Service};

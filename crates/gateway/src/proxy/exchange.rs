@@ -222,6 +222,12 @@ impl Drop for Exchange {
             None => &self.worker.unrouted,
         };
         stats.finished(self.status, duration);
+        if let Some(error) = self.error {
+            stats.failed(error);
+        }
+        if let Some(how) = self.cut {
+            stats.broke_off(how);
+        }
         if self.cut == Some("client_left") {
             stats.cancelled.increment();
         }

@@ -5,14 +5,14 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use intertie_core::clock::WallClock;
 use intertie_core::telemetry::Events;
 use tokio::net::TcpStream;
-use tokio::runtime::{Builder, LocalOptions};
+use tokio::runtime::{Builder, LocalOptions, RuntimeMetrics};
 use tokio::sync::watch;
 
 use super::access::AccessLogging;
@@ -86,6 +86,9 @@ pub struct Gateway {
     /// The terms of TLS, and what was done under them, where it is spoken.
     pub(super) tls: Option<(watch::Sender<Arc<Terms>>, Arc<TlsStats>)>,
     threads: Vec<JoinHandle<()>>,
+    /// What each data thread's runtime measures of itself, once it runs.
+    pub(super) runtimes: Vec<Arc<OnceLock<RuntimeMetrics>>>,
+    pub(super) connections_max: u32,
 }
 
 /// The addresses that are listened on; a configured port 0 shows as the port that was chosen.
@@ -132,11 +135,15 @@ impl Gateway {
         let (plan, updates) = watch::channel(Arc::new(plan));
         let (drain, draining) = watch::channel(false);
         let admission = Arc::new(Admission::new(&config.client_limits));
+        let connections_max = config.client_limits.connections_max.get();
         let unrouted = Arc::new(RouteStats::default());
         let refused = Arc::new(WireStats::default());
-        let mut handles = Vec::new();
+        let (mut handles, mut runtimes) = (Vec::new(), Vec::new());
         for (number, listeners) in listeners.0.into_iter().enumerate() {
+            let metrics = Arc::new(OnceLock::new());
+            runtimes.push(Arc::clone(&metrics));
             let thread = DataThread {
+                metrics,
                 listeners,
                 updates: updates.clone(),
                 draining: draining.clone(),
@@ -154,7 +161,18 @@ impl Gateway {
                 std::thread::Builder::new().name(format!("data-{number}")).spawn(move || thread.run());
             handles.push(handle.map_err(|error| (addresses.any(), error))?);
         }
-        Ok(Self { plan, drain, admission, unrouted, refused, addresses, tls, threads: handles })
+        Ok(Self {
+            plan,
+            drain,
+            admission,
+            unrouted,
+            refused,
+            addresses,
+            tls,
+            threads: handles,
+            runtimes,
+            connections_max,
+        })
     }
 
     /// The addresses that are listened on.
@@ -248,6 +266,7 @@ impl Listeners {
 
 /// What a data thread is born with.
 struct DataThread {
+    metrics: Arc<OnceLock<RuntimeMetrics>>,
     listeners: Vec<(TcpListener, Kind)>,
     updates: watch::Receiver<Arc<Plan>>,
     draining: watch::Receiver<bool>,
@@ -267,7 +286,10 @@ impl DataThread {
         let runtime =
             Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default());
         match runtime {
-            Ok(runtime) => runtime.block_on(self.serve()),
+            Ok(runtime) => {
+                let _ = self.metrics.set(runtime.handle().metrics());
+                runtime.block_on(self.serve());
+            }
             Err(error) => self.events.tell("data_thread_failed", || vec![("error", error.to_string())]),
         }
     }

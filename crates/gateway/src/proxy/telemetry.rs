@@ -1,11 +1,11 @@
 //! What the data plane's routes, limits, services and endpoints show of themselves.
 
-use intertie_core::telemetry::{Snapshot, Source};
+use intertie_core::telemetry::{Snapshot, Source, Value};
 use intertie_resilience::{MonotonicClock, RateLimiter};
 
 use super::admission::Full;
 use super::gateway::Gateway;
-use crate::plan::{Endpoint, Service};
+use crate::plan::{Endpoint, Plan, Service};
 use crate::stats::RouteStats;
 use crate::tls::{Terms, TlsStats};
 use crate::wire::WireStats;
@@ -13,6 +13,8 @@ use crate::wire::WireStats;
 impl Source for Gateway {
     fn read(&self, snapshot: &mut Snapshot) {
         snapshot.gauge("gateway_connections", "Open client connections.", &[], self.connections() as f64);
+        let help = "Client connections that may be open.";
+        snapshot.gauge("gateway_connections_max", help, &[], self.connections_max as f64);
         for limit in Full::ALL {
             let help = "Connections that were closed at once, by the limit that was reached.";
             let labels = [("limit", limit.name())];
@@ -21,13 +23,25 @@ impl Source for Gateway {
         if let Some((terms, stats)) = &self.tls {
             read_tls(snapshot, &terms.borrow(), stats);
         }
-        let plan = self.plan();
-        for route in &plan.routes {
-            read_route(snapshot, &route.name, &route.stats);
+        for (thread, runtime) in self.runtimes.iter().enumerate() {
+            let Some(runtime) = runtime.get() else { continue };
+            let busy = Value::FloatCounter(runtime.worker_total_busy_duration(0).as_secs_f64());
+            let help = "Time that the data thread worked instead of waiting.";
+            snapshot.add("data_thread_busy_seconds", help, &[("thread", &thread.to_string())], busy);
         }
         read_route(snapshot, "", &self.unrouted);
         read_refused(snapshot, &self.refused);
-        let now = MonotonicClock::now();
+        self.plan().read(snapshot);
+    }
+}
+
+impl Source for Plan {
+    /// Everything of which a file decides how much there is.
+    fn read(&self, snapshot: &mut Snapshot) {
+        let (plan, now) = (self, MonotonicClock::now());
+        for route in &plan.routes {
+            read_route(snapshot, &route.name, &route.stats);
+        }
         for route in &plan.routes {
             for limiter in route.limiters.iter().filter(|limiter| limiter.shared.is_none()) {
                 read_limiter(snapshot, [("route", &route.name), ("limit", "")], &limiter.limiter);
@@ -138,6 +152,10 @@ fn read_route(snapshot: &mut Snapshot, name: &str, stats: &RouteStats) {
     for (policy, count) in stats.rejections() {
         let labels = [("route", name), ("policy", policy.name())];
         snapshot.counter("rejections", "Requests that a policy rejected.", &labels, count);
+    }
+    for (error, count) in stats.errors() {
+        let help = "Requests that failed, by the code of the error or by how the answer broke off.";
+        snapshot.counter("request_errors", help, &[("route", name), ("error", error)], count);
     }
     let labels = [("route", name)];
     snapshot.counter(

@@ -26,6 +26,7 @@ const KIND: Kind = Kind {
         "redirect",
         "names",
         "endpoints",
+        "services",
         "redact",
         "headers",
         "limits",
@@ -165,6 +166,10 @@ impl Loaded {
             ));
         }
         problems.extend(server.client_limits.problems());
+        for name in server.ready.services.iter().filter(|name| !self.traffic.services.contains_key(*name)) {
+            let message = format!("there is no service `{name}`");
+            problems.push(Problem::error(["server", "ready", "services"], message));
+        }
         problems.extend(server.access_log.0.problems());
         problems.extend(server.audit_log.iter().flat_map(AuditLogConfig::problems));
         problems.extend(server.traces.iter().flat_map(TracesConfig::problems));

@@ -12,7 +12,7 @@ mod traces;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use intertie_core::quantity::{self, DurationText};
@@ -77,8 +77,22 @@ pub(crate) struct ServerConfig {
     pub(crate) client_limits: ClientLimitsConfig,
     /// Which requests are recorded as traces, and who collects them. Default: none.
     pub(crate) traces: Option<TracesConfig>,
+    /// The most series of metrics that the file may make. Default 1000000.
+    pub(crate) metric_series_max: NonZeroU32,
+    /// What the server needs to be ready.
+    pub(crate) ready: ReadyConfig,
     /// Where auditors read what policies and operators decided. Default: nowhere.
     pub(crate) audit_log: Option<AuditLogConfig>,
+}
+
+/// `[server.ready]`: what the server needs to be ready.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Ready")]
+pub(crate) struct ReadyConfig {
+    /// The services without which `/health/ready` answers 503: those of which no endpoint can be used. Default
+    /// none.
+    pub(crate) services: Vec<String>,
 }
 
 impl Default for ServerConfig {
@@ -90,6 +104,8 @@ impl Default for ServerConfig {
             access_log: AccessLogSetting::default(),
             drain: Duration::from_secs(30),
             client_limits: ClientLimitsConfig::default(),
+            metric_series_max: NonZeroU32::new(1_000_000).expect("1000000 is not zero"),
+            ready: ReadyConfig::default(),
             traces: None,
             audit_log: None,
         }

@@ -13,6 +13,7 @@ mod corpus;
 mod docs;
 mod keys;
 mod lifecycle;
+mod metrics;
 mod panics;
 mod policies;
 mod regressions;

@@ -186,6 +186,7 @@ fn it_allows_what_a_file_can_say() {
     let allowed = r#"
 [server]
 threads = 2
+metric_series_max = 5000
 drain = "5s"
 
 [server.client_limits]
@@ -196,6 +197,9 @@ headers_max = 200
 uri_bytes_max = "16KiB"
 header_timeout = "5s"
 idle_timeout = "1min"
+
+[server.ready]
+services = ["shop"]
 
 [server.access_log]
 to = "off"

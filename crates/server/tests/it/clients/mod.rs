@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use crate::harness::{Origin, PATIENCE, Received, Reply, Server, answer, full};
 
 /// Makes sure that `tool` is there, by installing Debian's `package` where that can be done.
-fn require(tool: &str, package: &str) {
+pub(crate) fn require(tool: &str, package: &str) {
     static INSTALLING: Mutex<()> = Mutex::new(());
     let _alone = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let is_there = || {

@@ -140,6 +140,13 @@ fn audit_logs_that_can_not_be_written() {
 }
 
 #[test]
+fn readiness_that_needs_what_is_not_there() {
+    let text = after("[server.ready]\nservices = [\"shop\", \"shpo\"]");
+    refused(&text, &["2:1 services"], &["there is no service `shpo`"]);
+    refused(&after("[server]\nmetric_series_max = 0"), &["2:21 0"], &["expected a whole number above 0"]);
+}
+
+#[test]
 fn traces_that_can_not_be_exported() {
     let traces = |keys: &str| after(&format!("[server.traces]\n{keys}"));
     for (keys, place, words) in [
