@@ -25,10 +25,21 @@ async fn promtool_has_nothing_against_them() {
     let server = Server::start(&file(&origin, "", POLICIES));
     Client::new(server.address).get("/orders/7").await;
     let (_, text) = server.admin("/metrics").await;
-    // promtool reads Prometheus's older text, which knows no end mark and no units.
-    let text: String = text.lines().filter(|line| *line != "# EOF").map(|line| format!("{line}\n")).collect();
+    // promtool reads Prometheus's older text: without an end mark, and with `_total` in the names of counters.
+    let counters: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
+        .map(str::to_owned)
+        .collect();
+    let older = |line: &str| match line.split(' ').collect::<Vec<_>>()[..] {
+        ["#", what, name, ref rest @ ..] if counters.iter().any(|counter| counter == name) => {
+            format!("# {what} {name}_total {}\n", rest.join(" "))
+        }
+        _ => format!("{line}\n"),
+    };
+    let text: String = text.lines().filter(|line| *line != "# EOF").map(older).collect();
     let mut promtool = Command::new("promtool")
-        .args(["check", "metrics", "--lint=none"])
+        .args(["check", "metrics"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -36,7 +47,8 @@ async fn promtool_has_nothing_against_them() {
         .expect("promtool runs");
     promtool.stdin.take().expect("piped").write_all(text.as_bytes()).expect("written");
     let output = promtool.wait_with_output().expect("it ends");
-    assert!(output.status.success(), "{}\n{text}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}\n{text}");
 }
 
 #[tokio::test]
