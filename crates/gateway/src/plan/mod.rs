@@ -19,7 +19,7 @@ mod transport;
 
 pub use compile::Plan;
 pub use effective::{Effective, Origin, Sourced, effective};
-pub use endpoint::{Endpoint, EndpointState};
+pub use endpoint::{Endpoint, EndpointState, LastFailure};
 pub use explain::{Explanation, Shown, explain};
 pub use lint::{Amplification, Report, lint};
 pub use runtime::{LimitKey, Route, RouteLimiter, Service};

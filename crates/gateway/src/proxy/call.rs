@@ -59,6 +59,7 @@ impl Call {
         #[cfg(feature = "test-panic")]
         assert!(parts.uri.path() != "/panic", "asked to panic");
         let present = exchange.present;
+        exchange.begin_trace(&mut parts, present);
         let identity = exchange.client.secured.as_ref().and_then(|secured| secured.identity.as_ref());
         headers::write_identity(&mut parts.headers, present, identity);
         accept(exchange, &parts)?;

@@ -4,7 +4,9 @@
 
 mod harness;
 
+mod access_log;
 mod answers;
+mod audit_log;
 mod cli;
 mod client_address;
 mod client_limits;
@@ -15,11 +17,13 @@ mod faults;
 mod http2;
 mod keys;
 mod lifecycle;
+mod metrics;
 mod operation;
 mod panics;
 mod policies;
 mod regressions;
 mod reload;
 mod tls;
+mod traces;
 mod traffic;
 mod upstream;
