@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::health::{self, Now};
-use crate::process::Process;
+use crate::usage::Process;
 
 /// What the admin listener shows.
 pub(crate) struct Admin {

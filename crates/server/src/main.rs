@@ -7,13 +7,13 @@ mod demo;
 mod file;
 mod health;
 mod plan;
-mod process;
 mod secured;
 mod series;
 mod simulate;
 mod told;
 mod traces;
 mod up;
+mod usage;
 mod watch;
 
 use std::process::ExitCode;
