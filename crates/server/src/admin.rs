@@ -21,7 +21,7 @@ use intertie_resilience::MonotonicClock;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::health::{self, Now};
+use crate::dependencies::{self, Now};
 use crate::usage::Process;
 
 /// What the admin listener shows.
@@ -95,7 +95,7 @@ impl Admin {
             return document(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "draining" }));
         }
         let needed = self.needed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let missing = health::missing(&self.gateway.plan(), &needed, MonotonicClock::now());
+        let missing = dependencies::missing(&self.gateway.plan(), &needed, MonotonicClock::now());
         if missing.is_empty() {
             document(StatusCode::OK, &json!({ "status": "ready" }))
         } else {
@@ -107,7 +107,7 @@ impl Admin {
     /// be used, 503 otherwise.
     fn detailed(&self) -> Response<Full<Bytes>> {
         let now = Now { monotonic: MonotonicClock::now(), wall: WallClock::system().now() };
-        let (services, all_usable) = health::services(&self.gateway.plan(), now);
+        let (services, all_usable) = dependencies::services(&self.gateway.plan(), now);
         let (code, status) = match (self.draining.load(Ordering::Relaxed), all_usable) {
             (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
             (false, true) => (StatusCode::OK, "ready"),
