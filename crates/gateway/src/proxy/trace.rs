@@ -161,7 +161,7 @@ impl Recording {
         let headers = &parts.headers;
         let states: Vec<_> =
             headers.get_all(&TRACESTATE).iter().filter_map(|state| state.to_str().ok()).collect();
-        let authority = parts.uri.authority().map(|authority| authority.as_str());
+        let authority = parts.uri.authority().map(http::uri::Authority::as_str);
         let host = authority.or_else(|| headers.get(HOST)?.to_str().ok());
         Self {
             parent: parent.span.map(|(_, span_id)| span_id),

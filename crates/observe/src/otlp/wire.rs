@@ -117,7 +117,7 @@ mod tests {
     fn a_length_takes_as_many_bytes_as_it_needs() {
         for (length, whole) in [(0, 2), (127, 129), (128, 131), (16_383, 16_386), (16_384, 16_388)] {
             let mut message = Message::default();
-            message.message(1, |inner| inner.0.resize(length, 0));
+            message.message(1, |inner| inner.0.extend(vec![0; length]));
             let message = message.finish();
             assert_eq!(message.len(), whole, "{length}");
             let read = fields(&message).next().and_then(|(_, value)| value.bytes).map(<[u8]>::len);

@@ -101,16 +101,13 @@ impl Collector {
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect();
         let body = tokio::time::timeout(ANSWER_TIMEOUT, body).await;
         drop(driver);
-        Ok(body.ok().and_then(Result::ok).map(|body| body.to_bytes()).unwrap_or_default())
+        Ok(body.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes).unwrap_or_default())
     }
 }
 
 /// Which failures OTLP wants to be repeated: <https://opentelemetry.io/docs/specs/otlp/#failures-1>.
 fn verdict(outcome: &Result<Bytes, SendError>) -> Verdict {
-    let failure = match outcome {
-        Ok(_) => return Class::Success.into(),
-        Err(failure) => failure,
-    };
+    let Err(failure) = outcome else { return Class::Success.into() };
     match failure {
         SendError::Status(status, wait) => {
             let class = match status.as_u16() {
