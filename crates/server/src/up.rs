@@ -495,14 +495,19 @@ fn warn_of_descriptors(server: &ServerConfig, plan: &Plan) {
     let clients = server.client_limits.connections_max.get();
     let needed = needed(clients, plan);
     match raise_limit() {
-        Ok(limit) if limit < needed => eprintln!(
+        Ok(limit) if limit < needed => say(&format!(
             "warning: the process may open {limit} files (RLIMIT_NOFILE), and {clients} connections \
              (connections_max) with theirs to services can need {needed}\n  \
-             = help: raise it (LimitNOFILE= in a unit, `ulimit -Hn` in a shell), or lower connections_max\n"
-        ),
+             = help: raise it (LimitNOFILE= in a unit, `ulimit -Hn` in a shell), or lower connections_max\n\n"
+        )),
         Ok(_) => {}
-        Err(error) => eprintln!("warning: the limit on open files can not be raised: {error}\n"),
+        Err(error) => say(&format!("warning: the limit on open files can not be raised: {error}\n\n")),
     }
+}
+
+/// Writes to the standard error output in one piece: in an upgrade two processes do.
+fn say(text: &str) {
+    eprint!("{text}");
 }
 
 /// Returns when the manager wants to hear that all is well.
