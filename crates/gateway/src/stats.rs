@@ -1,11 +1,15 @@
 //! What routes and endpoints count, each in its own fields, to be read at scrape.
 
+mod upgrade;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use intertie_core::failure::Class;
 use intertie_core::rejection::Policy;
 use intertie_core::telemetry::Value;
+
+pub use upgrade::{UpgradeEnd, UpgradeStats, Way};
 
 use crate::proxy::ErrorCode;
 use crate::tls::ServiceHandshakes;
@@ -18,6 +22,11 @@ impl Counter {
     /// Adds one.
     pub fn increment(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Adds `more`.
+    pub fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
     }
 
     /// The count.
@@ -64,8 +73,10 @@ pub struct RouteStats {
     broken_off: [Counter; BROKEN_OFF.len()],
     /// Clients that left before the answer was complete.
     pub cancelled: Counter,
-    /// From the request's head to the answer's last byte.
+    /// From the request's head to the answer's last byte, or to the switch to another protocol.
     pub duration: Histogram,
+    /// Connections that switched to another protocol.
+    pub upgrades: UpgradeStats,
 }
 
 /// The policies that can reject a call, in the order of [`RouteStats`]'s counters.

@@ -421,7 +421,7 @@ fn tell(loaded: &Loaded, method: &Method, uri: &Uri, explanation: &Explanation<'
     text.push_str("\npolicies, outermost first:\n");
     for shown in route.effective.shown() {
         let origin = shown.origin.as_deref().map_or_else(|| "built-in default".to_owned(), place);
-        text.push_str(&format!("  {:<16} {}  ({origin})\n", shown.key.name(), shown.value));
+        text.push_str(&format!("  {:<20} {}  ({origin})\n", shown.key.name(), shown.value));
     }
     let attempts = route.effective.retry.value.as_ref().map_or(1, |retry| retry.attempts.get());
     text.push_str("\nworst case:\n");

@@ -35,6 +35,20 @@ pub struct ClientLimitsConfig {
     #[serde(with = "quantity::duration")]
     #[schemars(with = "DurationText")]
     pub idle_timeout: Duration,
+    /// How long a client may pause in the middle of a request's body before its service answers. Longer is
+    /// answered 408. Default "30s".
+    #[serde(with = "quantity::duration")]
+    #[schemars(with = "DurationText")]
+    pub body_timeout: Duration,
+    /// How long a client may take nothing of an answer that waits for it. Then its connection is reset, in
+    /// HTTP/2 the stream alone.
+    /// Default "1min".
+    #[serde(with = "quantity::duration")]
+    #[schemars(with = "DurationText")]
+    pub send_timeout: Duration,
+    /// Bytes that a switched connection, such as a WebSocket, may hold for each direction while its other
+    /// side is slow: 1KiB to 64KiB. Default "16KiB".
+    pub upgrade_buffer: ByteSize,
     /// What a client may do on one HTTP/2 connection.
     pub http2: Http2LimitsConfig,
 }
@@ -49,6 +63,9 @@ impl Default for ClientLimitsConfig {
             uri_bytes_max: ByteSize::from_bytes(8 << 10),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(30),
+            send_timeout: Duration::from_secs(60),
+            upgrade_buffer: ByteSize::from_bytes(16 << 10),
             http2: Http2LimitsConfig::default(),
         }
     }
@@ -56,6 +73,9 @@ impl Default for ClientLimitsConfig {
 
 /// More than hyper's buffer takes could never be read.
 const HEADER_BYTES: std::ops::RangeInclusive<u64> = 1 << 10..=256 << 10;
+
+/// A tunnel reads as much at once, on its stack.
+pub(crate) const UPGRADE_BUFFER_MAX: usize = 64 << 10;
 
 /// More than a map of headers takes without growing slow.
 const HEADERS_MAX: u32 = 1000;
@@ -95,12 +115,23 @@ impl ClientLimitsConfig {
                 wrong(key, format!("{key} is 0s; no request could be read"));
             }
         }
+        if self.body_timeout.is_zero() {
+            wrong("body_timeout", "body_timeout is 0s; no body could be read".to_owned());
+        }
+        if self.send_timeout.is_zero() {
+            wrong("send_timeout", "send_timeout is 0s; no answer could be written".to_owned());
+        }
         if self.header_timeout > self.idle_timeout && !self.idle_timeout.is_zero() {
             let (header, idle) = (self.header_timeout, self.idle_timeout);
             let (header, idle) = (quantity::format_duration(header), quantity::format_duration(idle));
             let message =
                 format!("header_timeout is {header}; idle_timeout, {idle}, ends the connection before");
             problems.push(Problem::error(["server", "client_limits", "header_timeout"], message));
+        }
+        let buffer = self.upgrade_buffer;
+        if !(1 << 10..=UPGRADE_BUFFER_MAX as u64).contains(&buffer.bytes()) {
+            let message = format!("upgrade_buffer is {buffer}; it must be from 1KiB to 64KiB");
+            problems.push(Problem::error(["server", "client_limits", "upgrade_buffer"], message));
         }
         problems.extend(self.http2.problems(self.header_bytes_max));
         problems

@@ -11,11 +11,13 @@ mod problem;
 mod route;
 mod service;
 mod transport;
+mod upgrade;
 
 use std::collections::BTreeMap;
 
 pub use answers::{AnswersConfig, Via};
 pub use client_limits::ClientLimitsConfig;
+pub(crate) use client_limits::UPGRADE_BUFFER_MAX;
 pub use http2_limits::Http2LimitsConfig;
 pub(crate) use http2_limits::{FRAME_BYTES, continuations_for};
 pub(crate) use policy::attempts;
@@ -25,6 +27,7 @@ pub(crate) use route::parse_method;
 pub use route::{MatchConfig, Methods, RouteConfig};
 pub use service::ServiceConfig;
 pub use transport::{Http2Config, Protocol};
+pub use upgrade::UpgradeProtocol;
 
 use intertie_resilience::RateLimiterConfig;
 

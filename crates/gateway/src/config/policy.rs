@@ -68,6 +68,12 @@ macro_rules! with_policy_keys {
             pub replay_body_max: Option<ByteSize>,
             /// The longest request body; a longer one is answered 413. Default: no limit.
             pub body_max: Option<Setting<ByteSize>>,
+            /// The protocols that clients may switch to by `Upgrade`, such as WebSocket. HTTP itself is
+            /// never among them. Default: `["websocket"]`; `[]` for none.
+            pub upgrade: Option<Vec<$crate::config::UpgradeProtocol>>,
+            /// How long a switched connection may go without a byte in either direction. Then it is
+            /// closed on both sides. Default "5min".
+            pub upgrade_idle_timeout: Option<$crate::config::policy::Time>,
         }
 
         impl $name {
@@ -83,6 +89,8 @@ macro_rules! with_policy_keys {
                     bulkhead: self.bulkhead.clone(),
                     replay_body_max: self.replay_body_max,
                     body_max: self.body_max,
+                    upgrade: self.upgrade.clone(),
+                    upgrade_idle_timeout: self.upgrade_idle_timeout,
                 }
             }
         }
@@ -119,6 +127,10 @@ pub enum PolicyKey {
     ReplayBodyMax,
     /// `body_max`
     BodyMax,
+    /// `upgrade`
+    Upgrade,
+    /// `upgrade_idle_timeout`
+    UpgradeIdleTimeout,
 }
 
 impl PolicyKey {
@@ -134,6 +146,8 @@ impl PolicyKey {
             Self::AttemptTimeout => "attempt_timeout",
             Self::ReplayBodyMax => "replay_body_max",
             Self::BodyMax => "body_max",
+            Self::Upgrade => "upgrade",
+            Self::UpgradeIdleTimeout => "upgrade_idle_timeout",
         }
     }
 }

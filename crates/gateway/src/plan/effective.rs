@@ -4,7 +4,7 @@ use intertie_core::config::Setting;
 use intertie_core::quantity::ByteSize;
 use intertie_resilience::{BulkheadConfig, CircuitBreakerConfig, RateLimiterConfig, RetryConfig};
 
-use crate::config::{PolicyConfig, PolicyKey, RouteConfig, TrafficConfig};
+use crate::config::{PolicyConfig, PolicyKey, RouteConfig, TrafficConfig, UpgradeProtocol};
 
 /// Where a value comes from: the keys that lead to it in the file, or nothing for the built-in default.
 pub type Origin = Option<Vec<String>>;
@@ -40,10 +40,17 @@ pub struct Effective {
     pub replay_body_max: Sourced<ByteSize>,
     /// The longest body.
     pub body_max: Sourced<ByteSize>,
+    /// The protocols that clients may switch to; always set.
+    pub upgrade: Sourced<Vec<UpgradeProtocol>>,
+    /// How long a switched connection may be silent; always set.
+    pub upgrade_idle_timeout: Sourced<Duration>,
 }
 
 /// S4: "API calls: 30 seconds maximum".
 const DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
+
+/// Longer than the pings of any usual client or service are apart.
+pub(crate) const UPGRADE_IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
 
 const REPLAY_BODY_MAX_DEFAULT: ByteSize = ByteSize::from_bytes(64 * 1024);
 
@@ -62,6 +69,8 @@ impl Effective {
             bulkhead: unset(),
             replay_body_max: Sourced { value: Some(REPLAY_BODY_MAX_DEFAULT), origin: None },
             body_max: unset(),
+            upgrade: Sourced { value: Some(vec![UpgradeProtocol::websocket()]), origin: None },
+            upgrade_idle_timeout: Sourced { value: Some(UPGRADE_IDLE_TIMEOUT_DEFAULT), origin: None },
         }
     }
 
@@ -95,6 +104,9 @@ impl Effective {
         let replay_body_max = policy.replay_body_max.map(Setting::On);
         replace(&mut self.replay_body_max, replay_body_max, origin(PolicyKey::ReplayBodyMax));
         replace(&mut self.body_max, policy.body_max, origin(PolicyKey::BodyMax));
+        replace(&mut self.upgrade, policy.upgrade.map(Setting::On), origin(PolicyKey::Upgrade));
+        let idle = policy.upgrade_idle_timeout.map(Setting::On);
+        replace(&mut self.upgrade_idle_timeout, time(idle), origin(PolicyKey::UpgradeIdleTimeout));
     }
 
     /// The longest that a call can take by its attempts, backoffs and queueing, when every one of them

@@ -11,7 +11,7 @@ use intertie_resilience::rate_limiter::{Algorithm, Count};
 use super::compile::Plan;
 use super::effective::{Effective, Sourced};
 use super::runtime::Route;
-use crate::config::PolicyKey;
+use crate::config::{PolicyKey, UpgradeProtocol};
 use crate::route::{Candidate, Found, RequestView};
 
 /// The fate of one request.
@@ -139,6 +139,11 @@ impl Effective {
             show(PolicyKey::AttemptTimeout, &self.attempt_timeout, time),
             show(PolicyKey::ReplayBodyMax, &self.replay_body_max, ToString::to_string),
             show(PolicyKey::BodyMax, &self.body_max, ToString::to_string),
+            show(PolicyKey::Upgrade, &self.upgrade, |protocols| {
+                let names: Vec<_> = protocols.iter().map(UpgradeProtocol::name).collect();
+                if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+            }),
+            show(PolicyKey::UpgradeIdleTimeout, &self.upgrade_idle_timeout, time),
         ]
     }
 }

@@ -18,6 +18,7 @@ mod tests;
 mod transport;
 
 pub use compile::Plan;
+pub(crate) use effective::UPGRADE_IDLE_TIMEOUT_DEFAULT;
 pub use effective::{Effective, Origin, Sourced, effective};
 pub use endpoint::{Endpoint, EndpointState, LastFailure};
 pub use explain::{Explanation, Shown, explain};

@@ -156,6 +156,17 @@ impl Attempt {
         now: Instant,
         events: &Events,
     ) {
+        self.judge(class, retry_after, now, events);
+    }
+
+    /// Tells what the attempt showed before it is over: its place at the endpoint is kept until it is dropped.
+    pub(super) fn judge(
+        &mut self,
+        class: Class,
+        retry_after: Option<Duration>,
+        now: Instant,
+        events: &Events,
+    ) {
         self.resolved = true;
         if let Some(permit) = self.permit.take() {
             permit.record(now, Outcome { evidence: class.evidence(), retry_after, took: self.head_after });

@@ -27,6 +27,7 @@ use super::exchange::{Answer, Exchange};
 use super::pool::Connection;
 use super::send::SendFailure;
 use super::worker::RouteRef;
+use crate::wire::Violation;
 
 #[cfg(test)]
 mod tests;
@@ -125,7 +126,9 @@ impl Call {
             Last::Answered(answered) => {
                 let Answered { response, connection, attempt } = *answered;
                 let attempt = attempt.map(|attempt| (attempt, ended.class));
-                Ok(Answer { response, connection, attempt, deadline: self.deadline, exhausted })
+                let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+                let upgrade = self.upgrade.clone().filter(|_| switches);
+                Ok(Answer { response, connection, attempt, deadline: self.deadline, exhausted, upgrade })
             }
         }
     }
@@ -161,6 +164,9 @@ impl Call {
                 Some(at) => tokio::time::timeout_at(MonotonicClock::to_tokio(at), sending).await,
             }
         };
+        if let (Ok(Ok(_)), Some(body)) = (&sent, &self.body) {
+            body.answered();
+        }
         let (begun, now) = (now, MonotonicClock::now());
         let unprocessed = match &sent {
             Ok(Err(SendFailure::Unsent(_) | SendFailure::Exhausted(_))) => true,
@@ -174,10 +180,13 @@ impl Call {
             Ok(Ok((response, connection))) if response.status() != StatusCode::SWITCHING_PROTOCOLS => {
                 return Ok(answered(exchange, attempt, response, connection, now));
             }
-            Ok(Ok(_)) => {
-                let detail = "the service switched protocols unasked";
-                Missed::new(Class::Permanent, Failure::new(ErrorCode::ServiceFailed, detail))
-            }
+            Ok(Ok((response, connection))) => match self.granted(&response, &connection) {
+                Ok(()) => return Ok(answered(exchange, attempt, response, connection, now)),
+                Err(how) => {
+                    let detail = format!("the service switched protocols {how}");
+                    Missed::new(Class::Permanent, Failure::new(ErrorCode::ServiceFailed, detail))
+                }
+            },
             Ok(Err(failure)) => self.not_sent(exchange, failure),
             Err(_) => {
                 if self.route.service.transport.may_multiplex() {
@@ -189,6 +198,14 @@ impl Call {
         exchange.attempt_ended(now, missed.evidence, attempt.elapsed(now), Err(missed.failure.code));
         attempt.resolve(missed.evidence, now, &exchange.worker.events);
         Ok(Ended { class: missed.class, retry_after: None, unprocessed, last: Last::Failed(missed.failure) })
+    }
+
+    /// Whether a switch to another protocol is the one that the client asked for.
+    fn granted(&self, response: &Response<Incoming>, connection: &Connection) -> Result<(), &'static str> {
+        if connection.is_multiplexed() {
+            return Err("in HTTP/2");
+        }
+        self.upgrade.as_ref().ok_or("unasked")?.granted(response.headers())
     }
 
     /// What a failure to get an answer means.
@@ -218,13 +235,16 @@ impl Call {
                 let failure = Failure::new(ErrorCode::ServiceFailed, detail);
                 Missed { evidence, ..Missed::new(Class::Transient, failure) }
             }
-            SendFailure::Tunnel => {
-                let detail = "CONNECT does not pass to a service that is spoken to in HTTP/2";
-                Missed::new(Class::Unjudged, Failure::new(ErrorCode::BadRequest, detail))
-            }
             SendFailure::Body(BodyError::TooLarge) => {
                 let max = self.route.effective.body_max.value.map_or(0, ByteSize::bytes);
                 Missed::new(Class::Unjudged, body_too_large(max))
+            }
+            SendFailure::Body(BodyError::TooSlow) => {
+                let violation = Violation::BodyTimeout;
+                exchange.worker.refused.refused_request(violation);
+                exchange.worker.tell_seldom("request_refused", || exchange.client.told(violation));
+                let failure = Failure::refused(violation, &exchange.worker.client_limits);
+                Missed::new(Class::Unjudged, failure)
             }
             SendFailure::Body(_) => {
                 let failure = match exchange.client.refusal() {

@@ -6,11 +6,13 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::LazyLock;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::Sleep;
 
 use super::exchange::Delivery;
 use super::headers;
@@ -23,6 +25,8 @@ pub(super) enum BodyError {
     TooLarge,
     /// The client's connection failed.
     Client,
+    /// The client paused for longer than `body_timeout`.
+    TooSlow,
     /// A later attempt took the body over.
     Superseded,
     /// The service's connection failed.
@@ -38,6 +42,7 @@ impl fmt::Display for BodyError {
         f.write_str(match self {
             Self::TooLarge => "the request body is longer than the route allows",
             Self::Client => "the client's body broke off",
+            Self::TooSlow => "the client's body paused for too long",
             Self::Superseded => "a later attempt took the body over",
             Self::Service => "the service's body broke off",
             Self::Cancelled => "the service cancelled its answer",
@@ -52,7 +57,9 @@ static CANCELLED: LazyLock<h2::Error> = LazyLock::new(|| h2::Reason::CANCEL.into
 impl std::error::Error for BodyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::TooLarge | Self::Client | Self::Superseded | Self::Cancelled => Some(&*CANCELLED),
+            Self::TooLarge | Self::Client | Self::TooSlow | Self::Superseded | Self::Cancelled => {
+                Some(&*CANCELLED)
+            }
             Self::Service | Self::Deadline => None,
         }
     }
@@ -83,18 +90,36 @@ pub(super) struct BodySource {
     attempt: Cell<u32>,
     received: Cell<u64>,
     complete: Cell<bool>,
+    /// Whether a service has answered.
+    answered: Cell<bool>,
     /// Whether it was the client that let us wait last.
     waiting: Cell<bool>,
     /// Who sends it, to be told when a later attempt takes over.
     sender: RefCell<Option<Waker>>,
     replay_max: u64,
     body_max: Option<u64>,
+    /// The longest pause before the service answers.
+    pause_max: Duration,
+    pause: RefCell<Option<Pause>>,
     /// Why the body ended early, for the answer.
     failure: Cell<Option<BodyError>>,
 }
 
+/// A time in which the client sends nothing of a body that it owes.
+#[derive(Debug)]
+struct Pause {
+    /// When it began, unless it is over.
+    since: Option<tokio::time::Instant>,
+    timer: Pin<Box<Sleep>>,
+}
+
 impl BodySource {
-    pub(super) fn new(incoming: Incoming, replay_max: u64, body_max: Option<u64>) -> Self {
+    pub(super) fn new(
+        incoming: Incoming,
+        replay_max: u64,
+        body_max: Option<u64>,
+        pause_max: Duration,
+    ) -> Self {
         Self {
             incoming: RefCell::new(incoming),
             kept: RefCell::default(),
@@ -102,10 +127,13 @@ impl BodySource {
             attempt: Cell::new(0),
             received: Cell::new(0),
             complete: Cell::new(false),
+            answered: Cell::new(false),
             waiting: Cell::new(false),
             sender: RefCell::default(),
             replay_max,
             body_max,
+            pause_max,
+            pause: RefCell::default(),
             failure: Cell::new(None),
         }
     }
@@ -162,6 +190,12 @@ impl BodySource {
         self.waiting.set(polled.is_pending());
         if polled.is_pending() {
             *self.sender.borrow_mut() = Some(context.waker().clone());
+            ready!(self.poll_pause(context));
+            self.failure.set(Some(BodyError::TooSlow));
+            return Poll::Ready(Some(Err(BodyError::TooSlow)));
+        }
+        if let Some(pause) = &mut *self.pause.borrow_mut() {
+            pause.since = None;
         }
         Poll::Ready(match ready!(polled) {
             None => {
@@ -189,6 +223,33 @@ impl BodySource {
                 Some(Ok(frame))
             }
         })
+    }
+
+    /// Waits for the end of the longest pause. Its timer is set by the first pause, and set anew only when it
+    /// fires.
+    fn poll_pause(&self, context: &mut Context<'_>) -> Poll<()> {
+        if self.answered.get() {
+            return Poll::Pending;
+        }
+        let now = tokio::time::Instant::now();
+        let mut pause = self.pause.borrow_mut();
+        let pause = pause.get_or_insert_with(|| Pause {
+            since: Some(now),
+            timer: Box::pin(tokio::time::sleep_until(now + self.pause_max)),
+        });
+        let over = *pause.since.get_or_insert(now) + self.pause_max;
+        loop {
+            ready!(pause.timer.as_mut().poll(context));
+            if now >= over {
+                return Poll::Ready(());
+            }
+            pause.timer.as_mut().reset(over);
+        }
+    }
+
+    /// The service has answered: from now on the two may take turns, with any pauses.
+    pub(super) fn answered(&self) {
+        self.answered.set(true);
     }
 
     /// Measures a part of the body, and keeps it if another attempt can still need it.
@@ -369,6 +430,15 @@ impl ServiceBody {
                 }
                 Poll::Pending
             }
+        }
+    }
+}
+
+impl Drop for ServiceBody {
+    fn drop(&mut self) {
+        // The task that watches it is dropped only when its turn comes; the exchange ends now.
+        if let Held::Watched(watch, _) = &self.held {
+            drop(watch.delivery.take());
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use http::header::{CONTENT_LENGTH, HOST};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
@@ -26,6 +26,7 @@ use super::error_code::ErrorCode;
 use super::exchange::{Answer, Exchange};
 use super::headers::{self, Marks, Passage, Present};
 use super::rate_limit::push_item;
+use super::upgrade::Upgrade;
 use super::worker::RouteRef;
 use crate::plan::LimitKey;
 use crate::route::{Found, RequestView, request_host};
@@ -46,6 +47,8 @@ pub(super) struct Call {
     pub(super) idempotent: bool,
     /// Whether the caller already tried before.
     is_repetition: bool,
+    /// The protocol that the client asks to go on in.
+    pub(super) upgrade: Option<Box<Upgrade>>,
 }
 
 impl Call {
@@ -59,15 +62,30 @@ impl Call {
         #[cfg(feature = "test-panic")]
         assert!(parts.uri.path() != "/panic", "asked to panic");
         let present = exchange.present;
+        exchange.expects_continue = present.any(Present::EXPECT) && !incoming.is_end_stream();
         exchange.begin_trace(&mut parts, present);
         let identity = exchange.client.secured.as_ref().and_then(|secured| secured.identity.as_ref());
         headers::write_identity(&mut parts.headers, present, identity);
         accept(exchange, &parts)?;
+        if parts.method == Method::CONNECT {
+            let failure = Failure::new(ErrorCode::MethodNotAllowed, "no tunnel is opened by CONNECT");
+            return Err(Failure { allow: Some(HeaderValue::from_static("")), ..failure });
+        }
         let route = find_route(exchange, &parts)?;
         exchange.route = Some(route.clone());
         let now = exchange.started;
         let host = write_host(&mut parts);
+        let upgrade = match &route.effective.upgrade.value {
+            Some(allowed) if present.any(Present::UPGRADE) && incoming.is_end_stream() => {
+                Upgrade::asked(&parts, allowed).map(Box::new)
+            }
+            _ => None,
+        };
         let accepts_trailers = headers::remove_hop_by_hop(&mut parts.headers, present);
+        if present.any(Present::EXPECT) {
+            // hyper says 100 as soon as an attempt asks for the body: the service has no part in that.
+            parts.headers.remove(EXPECT);
+        }
         // Read only now: what `Connection` names was meant for us as a hop, not as a mark.
         let marks = Marks::read(&parts.headers, present);
         let deadline = Deadline::new(now, route.effective.deadline.value, marks.remaining);
@@ -89,13 +107,17 @@ impl Call {
         if parts.version == Version::HTTP_2 {
             headers::join_cookies(&mut parts.headers, present);
         }
+        if let Some(upgrade) = &upgrade {
+            upgrade.write(&mut parts.headers);
+        }
         let body = if incoming.is_end_stream() {
             None
         } else {
             headers::frame_body(&mut parts.headers, present);
             let replay_max = route.effective.replay_body_max.value.map_or(0, ByteSize::bytes);
             let replay_max = if route.repeats() { replay_max } else { 0 };
-            Some(Rc::new(BodySource::new(incoming, replay_max, body_max)))
+            let body_timeout = exchange.worker.client_limits.body_timeout;
+            Some(Rc::new(BodySource::new(incoming, replay_max, body_max, body_timeout)))
         };
         let path = parts.uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
         Ok(Self {
@@ -109,6 +131,7 @@ impl Call {
             headers_spent: false,
             body,
             is_repetition: marks.is_repetition,
+            upgrade,
         })
     }
 

@@ -1,6 +1,7 @@
 //! The client of a connection, and what is under way for it.
 
 use std::cell::Cell;
+use std::fmt;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,12 +16,14 @@ use intertie_resilience::MonotonicClock;
 
 use super::body::{BodyError, ResponseBody};
 use super::headers;
+use super::io::Stall;
 use super::observed::{Observation, Refusal};
+use super::streams::Streams;
 use super::tls::Secured;
+use super::upgraded::Upgraded;
 use crate::wire::Violation;
 
 /// The client of a connection, as its exchanges know it.
-#[derive(Debug)]
 pub(super) struct Client {
     pub(super) address: IpAddr,
     /// The address as services are told it.
@@ -28,18 +31,25 @@ pub(super) struct Client {
     /// What TLS says of it, where it is spoken.
     pub(super) secured: Option<Secured>,
     under_way: Cell<usize>,
-    /// Whether its socket takes no more for now.
-    stalled: Rc<Cell<bool>>,
+    stall: Rc<Stall>,
+    /// Whether its connection was cut off, since it took nothing for too long.
+    cut_off: Cell<bool>,
     idle_since: Cell<Instant>,
     pub(super) observation: Rc<Observation>,
+    pub(super) streams: Rc<Streams>,
+    /// Whether what is dropped now belongs to a stream that was cut.
+    ends_cut: Cell<bool>,
     /// Requests so far.
     requests: Cell<u64>,
+    /// What its connection is for once HTTP has ended on it. It refers to this client: whoever drives the
+    /// connection takes it out.
+    upgraded: Cell<Option<Box<Upgraded>>>,
 }
 
 impl Client {
     pub(super) fn new(
         address: IpAddr,
-        stalled: Rc<Cell<bool>>,
+        stall: Rc<Stall>,
         secured: Option<Secured>,
         observation: Rc<Observation>,
     ) -> Self {
@@ -48,10 +58,14 @@ impl Client {
             forwarded_for: headers::address_value(address),
             secured,
             under_way: Cell::new(0),
-            stalled,
+            stall,
+            cut_off: Cell::new(false),
             idle_since: Cell::new(MonotonicClock::now()),
             observation,
+            streams: Rc::default(),
+            ends_cut: Cell::new(false),
             requests: Cell::new(0),
+            upgraded: Cell::default(),
         }
     }
 
@@ -72,35 +86,106 @@ impl Client {
         vec![("client", self.address.to_string()), ("reason", violation.name().to_owned())]
     }
 
+    /// Tells that the latest request is answered, and whether with another protocol.
+    fn answered(&self, switched: bool) {
+        self.observation.switch.answer(self.requests.get(), switched);
+    }
+
+    /// Has its connection carry another protocol as soon as the answer is written.
+    pub(super) fn upgrade(&self, upgraded: Box<Upgraded>) {
+        self.upgraded.set(Some(upgraded));
+    }
+
+    /// What its connection is for from now on, if not for HTTP.
+    pub(super) fn take_upgraded(&self) -> Option<Box<Upgraded>> {
+        self.upgraded.take()
+    }
+
     /// What was refused of its connection, if anything was.
     pub(super) fn refusal(&self) -> Option<Refusal> {
         self.observation.refusal()
     }
 
+    /// When its connection is to be cut off, if it goes on to take nothing of what waits for it.
+    pub(super) fn stalled_until(&self, limit: Duration) -> Option<tokio::time::Instant> {
+        self.stall.since().map(|since| MonotonicClock::to_tokio(since) + limit)
+    }
+
+    /// Its connection is cut off: it took nothing for too long.
+    pub(super) fn cut_off(&self) {
+        self.cut_off.set(true);
+        self.stall.abort();
+    }
+
     /// A request is answered until the guard is dropped.
     pub(super) fn begin(self: &Rc<Self>) -> UnderWay {
         self.under_way.set(self.under_way.get() + 1);
-        UnderWay(Rc::clone(self))
+        UnderWay { client: Rc::clone(self), stream: None }
+    }
+
+    /// The same for a request that is a stream of HTTP/2.
+    pub(super) fn begin_stream(self: &Rc<Self>) -> UnderWay {
+        let mut under_way = self.begin();
+        under_way.stream = Some(self.streams.open());
+        under_way
+    }
+
+    /// Whether the exchange that ends now was cut off, since its client took nothing.
+    pub(super) fn cuts_off(&self) -> bool {
+        self.cut_off.get() || self.ends_cut.get()
     }
 
     /// How long nothing has been under way: no request, and no answer on its way to a client that is slow to
     /// take it. To one that was refused nothing is on its way but the end.
     pub(super) fn idle_for(&self, now: Instant) -> Duration {
-        if self.under_way.get() > 0 || (self.stalled.get() && self.refusal().is_none()) {
+        if self.under_way.get() > 0 || (self.stall.since().is_some() && self.refusal().is_none()) {
             self.idle_since.set(now);
         }
         now.saturating_since(self.idle_since.get())
     }
 }
 
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
 /// A request from its head until its answer was handed over to the last byte.
 #[derive(Debug)]
-pub(super) struct UnderWay(Rc<Client>);
+pub(super) struct UnderWay {
+    client: Rc<Client>,
+    /// Its place among the streams of HTTP/2.
+    stream: Option<usize>,
+}
+
+impl UnderWay {
+    /// Tells that it is answered, and whether with another protocol.
+    pub(super) fn answered(&self, switched: bool) {
+        self.client.answered(switched);
+    }
+
+    /// Notes whether a part of the answer waits for the client.
+    fn note(&self, waits: bool) {
+        if let Some(stream) = self.stream {
+            self.client.streams.note(stream, waits);
+        }
+    }
+
+    /// What is dropped until it is itself was cut off, if its stream was.
+    fn ends(&self) {
+        self.client.ends_cut.set(self.stream.is_some_and(|stream| self.client.streams.is_cut(stream)));
+    }
+}
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.under_way.set(self.0.under_way.get() - 1);
-        self.0.idle_since.set(MonotonicClock::now());
+        if let Some(stream) = self.stream {
+            self.client.ends_cut.set(false);
+            self.client.streams.close(stream);
+        }
+        self.client.under_way.set(self.client.under_way.get() - 1);
+        self.client.idle_since.set(MonotonicClock::now());
     }
 }
 
@@ -111,6 +196,15 @@ pin_project_lite::pin_project! {
         #[pin]
         body: ResponseBody,
         under_way: Option<UnderWay>,
+    }
+
+    impl PinnedDrop for Answering {
+        fn drop(this: Pin<&mut Self>) {
+            // Before the body is, which ends the exchange.
+            if let Some(under_way) = this.project().under_way {
+                under_way.ends();
+            }
+        }
     }
 }
 
@@ -128,7 +222,12 @@ impl Body for Answering {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.project().body.poll_frame(context)
+        let this = self.project();
+        let polled = this.body.poll_frame(context);
+        if let Some(under_way) = this.under_way {
+            under_way.note(matches!(polled, Poll::Ready(Some(Ok(_)))));
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -12,11 +12,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use intertie_core::quantity::ByteSize;
 use intertie_resilience::MonotonicClock;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::body::AbortOnDrop;
 use super::dial::{CONNECT_TIMEOUT_DEFAULT, DialError, Stream as Dialled, dial};
-use super::drive::LocalExecutor;
 use super::exhausted::is_exhausted;
 use super::io::{Io, Protocol as Spoken};
 use super::multiplexed::Multiplexed;
@@ -24,6 +24,8 @@ use super::observed::{HEADERS_MAX_OF_HYPER, Observation, Observed, Refusal};
 use super::opening::{Opener, Opening};
 use super::pool::Connection;
 use super::preface::{Preface, Prefaced};
+use super::streams::LocalExecutor;
+use super::tunnel::End;
 use super::worker::Worker;
 use crate::plan::{Endpoint, Service};
 use crate::wire::{HeadLimits, Reader};
@@ -171,7 +173,8 @@ async fn http1<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     if headers_max > HEADERS_MAX_OF_HYPER {
         builder.max_headers(headers_max as usize);
     }
-    let (sender, driver) = builder.handshake(TokioIo::new(io)).await.map_err(DialError::Http)?;
+    let (sender, mut driver) = builder.handshake(TokioIo::new(io)).await.map_err(DialError::Http)?;
+    let (handing, handed) = oneshot::channel();
     let closing = Closing {
         worker: Rc::clone(worker),
         observation: Rc::clone(&observation),
@@ -181,10 +184,16 @@ async fn http1<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     let driver = tokio::task::spawn_local(async move {
         let _closing = closing;
         // Its errors reach whoever waits for the answer on it.
-        let _ = driver.await;
+        let in_order = (&mut driver).await.is_ok();
+        let parts = driver.into_parts();
+        let stream = parts.io.into_inner();
+        if in_order && stream.has_switched() {
+            // Whoever does not want it has let go of the connection.
+            let _ = handing.send(Box::new(End::new(stream, parts.read_buf)));
+        }
     });
-    let transport = service.transport.id;
-    let connection = Connection::http1(endpoint.id, transport, sender, observation, AbortOnDrop(driver));
+    let (transport, driver) = (service.transport.id, AbortOnDrop(driver));
+    let connection = Connection::http1(endpoint.id, transport, sender, observation, handed, driver);
     Ok(Connected::Http1(connection))
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response, Version};
+use http::{Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -24,13 +24,15 @@ use tokio::sync::watch;
 
 use super::body::ResponseBody;
 use super::client::{Answering, Client, UnderWay};
-use super::drive::{LocalExecutor, drained, drive};
+use super::drive::{Cut, drained, drive};
 use super::exchange::{Refused, panicked, serve};
 use super::io::{Io, Protocol};
 use super::listener::{Kind, Secure};
 use super::observed::{HEADERS_MAX_OF_HYPER, Observation, Observed};
 use super::observed_frames::ObservedFrames;
+use super::streams::{StreamExecutor, Streams};
 use super::tls::Secured;
+use super::tunnel::End;
 use super::worker::Worker;
 use super::{introduction, redirect, tls};
 use crate::config::ClientLimitsConfig;
@@ -93,9 +95,9 @@ async fn run_redirect(
     drain: watch::Receiver<bool>,
 ) {
     let Some(Ok(Some((io, protocol)))) = begin(&worker, Io::accept(stream), &drain).await else { return };
-    let client = Rc::new(Client::new(client, io.stalled(), None, Rc::default()));
+    let client = Rc::new(Client::new(client, io.stall(), None, Rc::default()));
     let service = service_fn(|request: Request<Incoming>| {
-        let _under_way = client.begin();
+        let under_way = client.begin();
         let answer = match client.next_request() {
             Some(_) => redirect::refuse(),
             None => {
@@ -103,6 +105,7 @@ async fn run_redirect(
                 redirect::answer(&request.into_parts().0, port)
             }
         };
+        under_way.answered(false);
         async move { Ok::<_, Infallible>(answer) }
     });
     speak(&worker, io, protocol, service, &client, drain).await;
@@ -133,14 +136,16 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     secured: Option<Secured>,
     drain: watch::Receiver<bool>,
 ) {
-    let client = Rc::new(Client::new(client, io.stalled(), secured, Rc::default()));
+    let client = Rc::new(Client::new(client, io.stall(), secured, Rc::default()));
     let service = service_fn(|request: Request<Incoming>| {
         let worker = Rc::clone(&worker);
         let id = Id::random();
         let refused = refusal(&worker, &client, &request);
+        let is_stream = request.version() == Version::HTTP_2;
         // The exchange's future is large; in a box it is moved once instead of with its wrappers.
         let future = Box::pin(serve(Rc::clone(&worker), Rc::clone(&client), id, refused, request));
-        let answer = Unwinding { worker, id, under_way: Some(client.begin()), future };
+        let under_way = if is_stream { client.begin_stream() } else { client.begin() };
+        let answer = Unwinding { worker, id, under_way: Some(under_way), future };
         async move { Ok::<_, Infallible>(answer.await) }
     });
     speak(&worker, io, protocol, service, &client, drain).await;
@@ -148,8 +153,9 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(
 
 /// Why a request is refused whatever it asks for, if it is.
 fn refusal(worker: &Worker, client: &Client, request: &Request<Incoming>) -> Option<Refused> {
+    let unread = client.next_request();
     if request.version() != Version::HTTP_2 {
-        return client.next_request().map(Refused::Unread);
+        return unread.map(Refused::Unread);
     }
     let violation = over_limit(request, &HeadLimits::from(&worker.client_limits))?;
     worker.refused.refused_request(violation);
@@ -169,22 +175,29 @@ async fn speak<S, A, B>(
     A: HttpService<Incoming, ResBody = B, Error = Infallible, Future: 'static>,
     B: Body<Data: 'static, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
 {
-    let idle_max = worker.client_limits.idle_timeout;
+    let limits = &worker.client_limits;
+    let cut = |what| tell_cut(worker, client, what);
     match protocol {
         Protocol::Http1 => {
-            let io = observe(&worker.client_limits, io, &client.observation);
-            let connection = http1(&worker.client_limits).serve_connection(TokioIo::new(io), service);
-            drive(Box::pin(connection), http1::Connection::graceful_shutdown, client, idle_max, drain, None)
-                .await;
+            let io = observe(limits, io, &client.observation);
+            let connection = http1(limits).serve_connection(TokioIo::new(io), service);
+            let mut connection = Box::pin(connection);
+            let shut_down = http1::Connection::graceful_shutdown;
+            let in_order = drive(connection.as_mut(), shut_down, client, limits, drain, None, cut).await;
+            if let Some(upgraded) = client.take_upgraded().filter(|_| in_order) {
+                let parts = Pin::into_inner(connection).into_parts();
+                Box::pin(upgraded.carry(End::new(parts.io.into_inner(), parts.read_buf))).await;
+            }
         }
         Protocol::Http2 => {
-            let io = observe_frames(&worker.client_limits, io, &client.observation);
-            let connection = http2(&worker.client_limits).serve_connection(TokioIo::new(io), service);
+            let io = observe_frames(limits, io, &client.observation);
+            let connection = http2(limits, &client.streams).serve_connection(TokioIo::new(io), service);
+            let mut connection = Box::pin(connection);
+            let shut_down = http2::Connection::graceful_shutdown;
             // A request that crosses with GOAWAY is still answered, so it need not wait for the drain; HTTP/1.1 has
             // nothing like it, and its clients are told with their next answer.
             let leave = Some(worker.leaving.clone());
-            drive(Box::pin(connection), http2::Connection::graceful_shutdown, client, idle_max, drain, leave)
-                .await;
+            drive(connection.as_mut(), shut_down, client, limits, drain, leave, cut).await;
         }
     }
     if let Some(refusal) = client.refusal() {
@@ -219,9 +232,9 @@ fn http1(limits: &ClientLimitsConfig) -> http1::Builder {
 }
 
 /// h2's part. It bounds what the reader can not see: what streams are and hold.
-fn http2(limits: &ClientLimitsConfig) -> http2::Builder<LocalExecutor> {
+fn http2(limits: &ClientLimitsConfig, streams: &Rc<Streams>) -> http2::Builder<StreamExecutor> {
     let limits = CodecLimits::from(limits);
-    let mut builder = http2::Builder::new(LocalExecutor);
+    let mut builder = http2::Builder::new(StreamExecutor(Rc::clone(streams)));
     builder
         .max_concurrent_streams(limits.streams)
         .max_frame_size(limits.frame_bytes)
@@ -230,6 +243,14 @@ fn http2(limits: &ClientLimitsConfig) -> http2::Builder<LocalExecutor> {
         .max_local_error_reset_streams(limits.resets_made)
         .max_send_buf_size(limits.send_buffer_bytes);
     builder
+}
+
+/// Counts and tells what was cut off, since its client took nothing.
+fn tell_cut(worker: &Worker, client: &Client, cut: Cut) {
+    worker.refused.cut_off(cut);
+    worker.tell_seldom(cut.event(), || {
+        vec![("client", client.address.to_string()), ("limit", "send_timeout".to_owned())]
+    });
 }
 
 pin_project_lite::pin_project! {
@@ -255,6 +276,11 @@ impl<F: Future<Output = Response<ResponseBody>>> Future for Unwinding<F> {
         };
         let under_way = this.under_way;
         let worker = this.worker;
-        polled.map(|response| worker.farewell(response).map(|body| Answering::new(body, under_way.take())))
+        polled.map(|response| {
+            if let Some(under_way) = under_way {
+                under_way.answered(response.status() == StatusCode::SWITCHING_PROTOCOLS);
+            }
+            worker.farewell(response).map(|body| Answering::new(body, under_way.take()))
+        })
     }
 }

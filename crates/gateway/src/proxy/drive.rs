@@ -5,26 +5,35 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use hyper::rt::Executor;
 use intertie_resilience::MonotonicClock;
 use tokio::sync::watch;
 
 use super::client::Client;
+use super::streams::LOOKS;
+use crate::config::ClientLimitsConfig;
 
 /// How long a connection that was asked to end may take to say goodbye.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
 
-/// Polls a connection to its end. One that is idle for `idle_max`, or that `drain` tells to end, is asked
-/// to by `shut_down`, and cut off if it does not in time. With `leave`, so is one that has had a request when
-/// that turns true: who has just connected is about to send one, and comes back for the next.
-pub(super) async fn drive<C: Future>(
-    mut connection: Pin<Box<C>>,
+/// Polls a connection to its end; true when that was in order. One that is idle for too long, or that `drain`
+/// tells to end, is asked to by `shut_down`, and cut off if it does not in time. With `leave`, so is one that has
+/// had a request when that turns true: who has just connected is about to send one, and comes back for the next.
+/// One whose client takes nothing of what waits for it is cut off too, or that stream alone; `cut` hears of it.
+pub(super) async fn drive<C, E>(
+    mut connection: Pin<&mut C>,
     shut_down: fn(Pin<&mut C>),
     client: &Client,
-    idle_max: Duration,
+    limits: &ClientLimitsConfig,
     mut drain: watch::Receiver<bool>,
     mut leave: Option<watch::Receiver<bool>>,
-) {
+    cut: impl Fn(Cut),
+) -> bool
+where
+    C: Future<Output = Result<(), E>>,
+{
+    let (idle_max, send_max) = (limits.idle_timeout, limits.send_timeout);
+    let look_every = send_max / LOOKS;
+    let mut next_look = tokio::time::Instant::now() + look_every;
     let (signal, leave_signal) = (drain.clone(), leave.clone());
     let leave_signalled = || leave_signal.as_ref().is_some_and(|signal| signal.has_changed().unwrap_or(true));
     let mut draining = pin!(drained(&mut drain));
@@ -34,7 +43,7 @@ pub(super) async fn drive<C: Future>(
             None => std::future::pending().await,
         }
     });
-    let mut timer = pin!(tokio::time::sleep(idle_max));
+    let mut timer = pin!(tokio::time::sleep(idle_max.min(look_every)));
     // Each is polled once to leave this task's waker with it, and then only when it has something to say:
     // a request should not pay for what happens once in the life of a connection. The timer is lazy for
     // the same reason; it is set anew when it fires, not with each request.
@@ -43,8 +52,15 @@ pub(super) async fn drive<C: Future>(
         loop {
             // First the connection: a request that already waits in its socket is taken before the drain is.
             // An error is the client's: it left, or did not speak HTTP; hyper has answered 400 where it could.
-            if connection.as_mut().poll(context).is_ready() {
-                return Poll::Ready(());
+            if let Poll::Ready(ended) = connection.as_mut().poll(context) {
+                return Poll::Ready(ended.is_ok());
+            }
+            if let Some(over) = client.stalled_until(send_max) {
+                // Its time may end before that of the idle time which began before.
+                if over < timer.deadline() {
+                    timer.as_mut().reset(over);
+                    armed = false;
+                }
             }
             let mut tell = false;
             if !told && (!armed || signal.has_changed().unwrap_or(true)) {
@@ -56,14 +72,27 @@ pub(super) async fn drive<C: Future>(
             tell |= left && client.has_asked();
             while (!armed || timer.is_elapsed()) && timer.as_mut().poll(context).is_ready() {
                 armed = false;
+                if client.stalled_until(send_max).is_some_and(|over| over <= tokio::time::Instant::now()) {
+                    client.cut_off();
+                    cut(Cut::Connection);
+                    return Poll::Ready(false);
+                }
+                let streams = client.streams.are_used();
+                if streams && tokio::time::Instant::now() >= next_look {
+                    next_look = tokio::time::Instant::now() + look_every;
+                    (0..client.streams.look()).for_each(|_| cut(Cut::Stream));
+                }
                 let idle = client.idle_for(MonotonicClock::now());
                 let rest = idle_max.saturating_sub(idle);
                 if rest.is_zero() && told {
-                    return Poll::Ready(());
+                    return Poll::Ready(false);
                 }
                 tell |= rest.is_zero();
                 let next = if rest.is_zero() { GOODBYE_MAX } else { rest };
-                timer.as_mut().reset(tokio::time::Instant::now() + next);
+                let next = tokio::time::Instant::now() + next;
+                let looks = streams && !rest.is_zero();
+                let next = if looks { next.min(next_look) } else { next };
+                timer.as_mut().reset(client.stalled_until(send_max).map_or(next, |over| next.min(over)));
             }
             // Without budget left the timer may have been polled in vain.
             armed = tokio::task::coop::has_budget_remaining();
@@ -74,7 +103,7 @@ pub(super) async fn drive<C: Future>(
             shut_down(connection.as_mut());
         }
     })
-    .await;
+    .await
 }
 
 pub(super) async fn drained(drain: &mut watch::Receiver<bool>) {
@@ -82,16 +111,21 @@ pub(super) async fn drained(drain: &mut watch::Receiver<bool>) {
     let _ = drain.wait_for(|draining| *draining).await;
 }
 
-/// Runs the streams of an HTTP/2 connection on the thread that accepted it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct LocalExecutor;
+/// What is cut off when its client takes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    Connection,
+    /// A stream of HTTP/2, whose window the client withholds.
+    Stream,
+}
 
-impl<F> Executor<F> for LocalExecutor
-where
-    F: Future<Output = ()> + 'static,
-{
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
+impl Cut {
+    /// The event that tells it.
+    pub(super) const fn event(self) -> &'static str {
+        match self {
+            Self::Connection => "connection_cut",
+            Self::Stream => "stream_cut",
+        }
     }
 }
 
@@ -112,6 +146,7 @@ mod tests {
 
     use super::*;
     use crate::proxy::io::{Io, Protocol};
+    use crate::proxy::streams::StreamExecutor;
 
     const IDLE: Duration = Duration::from_millis(200);
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -129,8 +164,9 @@ mod tests {
         let serving = async {
             let (stream, _) = listener.accept().await.expect("accepts");
             let (io, protocol) = Io::accept(stream).await.expect("read").expect("some bytes");
-            let peer = Rc::new(Client::new([127, 0, 0, 1].into(), io.stalled(), None, Rc::default()));
+            let peer = Rc::new(Client::new([127, 0, 0, 1].into(), io.stall(), None, Rc::default()));
             let began = MonotonicClock::now();
+            let limits = ClientLimitsConfig { idle_timeout: idle_max, ..ClientLimitsConfig::default() };
             let service = service_fn(|request: Request<Incoming>| {
                 let under_way = peer.begin();
                 async move {
@@ -145,25 +181,27 @@ mod tests {
                 Protocol::Http1 => {
                     let connection = http1::Builder::new().serve_connection(TokioIo::new(io), service);
                     drive(
-                        Box::pin(connection),
+                        pin!(connection),
                         http1::Connection::graceful_shutdown,
                         &peer,
-                        idle_max,
+                        &limits,
                         drain,
                         None,
+                        |_| (),
                     )
                     .await;
                 }
                 Protocol::Http2 => {
-                    let connection =
-                        http2::Builder::new(LocalExecutor).serve_connection(TokioIo::new(io), service);
+                    let connection = http2::Builder::new(StreamExecutor(Rc::clone(&peer.streams)))
+                        .serve_connection(TokioIo::new(io), service);
                     drive(
-                        Box::pin(connection),
+                        pin!(connection),
                         http2::Connection::graceful_shutdown,
                         &peer,
-                        idle_max,
+                        &limits,
                         drain,
                         None,
+                        |_| (),
                     )
                     .await;
                 }

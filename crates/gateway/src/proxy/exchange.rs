@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::CONNECTION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -31,9 +32,12 @@ use super::pool::Connection;
 use super::rate_limit::Told;
 use super::reset::Reset;
 use super::trace::{self, Outcome, Recording};
+use super::upgrade::Upgrade;
+use super::upgraded::Upgraded;
 use super::worker::{RouteRef, Worker};
 use crate::forwarded::{Origin, origin};
 use crate::plan::Endpoint;
+use crate::stats::UpgradeEnd;
 use crate::wire::Violation;
 
 /// Why a request is answered without a look at what it asks for.
@@ -92,8 +96,12 @@ pub(super) struct Exchange {
     pub(super) told: Told,
     /// The error of HTTP/2 by which the service ended the last attempt, or its answer's body.
     pub(super) http2_error: Option<&'static str>,
+    /// Whether its client holds back its body until it is asked for.
+    pub(super) expects_continue: bool,
     /// How it ended, unless with a complete answer.
     cut: Option<&'static str>,
+    /// For a switch to another protocol, which was counted when it was answered: how that ended.
+    upgrade: Option<UpgradeEnd>,
     /// Kept only for the access log.
     line: Option<Box<RequestLine>>,
     /// Its place in its trace, once its headers are read.
@@ -125,7 +133,9 @@ impl Exchange {
             error: None,
             told: Told::default(),
             http2_error: None,
+            expects_continue: false,
             cut: Some("client_left"),
+            upgrade: None,
             line,
             trace: None,
             recording: None,
@@ -181,11 +191,17 @@ impl Exchange {
             });
         }
         let (code, worker) = (failure.code, &self.worker);
+        // A body that is not read to its end would pass for the next request (RFC 9112, section 9.3).
+        let in_body = matches!(code, ErrorCode::RequestTimeout | ErrorCode::BodyTooLarge);
+        let closes = in_body || self.expects_continue;
         let about = About { request_id, route, clock: &worker.clock, pages: worker.signature.error_pages() };
         let response = failure.into_response(self.manner, &about);
         let (mut parts, bytes) = response.into_parts();
         parts.headers.insert(&headers::REQUEST_ID, self.request_id.clone());
         worker.signature.write_proxy_status(&mut parts.headers, code);
+        if closes {
+            parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if let Some(route) = &self.route {
             self.told.write(&mut parts.headers, route.rate_limit_policy());
         }
@@ -213,6 +229,23 @@ impl Exchange {
         if let Some(recording) = &mut self.recording {
             recording.attempt_ended(now, outcome);
         }
+    }
+
+    /// It is answered by a switch to another protocol.
+    pub(super) fn upgraded(&mut self, now: Instant) {
+        self.status = StatusCode::SWITCHING_PROTOCOLS.as_u16();
+        // Until the other protocol has been spoken to its end.
+        self.upgrade = Some(UpgradeEnd::ClientLeft);
+        if let Some(route) = &self.route {
+            route.stats.finished(self.status, now.saturating_since(self.started));
+            route.stats.upgrades.begin();
+        }
+    }
+
+    /// The other protocol has ended.
+    pub(super) fn upgrade_ended(&mut self, how: UpgradeEnd) {
+        self.upgrade = Some(how);
+        self.cut = (how != UpgradeEnd::Closed).then_some(how.name());
     }
 
     /// Notes the endpoint of the attempt that begins at `now`.
@@ -261,6 +294,9 @@ impl Drop for Exchange {
             self.error = Some(ErrorCode::InternalError);
             self.cut = None;
         }
+        if self.cut == Some("client_left") && self.client.cuts_off() {
+            self.cut = Some("send_timeout");
+        }
         let now = self.ended.unwrap_or_else(MonotonicClock::now);
         let duration = now.saturating_since(self.started);
         let stats = match &self.route {
@@ -269,15 +305,19 @@ impl Drop for Exchange {
         };
         // A gRPC call that failed is answered 200.
         let outcome = self.error.map_or(self.status, |code| code.status().as_u16());
-        stats.finished(outcome, duration);
-        if let Some(error) = self.error {
-            stats.failed(error);
-        }
-        if let Some(how) = self.cut {
-            stats.broke_off(how);
-        }
-        if self.cut == Some("client_left") {
-            stats.cancelled.increment();
+        if let Some(how) = self.upgrade {
+            stats.upgrades.end(how);
+        } else {
+            stats.finished(outcome, duration);
+            if let Some(error) = self.error {
+                stats.failed(error);
+            }
+            if let Some(how) = self.cut {
+                stats.broke_off(how);
+            }
+            if self.cut == Some("client_left") {
+                stats.cancelled.increment();
+            }
         }
         self.tell_trace(now);
         let failed = self.cut.is_some() || !(100..400).contains(&outcome);
@@ -315,10 +355,15 @@ pub(super) struct Answer {
     pub(super) attempt: Option<(Attempt, Class)>,
     pub(super) deadline: Deadline,
     pub(super) exhausted: bool,
+    /// The other protocol that it switches to.
+    pub(super) upgrade: Option<Box<Upgrade>>,
 }
 
 impl Answer {
-    fn deliver(self, mut exchange: Exchange) -> Response<ResponseBody> {
+    fn deliver(mut self, mut exchange: Exchange) -> Response<ResponseBody> {
+        if let Some(upgrade) = self.upgrade.take() {
+            return Upgraded::open(exchange, self, &upgrade);
+        }
         let (mut parts, incoming) = self.response.into_parts();
         exchange.status = parts.status.as_u16();
         let present = Present::among(&parts.headers);

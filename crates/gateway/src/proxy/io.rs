@@ -6,7 +6,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use intertie_core::clock::Instant;
+use intertie_resilience::MonotonicClock;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 /// What an HTTP/2 client says first (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -21,8 +24,37 @@ pub(super) struct Io<S> {
     stream: S,
     prefix: [u8; PREFACE.len()],
     unread: std::ops::Range<u8>,
-    /// Whether the socket took no more when it was last written to.
-    stalled: Rc<Cell<bool>>,
+    stall: Rc<Stall>,
+    /// Has the socket reset its connection when it is closed.
+    abort: fn(&S),
+}
+
+/// What is known of a socket that takes no more.
+#[derive(Debug, Default)]
+pub(super) struct Stall {
+    /// Since when it takes nothing of what is to be written.
+    since: Cell<Option<Instant>>,
+    abort: Cell<bool>,
+}
+
+impl Stall {
+    /// Since when something is left to be written of which the socket takes nothing.
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.since.get()
+    }
+
+    /// Has the connection reset when its socket is closed.
+    pub(super) fn abort(&self) {
+        self.abort.set(true);
+    }
+}
+
+impl<S> Drop for Io<S> {
+    fn drop(&mut self) {
+        if self.stall.abort.get() {
+            (self.abort)(&self.stream);
+        }
+    }
 }
 
 /// The protocols that clients and services speak.
@@ -34,23 +66,36 @@ pub(crate) enum Protocol {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, prefix: [0; PREFACE.len()], unread: 0..0, stalled: Rc::default() }
+        Self { stream, prefix: [0; PREFACE.len()], unread: 0..0, stall: Rc::default(), abort: |_| {} }
+    }
+
+    /// A socket that `abort` has reset its connection when it is closed, if that is asked for.
+    pub(super) fn abortable(stream: S, abort: fn(&S)) -> Self {
+        let mut io = Self::new(stream);
+        io.abort = abort;
+        io
     }
 
     /// Tells whether something is left to be written for which the socket has no room.
-    pub(super) fn stalled(&self) -> Rc<Cell<bool>> {
-        Rc::clone(&self.stalled)
+    pub(super) fn stall(&self) -> Rc<Stall> {
+        Rc::clone(&self.stall)
     }
 
     fn note<T>(&self, written: Poll<T>) -> Poll<T> {
-        self.stalled.set(written.is_pending());
+        match (written.is_pending(), self.stall.since.get()) {
+            (true, None) => self.stall.since.set(Some(MonotonicClock::now())),
+            (true, Some(_)) => {}
+            (false, _) => self.stall.since.set(None),
+        }
         written
     }
+}
 
+impl Io<TcpStream> {
     /// Waits for the client's first bytes and tells the protocol by them. `None` when the client left
     /// without a word.
-    pub(super) async fn accept(stream: S) -> io::Result<Option<(Self, Protocol)>> {
-        let mut io = Self::new(stream);
+    pub(super) async fn accept(stream: TcpStream) -> io::Result<Option<(Self, Protocol)>> {
+        let mut io = Self::abortable(stream, reset);
         let mut read = 0;
         while read < PREFACE.len() && PREFACE.starts_with(&io.prefix[..read]) {
             match io.stream.read(&mut io.prefix[read..]).await? {
@@ -63,6 +108,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
         let protocol = if io.prefix == *PREFACE { Protocol::Http2 } else { Protocol::Http1 };
         Ok(Some((io, protocol)))
     }
+}
+
+/// Without it what is left to be written would stay with the kernel for as long as the client likes.
+pub(super) fn reset(stream: &TcpStream) {
+    // A socket that is closed already needs no more.
+    let _ = stream.set_zero_linger();
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use super::switch::Switch;
 use crate::wire::{Reader, Violation};
 
 /// What hyper reads in place of a head in doubt, so that it asks for an answer when its turn has come, and
@@ -36,6 +37,8 @@ pub(super) struct Observation {
     refusal: Cell<Option<Refusal>>,
     /// A request that goes out, and whether it is a HEAD.
     asked: Cell<Option<bool>>,
+    /// What becomes of the connection when HTTP ends on it.
+    pub(super) switch: Switch,
 }
 
 impl Observation {
@@ -116,6 +119,23 @@ impl<S> Observed<S> {
         }
     }
 
+    /// Whether another protocol is spoken from here on.
+    pub(super) fn has_switched(&self) -> bool {
+        self.reader.has_switched()
+    }
+
+    /// Looks at what is held, and lets pass of it what may.
+    fn look_at_held(&mut self) {
+        let seen = self.reader.look(&self.held);
+        self.passed = seen.passed;
+        if seen.passed > 0 {
+            self.overdue = None;
+        }
+        if let Some(violation) = seen.violation {
+            self.refuse(violation);
+        }
+    }
+
     fn refuse(&mut self, violation: Violation) {
         let in_head = self.reader.is_at_head();
         let stands_in = in_head && self.header_timeout.is_some();
@@ -130,6 +150,15 @@ impl<S> Observed<S> {
 }
 
 impl<S> Observed<S> {
+    /// Waits for the answer to a request that asks for another protocol. What comes behind it is read once, to
+    /// notice that its client leaves, and held: it is the next request, or no HTTP at all.
+    fn poll_verdict(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let switched = ready!(self.observation.switch.poll_verdict(self.reader.heads(), context));
+        self.reader.decide(switched);
+        self.look_at_held();
+        Poll::Ready(())
+    }
+
     /// Refuses a head that has taken too long. The time begins with the first wait for its next byte.
     fn poll_overdue(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(limit) = self.header_timeout.filter(|_| !self.held.is_empty() && self.reader.is_at_head())
@@ -164,6 +193,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
                     Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, refusal.violation)))
                 };
             }
+            if this.reader.awaits_verdict() {
+                match this.poll_verdict(context) {
+                    Poll::Ready(()) => continue,
+                    Poll::Pending if this.held.is_empty() => {}
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
             let before = buffer.filled().len();
             match Pin::new(&mut this.stream).poll_read(context, buffer)? {
                 Poll::Ready(()) => {}
@@ -194,14 +230,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
             } else {
                 this.held.extend_from_slice(fresh);
                 buffer.set_filled(before);
-                let seen = this.reader.look(&this.held);
-                this.passed = seen.passed;
-                if seen.passed > 0 {
-                    this.overdue = None;
-                }
-                if let Some(violation) = seen.violation {
-                    this.refuse(violation);
-                }
+                this.look_at_held();
             }
         }
     }
@@ -304,5 +333,50 @@ mod tests {
         let pieces = [&GOOD[..5], &overlapping, &overlapping, &GOOD[5..]];
         let (all, refused) = read(&pieces, TIMEOUT.mul_f64(0.8)).await;
         assert_eq!((all, refused), (GOOD.repeat(3), None));
+    }
+
+    /// What is read behind a request for another protocol, once that is answered.
+    async fn behind(words: &str, switched: bool) -> (String, Option<Refusal>) {
+        let ask = "GET / HTTP/1.1\r\nupgrade: chat\r\n\r\n";
+        let (mut client, server) = tokio::io::duplex(1024);
+        let observation = Rc::<Observation>::default();
+        let reader = Reader::requests(LIMITS);
+        let mut observed = Observed::requests(server, reader, TIMEOUT, Rc::clone(&observation));
+        client.write_all(ask.as_bytes()).await.expect("written");
+        let (before, after) = words.split_at(words.len() / 2);
+        client.write_all(before.as_bytes()).await.expect("written");
+        let mut asked = vec![0; ask.len()];
+        observed.read_exact(&mut asked).await.expect("the request");
+        let mut buffer = [0; 64];
+        // Longer than a head may take, and the answer to another request: neither is the verdict.
+        observation.switch.answer(0, true);
+        let early = tokio::time::timeout(TIMEOUT * 3, observed.read(&mut buffer)).await;
+        assert!(early.is_err(), "{early:?}");
+        let reading = async {
+            let mut all = Vec::new();
+            while let Ok(Ok(length @ 1..)) =
+                tokio::time::timeout(TIMEOUT / 2, observed.read(&mut buffer)).await
+            {
+                all.extend_from_slice(&buffer[..length]);
+            }
+            String::from_utf8(all).expect("UTF-8")
+        };
+        let answering = async {
+            tokio::task::yield_now().await;
+            observation.switch.answer(1, switched);
+            client.write_all(after.as_bytes()).await.expect("written");
+            client
+        };
+        let (all, _client) = tokio::join!(reading, answering);
+        (all, observation.refusal())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_follows_a_request_for_another_protocol_is_held_until_its_answer() {
+        let stand_in = std::str::from_utf8(STAND_IN).expect("ASCII");
+        assert_eq!(behind("any\nbytes\0", true).await, ("any\nbytes\0".to_owned(), None));
+        assert_eq!(behind(GOOD, false).await, (GOOD.to_owned(), None));
+        let bad = "GET / HTTP/1.1\r\na : b\r\n\r\n";
+        assert_eq!(behind(bad, false).await, (stand_in.to_owned(), refusal(2, Violation::FieldName, true)));
     }
 }

@@ -13,11 +13,13 @@ use hyper::client::conn::http1::SendRequest;
 use intertie_core::clock::Instant;
 use intertie_core::telemetry::Events;
 use intertie_resilience::MonotonicClock;
+use tokio::sync::oneshot;
 
 use super::body::{AbortOnDrop, RequestBody};
 use super::multiplexed::{Multiplexed, Stream, taken_back};
 use super::observed::{Observation, Refusal};
 use super::opening::Opening;
+use super::tunnel::End;
 use crate::config::Protocol;
 use crate::plan::{Endpoint, Service, Transport};
 
@@ -37,9 +39,11 @@ enum Link {
     Http1 {
         sender: SendRequest<RequestBody>,
         observation: Rc<Observation>,
+        /// Brings the connection itself when another protocol is spoken on it.
+        handed: oneshot::Receiver<Box<End>>,
         /// Without it hyper holds on to a socket whose service does not take the rest of a request, for ever
         /// (hyperium/hyper#4176).
-        _driver: AbortOnDrop,
+        driver: AbortOnDrop,
     },
     Http2(Stream),
 }
@@ -213,9 +217,10 @@ impl Connection {
         transport: u64,
         sender: SendRequest<RequestBody>,
         observation: Rc<Observation>,
+        handed: oneshot::Receiver<Box<End>>,
         driver: AbortOnDrop,
     ) -> Self {
-        let link = Link::Http1 { sender, observation, _driver: driver };
+        let link = Link::Http1 { sender, observation, handed, driver };
         Self { endpoint, transport, link, reused: false }
     }
 
@@ -244,6 +249,14 @@ impl Connection {
         match &self.link {
             Link::Http1 { sender, .. } => sender.is_closed() || self.refusal().is_some(),
             Link::Http2(_) => true,
+        }
+    }
+
+    /// The connection itself, once its service speaks another protocol on it; nothing when it ended instead.
+    pub(super) async fn into_end(self) -> Option<Box<End>> {
+        match self.link {
+            Link::Http1 { handed, driver: _driver, .. } => handed.await.ok(),
+            Link::Http2(_) => None,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use intertie_core::clock::Instant;
 
@@ -33,8 +33,6 @@ pub(super) enum SendFailure {
         /// A kept connection failed before a head came: the service closed it, which is its right.
         closed_idle: bool,
     },
-    /// It asks for a tunnel, which is not opened over HTTP/2.
-    Tunnel,
     /// The request's own body ended before its time.
     Body(BodyError),
 }
@@ -67,9 +65,6 @@ impl Call {
                     }
                 })?,
             };
-            if connection.is_multiplexed() && self.method == Method::CONNECT {
-                return Err(SendFailure::Tunnel);
-            }
             let outgoing = match request.take() {
                 Some(request) => request,
                 None => self.request(exchange, remaining, &connection),

@@ -4,9 +4,10 @@ use intertie_core::telemetry::{Snapshot, Source, Value};
 use intertie_resilience::{MonotonicClock, RateLimiter};
 
 use super::admission::Full;
+use super::drive::Cut;
 use super::gateway::Gateway;
 use crate::plan::{Endpoint, Plan, Security, Service};
-use crate::stats::RouteStats;
+use crate::stats::{RouteStats, UpgradeStats, Way};
 use crate::tls::{Terms, TlsStats};
 use crate::wire::WireStats;
 
@@ -49,6 +50,7 @@ impl Source for Plan {
         let (plan, now) = (self, MonotonicClock::now());
         for route in &plan.routes {
             read_route(snapshot, &route.name, &route.stats);
+            read_upgrades(snapshot, &route.name, &route.stats.upgrades);
         }
         for route in &plan.routes {
             for limiter in route.limiters.iter().filter(|limiter| limiter.shared.is_none()) {
@@ -176,7 +178,27 @@ fn read_route(snapshot: &mut Snapshot, name: &str, stats: &RouteStats) {
     snapshot.add("request_duration_seconds", help, &labels, stats.duration.value());
 }
 
+fn read_upgrades(snapshot: &mut Snapshot, name: &str, stats: &UpgradeStats) {
+    let labels = [("route", name)];
+    let help = "Connections that carry another protocol now.";
+    snapshot.gauge("upgrades_open", help, &labels, stats.open() as f64);
+    let help = "Connections that switched to another protocol.";
+    snapshot.counter("upgrades", help, &labels, stats.begun());
+    for (how, count) in stats.ended() {
+        let help = "Connections that carried another protocol, by how that ended.";
+        snapshot.counter("upgrades_ended", help, &[("route", name), ("how", how.name())], count);
+    }
+    for way in Way::ALL {
+        let help = "Bytes of other protocols, by who got them.";
+        snapshot.counter("upgrade_bytes", help, &[("route", name), ("to", way.name())], stats.passed(way));
+    }
+}
+
 fn read_refused(snapshot: &mut Snapshot, refused: &WireStats) {
+    for (name, cut) in [("connections_cut", Cut::Connection), ("streams_cut", Cut::Stream)] {
+        let help = "What was cut off because its client took nothing, by limit.";
+        snapshot.counter(name, help, &[("limit", "send_timeout")], refused.cuts(cut).get());
+    }
     for (side, reason, count) in refused.counts() {
         let help = "Messages that were refused unread, from clients and from services.";
         snapshot.counter("messages_refused", help, &[("from", side), ("reason", reason)], count);

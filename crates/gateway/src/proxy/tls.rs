@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::io::{Io, Protocol};
+use super::io::{Io, Protocol, reset};
 use super::worker::Worker;
 use crate::tls::{Outcome, Terms, TlsStats, identity};
 
@@ -90,7 +90,7 @@ async fn shake(terms: &Arc<Terms>, stream: TcpStream) -> Result<(Outcome, Accept
     let protocol = if connection.alpn_protocol() == Some(b"h2") { Protocol::Http2 } else { Protocol::Http1 };
     let secured = secured(connection, terms)
         .ok_or_else(|| (Outcome::ClientCertificate, "the client's certificate names nobody".to_owned()))?;
-    Ok((outcome, (Io::new(stream), protocol, secured)))
+    Ok((outcome, (Io::abortable(stream, |stream| reset(stream.get_ref().0)), protocol, secured)))
 }
 
 /// The type of the record that a handshake begins with (RFC 8446, section 5.1).

@@ -1,6 +1,6 @@
 //! Requests as HTTP/2 wants them, and back. Pure.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Request, Uri};
 
@@ -12,6 +12,7 @@ pub(crate) fn to_http2<B>(request: &mut Request<B>, scheme: &Scheme, endpoint: &
     let authority = authority.or_else(|| Authority::try_from(endpoint).ok());
     let headers = request.headers_mut();
     headers.remove(CONNECTION);
+    headers.remove(UPGRADE);
     headers.remove(TRANSFER_ENCODING);
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.path_and_query.get_or_insert_with(|| PathAndQuery::from_static("/"));

@@ -8,6 +8,8 @@ pub(super) struct Head {
     fields: usize,
     content_length: Option<u64>,
     chunked: bool,
+    /// Whether another protocol is asked for.
+    asks_upgrade: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +24,10 @@ struct First {
 pub(super) enum Follows {
     /// The next message.
     Nothing,
+    /// The next message, or another protocol: the answer tells.
+    Verdict,
+    /// Another protocol.
+    OtherProtocol,
     /// Another head for the same request.
     FinalAnswer,
     Length(u64),
@@ -72,6 +78,8 @@ impl Head {
                 let unknown = clear && !self.chunked && ends_in_chunked_alone(value);
                 return Err(if unknown { Violation::UnknownCoding } else { Violation::TransferEncoding });
             }
+        } else if names(name, b"upgrade") {
+            self.asks_upgrade = true;
         }
         Ok(())
     }
@@ -101,16 +109,19 @@ impl Head {
         }
         let announced = self.chunked || self.content_length.is_some_and(|length| length > 0);
         match status {
-            // What another protocol says is not ours to judge; the exchange refuses the switch itself.
-            Some(101) => return Ok(Follows::UntilClose),
             Some(100..=199 | 204) if announced => return Err(Violation::Bodiless),
+            // What another protocol says is not ours to judge; the exchange judges the switch itself.
+            Some(101) => return Ok(Follows::OtherProtocol),
             Some(100..=199) => return Ok(Follows::FinalAnswer),
             Some(204 | 304) => return Ok(Follows::Nothing),
             Some(_) if to_head => return Ok(Follows::Nothing),
             _ => {}
         }
+        // HTTP/1.0 knows no upgrade, and one with a body is not granted (RFC 9110, section 7.8).
+        let may_switch = self.asks_upgrade && status.is_none() && version == Version::Http11;
         Ok(match self.content_length {
             _ if self.chunked => Follows::Chunks,
+            None | Some(0) if may_switch => Follows::Verdict,
             Some(0) => Follows::Nothing,
             Some(length) => Follows::Length(length),
             None if status.is_some() => Follows::UntilClose,

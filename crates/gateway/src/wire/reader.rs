@@ -25,13 +25,24 @@ pub(crate) struct Reader {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Head,
-    Body { left: u64 },
+    Body {
+        left: u64,
+    },
     ChunkLine,
-    Chunk { left: u64 },
+    Chunk {
+        left: u64,
+    },
     ChunkEnd,
     Trailers,
     UntilClose,
-    Refused { violation: Violation, in_head: bool },
+    /// A request asks for another protocol: who reads what follows it is said by its answer.
+    Verdict,
+    /// Another protocol, which is not read.
+    OtherProtocol,
+    Refused {
+        violation: Violation,
+        in_head: bool,
+    },
 }
 
 /// What became of bytes that were shown to a [`Reader`].
@@ -79,6 +90,22 @@ impl Reader {
     /// Whether what comes next, or was refused, is a head and not a body.
     pub(crate) fn is_at_head(&self) -> bool {
         matches!(self.state, State::Head | State::Refused { in_head: true, .. })
+    }
+
+    /// For requests: whether no more may pass before the last one is answered.
+    pub(crate) fn awaits_verdict(&self) -> bool {
+        self.state == State::Verdict
+    }
+
+    /// For requests: the last one is answered, by another protocol or not.
+    pub(crate) fn decide(&mut self, switched: bool) {
+        debug_assert!(self.awaits_verdict(), "nobody asked");
+        self.state = if switched { State::OtherProtocol } else { State::Head };
+    }
+
+    /// Whether another protocol is spoken from here on.
+    pub(crate) fn has_switched(&self) -> bool {
+        self.state == State::OtherProtocol
     }
 
     /// For answers: a request went out, a HEAD or another.
@@ -134,7 +161,8 @@ impl Reader {
                 _ => Err(Violation::ChunkEnd),
             },
             State::Trailers => self.trailers(bytes),
-            State::UntilClose => Ok(bytes.len()),
+            State::UntilClose | State::OtherProtocol => Ok(bytes.len()),
+            State::Verdict => Ok(0),
             State::Refused { violation, .. } => Err(violation),
         }
     }
@@ -175,6 +203,8 @@ impl Reader {
             Follows::Length(left) => State::Body { left },
             Follows::Chunks => State::ChunkLine,
             Follows::UntilClose => State::UntilClose,
+            Follows::Verdict => State::Verdict,
+            Follows::OtherProtocol => State::OtherProtocol,
         };
         self.heads += 1;
         Ok(self.block.end())

@@ -1,11 +1,14 @@
 use super::Violation;
+use crate::proxy::Cut;
 use crate::stats::Counter;
 
-/// What was refused, by side and reason.
+/// What was refused, by side and reason, and who was cut off.
 #[derive(Debug, Default)]
 pub(crate) struct WireStats {
     clients: [Counter; Violation::ALL.len()],
     services: [Counter; Violation::ALL.len()],
+    connections_cut: Counter,
+    streams_cut: Counter,
 }
 
 impl WireStats {
@@ -17,6 +20,19 @@ impl WireStats {
     /// Counts an answer.
     pub(crate) fn refused_answer(&self, violation: Violation) {
         self.services[violation as usize].increment();
+    }
+
+    /// Counts what a client took nothing of for too long.
+    pub(crate) fn cut_off(&self, cut: Cut) {
+        self.cuts(cut).increment();
+    }
+
+    /// What clients took nothing of for too long.
+    pub(crate) fn cuts(&self, cut: Cut) -> &Counter {
+        match cut {
+            Cut::Connection => &self.connections_cut,
+            Cut::Stream => &self.streams_cut,
+        }
     }
 
     /// Side, reason and count of all violations.

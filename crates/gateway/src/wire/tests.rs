@@ -164,6 +164,39 @@ fn an_answer_is_read_as_its_request_wants() {
 }
 
 #[test]
+fn what_follows_a_request_for_another_protocol_waits_for_the_answer() {
+    let ask = "GET / HTTP/1.1\r\nupgrade: chat\r\n\r\n";
+    let next = "POST / HTTP/1.1\r\nupgrade: chat\r\ncontent-length: 3\r\n\r\nabc\0";
+    let both = format!("{ask}{next}");
+    check(None, &both, ask, None);
+    for switched in [false, true] {
+        let mut reader = Reader::requests(LIMITS);
+        assert_eq!(reader.look(both.as_bytes()).passed, ask.len());
+        assert!(reader.awaits_verdict() && !reader.is_at_head() && !reader.has_switched());
+        reader.decide(switched);
+        let seen = reader.look(next.as_bytes());
+        assert_eq!(reader.has_switched(), switched);
+        let all = if switched { next.len() } else { next.len() - 1 };
+        assert_eq!((seen.passed, seen.violation), (all, None), "a body is no reason to wait");
+    }
+    for plain in [
+        "GET / HTTP/1.0\r\nupgrade: chat\r\n\r\n",
+        "GET / HTTP/1.1\r\nupgrades: chat\r\n\r\n",
+        "PUT / HTTP/1.1\r\nupgrade: chat\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    ] {
+        let twice = plain.repeat(2);
+        check(None, &twice, &twice, None);
+    }
+    let empty = "PUT / HTTP/1.1\r\ncontent-length: 0\r\nupgrade: chat\r\n\r\n";
+    check(None, &empty.repeat(2), empty, None);
+    for framed in ["content-length: 0", "content-length: 2", "transfer-encoding: chunked"] {
+        let switched = format!("HTTP/1.1 101 x\r\nupgrade: chat\r\n{framed}\r\n\r\n");
+        let refused = if framed.ends_with('0') { None } else { Some(Violation::Bodiless) };
+        check(Some("GET"), &switched, if refused.is_some() { "" } else { &switched }, refused);
+    }
+}
+
+#[test]
 fn limits_are_exact() {
     let head = |target: usize, value: usize| {
         format!("GET /{} HTTP/1.1\r\nx: {}\r\n\r\n", "t".repeat(target - 1), "v".repeat(value))

@@ -49,6 +49,8 @@ pub(crate) enum Violation {
     UriBytes,
     /// A head that took longer than `header_timeout`.
     HeaderTimeout,
+    /// A body that paused for longer than `body_timeout`.
+    BodyTimeout,
     /// More streams that end in a reset than `http2.resets_max` (CVE-2023-44487, CVE-2025-8671).
     Http2Resets,
     /// More SETTINGS than `http2.settings_max` (CVE-2019-9515).
@@ -69,7 +71,7 @@ pub(crate) enum Violation {
 
 impl Violation {
     /// All of them, in the order of their counters.
-    pub(crate) const ALL: [Self; 31] = [
+    pub(crate) const ALL: [Self; 32] = [
         Self::BareCarriageReturn,
         Self::BareLineFeed,
         Self::ControlCharacter,
@@ -93,6 +95,7 @@ impl Violation {
         Self::Headers,
         Self::UriBytes,
         Self::HeaderTimeout,
+        Self::BodyTimeout,
         Self::Http2Resets,
         Self::Http2Settings,
         Self::Http2Pings,
@@ -129,6 +132,7 @@ impl Violation {
             Self::Headers => "headers_max",
             Self::UriBytes => "uri_bytes_max",
             Self::HeaderTimeout => "header_timeout",
+            Self::BodyTimeout => "body_timeout",
             Self::Http2Resets => "http2.resets_max",
             Self::Http2Settings => "http2.settings_max",
             Self::Http2Pings => "http2.pings_max",
@@ -167,6 +171,7 @@ impl fmt::Display for Violation {
             Self::Headers => "there are more headers than headers_max",
             Self::UriBytes => "the target is longer than uri_bytes_max",
             Self::HeaderTimeout => "the headers took longer than header_timeout",
+            Self::BodyTimeout => "the body paused for longer than body_timeout",
             Self::Http2Resets => "more streams were reset than http2.resets_max",
             Self::Http2Settings => "there are more SETTINGS frames than http2.settings_max",
             Self::Http2Pings => "there are more PING frames than http2.pings_max",

@@ -37,6 +37,7 @@ const KIND: Kind = Kind {
         "calls",
         "method",
         "waits",
+        "upgrade",
     ],
     first: "a first file: [service.hello] endpoints = [{ at = \"127.0.0.1:7001\" }] and [route.\"/**\"] to = \"hello\"",
 };

@@ -23,6 +23,7 @@ mod panics;
 mod policies;
 mod regressions;
 mod reload;
+mod streams;
 mod tls;
 mod traces;
 mod traffic;

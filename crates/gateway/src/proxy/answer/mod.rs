@@ -52,6 +52,9 @@ impl Failure {
             Violation::HeaderTimeout => {
                 (ErrorCode::RequestTimeout, format!(", {}", format_duration(limits.header_timeout)))
             }
+            Violation::BodyTimeout => {
+                (ErrorCode::RequestTimeout, format!(", {}", format_duration(limits.body_timeout)))
+            }
             Violation::UnknownCoding => (ErrorCode::NotImplemented, String::new()),
             Violation::MajorVersion => (ErrorCode::VersionNotSupported, String::new()),
             _ => (ErrorCode::BadRequest, String::new()),

@@ -30,6 +30,7 @@ impl Present {
     pub(super) const CONNECTION: Self = Self(1 << 0);
     pub(super) const TE: Self = Self(1 << 1);
     pub(super) const TRANSFER_ENCODING: Self = Self(1 << 2);
+    pub(in crate::proxy) const UPGRADE: Self = Self(1 << 3);
     pub(super) const HOP_BY_HOP: Self = Self((1 << HOP_BY_HOP.len()) - 1);
     pub(in crate::proxy) const FORWARDED: Self = Self(1 << 8);
     pub(in crate::proxy) const TRACE: Self = Self(1 << 9);
@@ -62,7 +63,7 @@ impl Present {
             "connection" => Self::CONNECTION,
             "te" => Self::TE,
             "transfer-encoding" => Self::TRANSFER_ENCODING,
-            "upgrade" => Self(1 << 3),
+            "upgrade" => Self::UPGRADE,
             "proxy-authenticate" => Self(1 << 4),
             "proxy-authorization" => Self(1 << 5),
             "keep-alive" => Self(1 << 6),

@@ -80,15 +80,17 @@ GET http://shop.example/orders/7
   not route `GET /orders/**` (intertie.toml:43): it is less specific
 
 policies, outermost first:
-  deadline         20s  (intertie.toml:2)
-  rate_limiter     off  (intertie.toml:28)
-  limits           shared  (intertie.toml:14)
-  bulkhead         7 at once, 2 waiting for at most 100ms  (intertie.toml:15)
-  retry            4 attempts, waiting 50ms, 100ms, 200ms + up to 30% of jitter, budget 20% of calls and 10 in 10s  (intertie.toml:8)
-  circuit_breaker  opens at 5 failures in 10s, for 30s; 3 successes in a row close it  (intertie.toml:13)
-  attempt_timeout  2s  (intertie.toml:5)
-  replay_body_max  64KiB  (built-in default)
-  body_max         1MiB  (intertie.toml:9)
+  deadline             20s  (intertie.toml:2)
+  rate_limiter         off  (intertie.toml:28)
+  limits               shared  (intertie.toml:14)
+  bulkhead             7 at once, 2 waiting for at most 100ms  (intertie.toml:15)
+  retry                4 attempts, waiting 50ms, 100ms, 200ms + up to 30% of jitter, budget 20% of calls and 10 in 10s  (intertie.toml:8)
+  circuit_breaker      opens at 5 failures in 10s, for 30s; 3 successes in a row close it  (intertie.toml:13)
+  attempt_timeout      2s  (intertie.toml:5)
+  replay_body_max      64KiB  (built-in default)
+  body_max             1MiB  (intertie.toml:9)
+  upgrade              websocket  (built-in default)
+  upgrade_idle_timeout 5m  (built-in default)
 
 worst case:
   4 requests to the service for one call
@@ -234,10 +236,10 @@ fn each_value_names_the_last_of_its_chain() {
         (format!("{of_service}{route}{of_route}{off}"), "off  (intertie.toml:17)"),
     ] {
         let run = explain_in(folder(text(&own)).path(), &["GET", "/"]);
-        assert!(run.stdout.contains(&format!("\n  attempt_timeout  {value}\n")), "{own}: {}", run.stdout);
+        assert!(run.stdout.contains(&format!("\n  attempt_timeout      {value}\n")), "{own}: {}", run.stdout);
     }
     let run = explain_in(folder(text(&format!("{route}{off}"))).path(), &["GET", "/"]);
-    let whole = "\n  retry            5 attempts, waiting 1s, 2s, 4s, 8s + up to 30% of jitter, ";
+    let whole = "\n  retry                5 attempts, waiting 1s, 2s, 4s, 8s + up to 30% of jitter, ";
     assert!(run.stdout.contains(whole), "a table is not mixed with the one it replaces: {}", run.stdout);
 }
 
@@ -255,7 +257,7 @@ fn a_services_own_deadline_shortens_that_of_its_routes() {
         ("1s", "off", "1s  (intertie.toml:3)"),
     ] {
         let run = explain_in(folder(text(service, route)).path(), &["GET", "/"]);
-        assert!(run.stdout.contains(&format!("\n  deadline         {value}\n")), "{}", run.stdout);
+        assert!(run.stdout.contains(&format!("\n  deadline             {value}\n")), "{}", run.stdout);
     }
 }
 

@@ -197,6 +197,9 @@ headers_max = 200
 uri_bytes_max = "16KiB"
 header_timeout = "5s"
 idle_timeout = "1min"
+body_timeout = "10s"
+send_timeout = "20s"
+upgrade_buffer = "4KiB"
 
 [server.client_limits.http2]
 streams_max = 100
@@ -266,6 +269,8 @@ to = "shop"
 match = { path = "/two", method = "GET" }
 use = "off"
 limits = ["provider"]
+upgrade = ["websocket", "mqtt"]
+upgrade_idle_timeout = "1h"
 "#;
     assert_eq!(violations(allowed), Vec::<String>::new());
 }
@@ -279,6 +284,7 @@ fn it_shows_what_check_would_refuse() {
         ("deadline = 30", ".route./**.deadline: 30 is no"),
         ("bulkhead = { queue = 3 }", ".route./**.bulkhead: `concurrent` is missing"),
         ("body_max = true", ".route./**.body_max: true is no"),
+        ("upgrade = \"websocket\"", ".route./**.upgrade: \"websocket\" is no"),
         ("limits = \"provider\"", ".route./**.limits: \"provider\" is no"),
         ("[serivce.shop]", ".serivce: unknown"),
         ("[service.other]\nbalance = \"fair\"", ".service.other: `endpoints` is missing"),

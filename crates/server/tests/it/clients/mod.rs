@@ -1,5 +1,7 @@
 //! Clients that others wrote, through the gateway: curl, wrk, Python and Node.
 
+mod websockets;
+
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

@@ -425,7 +425,7 @@ async fn no_tunnel_is_opened() {
         client.write_all(&head.as_bytes()[..head.len() - 3 + length]).await.expect("written");
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.expect("an answer");
-        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
     }
     assert!(origin.seen.heads().is_empty());
     assert_eq!(Client::new(server.address).get("/").await.status, 200, "the breaker learned nothing");

@@ -9,6 +9,7 @@ mod liar;
 mod origin;
 mod retries;
 mod tls;
+mod upgrades;
 
 use std::net::SocketAddr;
 

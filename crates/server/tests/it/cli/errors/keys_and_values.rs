@@ -124,6 +124,9 @@ fn quantities_that_can_not_be_meant() {
         ("retry = { budget = \"20\" }", "6:20 \"20\"", "`20` is no percentage; write it as \"20%\""),
         ("retry = { budget = \"101%\" }", "6:20 \"101%\"", "`101%` is outside 0% to 100%"),
         ("retry = { jitter = \"-1%\" }", "6:20 \"-1%\"", "`-1%` is outside 0% to 100%"),
+        ("upgrade_idle_timeout = \"0s\"", "6:24 \"0s\"", "0s leaves no time at all"),
+        ("upgrade = [\"websocket\", \"h2c\"]", "6:11 [\"websocket\", \"h2c\"]", "`h2c` is never let through"),
+        ("upgrade = [\"web socket\"]", "6:11 [\"web socket\"]", "`web socket` is no protocol"),
         ("body_max = \"64kb\"", "6:12 \"64kb\"", "write a number and a unit, such as \"64KiB\""),
         (
             "circuit_breaker = { window = \"0 calls\" }",

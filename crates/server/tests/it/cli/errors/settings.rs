@@ -92,6 +92,18 @@ fn client_limits_that_can_not_hold() {
         ),
         ("header_timeout = \"0s\"", "2:1 header_timeout", "header_timeout is 0s; no request could be read"),
         ("idle_timeout = \"0s\"", "2:1 idle_timeout", "idle_timeout is 0s; no request could be read"),
+        ("body_timeout = \"0s\"", "2:1 body_timeout", "body_timeout is 0s; no body could be read"),
+        ("send_timeout = \"0s\"", "2:1 send_timeout", "send_timeout is 0s; no answer could be written"),
+        (
+            "upgrade_buffer = \"1023B\"",
+            "2:1 upgrade_buffer",
+            "upgrade_buffer is 1023B; it must be from 1KiB to 64KiB",
+        ),
+        (
+            "upgrade_buffer = \"65KiB\"",
+            "2:1 upgrade_buffer",
+            "upgrade_buffer is 65KiB; it must be from 1KiB to 64KiB",
+        ),
         (
             "http2 = { flood_window = \"0s\" }",
             "2:11 flood_window",

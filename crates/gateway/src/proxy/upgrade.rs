@@ -1,0 +1,218 @@
+//! Whether a request asks for another protocol, and whether an answer grants it (RFC 9110, section 7.8).
+
+use http::header::{CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+
+use crate::config::UpgradeProtocol;
+
+/// A switch to another protocol that a client asks for and its route allows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Upgrade {
+    /// The protocol as the client spells it.
+    protocol: HeaderValue,
+    /// For WebSockets: what shows that the service answers this very handshake (RFC 6455, section 4.2.2).
+    accept: Option<[u8; ACCEPT_LENGTH]>,
+}
+
+impl Upgrade {
+    /// The first protocol that a request without a body asks for and that is among `allowed`. Any other
+    /// request goes on as a plain one.
+    pub(super) fn asked(parts: &Parts, allowed: &[UpgradeProtocol]) -> Option<Self> {
+        if parts.version != Version::HTTP_11 || !is_named(&parts.headers, &CONNECTION, "upgrade") {
+            return None;
+        }
+        let is_allowed =
+            |name: &&str| allowed.iter().any(|allowed| allowed.name().eq_ignore_ascii_case(name));
+        let protocol = list(&parts.headers, &UPGRADE).find(is_allowed)?;
+        let accept = if protocol.eq_ignore_ascii_case("websocket") {
+            let key = only(&parts.headers, &SEC_WEBSOCKET_KEY).filter(|_| parts.method == Method::GET)?;
+            Some(accept_of(key.as_bytes()))
+        } else {
+            None
+        };
+        Some(Self { protocol: HeaderValue::from_str(protocol).ok()?, accept })
+    }
+
+    /// Says in a request, or in the answer that grants it, which protocol it is about.
+    pub(super) fn write(&self, headers: &mut HeaderMap) {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, self.protocol.clone());
+    }
+
+    /// Whether the headers of a 101 grant what was asked for, and nothing else.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub(super) fn granted(&self, headers: &HeaderMap) -> Result<(), &'static str> {
+        let mut protocols = list(headers, &UPGRADE);
+        let asked = self.protocol.to_str().unwrap_or_default();
+        if !protocols.next().is_some_and(|protocol| protocol.eq_ignore_ascii_case(asked))
+            || protocols.next().is_some()
+        {
+            return Err("to another protocol than the client asked for");
+        }
+        if !is_named(headers, &CONNECTION, "upgrade") {
+            return Err("without `Connection: upgrade`");
+        }
+        if headers.contains_key(CONTENT_LENGTH) {
+            return Err("with a length");
+        }
+        match &self.accept {
+            Some(accept)
+                if only(headers, &SEC_WEBSOCKET_ACCEPT).is_none_or(|value| value.as_bytes() != accept) =>
+            {
+                Err("with a Sec-WebSocket-Accept that is not the answer to the client's key")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The parts of a header that is a list.
+fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim).filter(|part| !part.is_empty())
+}
+
+fn is_named(headers: &HeaderMap, name: &HeaderName, option: &str) -> bool {
+    list(headers, name).any(|part| part.eq_ignore_ascii_case(option))
+}
+
+/// The value of a header that is there once.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
+}
+
+/// SHA-1's 20 bytes in Base64.
+const ACCEPT_LENGTH: usize = 28;
+
+/// What a service that speaks WebSocket answers to `key` (RFC 6455, section 4.2.2).
+fn accept_of(key: &[u8]) -> [u8; ACCEPT_LENGTH] {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY);
+    context.update(key);
+    context.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    base64(context.finish().as_ref())
+}
+
+fn base64(bytes: &[u8]) -> [u8; ACCEPT_LENGTH] {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = [b'='; ACCEPT_LENGTH];
+    for (three, four) in bytes.chunks(3).zip(text.chunks_mut(4)) {
+        let bits =
+            three.iter().enumerate().fold(0, |bits, (at, byte)| bits | u32::from(*byte) << (16 - 8 * at));
+        for (at, letter) in four.iter_mut().enumerate().take(three.len() + 1) {
+            *letter = ALPHABET[(bits >> (18 - 6 * at) & 63) as usize];
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+    /// The example of RFC 6455, section 1.3.
+    const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+    fn headers(text: &str) -> HeaderMap {
+        let lines = text.lines().filter_map(|line| line.split_once(": "));
+        lines.map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value"))).fold(
+            HeaderMap::new(),
+            |mut headers, (name, value): (HeaderName, HeaderValue)| {
+                headers.append(name, value);
+                headers
+            },
+        )
+    }
+
+    fn asked(method: &str, version: Version, text: &str, allowed: &[&str]) -> Option<Upgrade> {
+        let mut parts =
+            Request::builder().method(method).version(version).body(()).expect("a request").into_parts().0;
+        parts.headers = headers(text);
+        let allowed: Vec<UpgradeProtocol> =
+            allowed.iter().map(|name| serde_json::from_value((*name).into()).expect("a protocol")).collect();
+        Upgrade::asked(&parts, &allowed)
+    }
+
+    fn websocket(connection: &str) -> String {
+        format!("{connection}\nupgrade: websocket\nsec-websocket-key: {KEY}")
+    }
+
+    #[test]
+    fn what_is_asked_for_must_be_allowed_and_said_twice() {
+        let allowed = ["websocket", "irc/6.9"];
+        let spelled = |text: &str| {
+            let asked = asked("GET", Version::HTTP_11, text, &allowed)?;
+            Some(asked.protocol.to_str().expect("ASCII").to_owned())
+        };
+        let key = format!("sec-websocket-key: {KEY}");
+        for (text, protocol) in [
+            (websocket("connection: upgrade"), Some("websocket")),
+            (websocket("connection: keep-alive, Upgrade"), Some("websocket")),
+            (websocket("connection: keep-alive\nconnection: UPGRADE"), Some("websocket")),
+            (format!("connection: upgrade\nupgrade: WebSocket\n{key}"), Some("WebSocket")),
+            ("connection: upgrade\nupgrade: IRC/6.9".to_owned(), Some("IRC/6.9")),
+            (format!("connection: upgrade\nupgrade: h2c, websocket\n{key}"), Some("websocket")),
+            (format!("connection: upgrade\nupgrade: irc/6.9\nupgrade: websocket\n{key}"), Some("irc/6.9")),
+            (websocket("connection: keep-alive"), None),
+            (websocket("x: y"), None),
+            ("connection: upgrade\nupgrade: websocket".to_owned(), None),
+            (format!("connection: upgrade\nupgrade: websocket\n{key}\n{key}"), None),
+            ("connection: upgrade\nupgrade: h2c".to_owned(), None),
+            ("connection: upgrade\nupgrade: irc".to_owned(), None),
+            ("connection: upgrade".to_owned(), None),
+        ] {
+            assert_eq!(spelled(&text).as_deref(), protocol, "{text}");
+        }
+        let text = websocket("connection: upgrade");
+        assert_eq!(asked("POST", Version::HTTP_11, &text, &allowed), None);
+        assert_eq!(asked("GET", Version::HTTP_10, &text, &allowed), None);
+        assert_eq!(asked("GET", Version::HTTP_2, &text, &allowed), None);
+        assert_eq!(asked("GET", Version::HTTP_11, &text, &[]), None);
+    }
+
+    #[test]
+    fn only_the_answer_to_this_very_request_grants_it() {
+        let asked = asked("GET", Version::HTTP_11, &websocket("connection: upgrade"), &["websocket"]);
+        let asked = asked.expect("it is allowed");
+        let good = format!("connection: Upgrade\nupgrade: WebSocket\nsec-websocket-accept: {ACCEPT}");
+        assert_eq!(asked.granted(&headers(&good)), Ok(()));
+        for wrong in [
+            good.replace("WebSocket", "h2c"),
+            good.replace("WebSocket", "websocket, h2c"),
+            good.replace("upgrade: WebSocket\n", ""),
+            good.replace("connection: Upgrade", "connection: close"),
+            good.replace("connection: Upgrade\n", ""),
+            good.replace("s3p", "S3p"),
+            good.replace("sec-websocket-accept", "x"),
+            format!("{good}\nsec-websocket-accept: {ACCEPT}"),
+            format!("{good}\nupgrade: websocket"),
+            format!("{good}\ncontent-length: 0"),
+        ] {
+            assert!(asked.granted(&headers(&wrong)).is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        /// Nothing that a client or a service writes there does harm, and what is granted was asked for.
+        #[test]
+        fn any_headers_are_judged(
+            request in "(connection: ?(upgrade|close|, )*\n)?(upgrade: (websocket|h2c|a/b|,| ){0,4}\n){0,2}(sec-websocket-key: [ -~]{1,30}\n){0,2}",
+            answer in "(connection: ?(upgrade|close|, )*\n)?(upgrade: (websocket|h2c|a/b|,| ){0,4}\n){0,2}",
+        ) {
+            if let Some(asked) = asked("GET", Version::HTTP_11, &request, &["a/b", "websocket"]) {
+                prop_assert!(asked.protocol == "a/b" || asked.protocol == "websocket");
+                if asked.granted(&headers(&answer)).is_ok() {
+                    prop_assert!(asked.protocol == "a/b", "no answer here has the key's answer");
+                    prop_assert!(answer.contains("upgrade: a/b") || answer.contains("a/b"));
+                }
+            }
+        }
+    }
+}

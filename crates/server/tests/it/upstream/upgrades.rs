@@ -1,0 +1,75 @@
+//! Other protocols, to services that are spoken to with TLS or in HTTP/2.
+
+use std::net::SocketAddr;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use super::before;
+use super::origin::{Origin, Terms};
+use crate::harness::{Client, PATIENCE, Server};
+use crate::tls::Authority;
+
+const CHAT: &str = "upgrade = [\"chat\"]";
+const ASK: [(&str, &str); 2] = [("connection", "upgrade"), ("upgrade", "chat")];
+const GRANT: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: chat\r\n\r\n";
+
+/// The bytes up to the end of a head.
+async fn head(stream: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.expect("a head"));
+    }
+    String::from_utf8(head).expect("ASCII")
+}
+
+/// Asks for `chat`, and speaks it with a service that says everything twice.
+async fn chat(gateway: SocketAddr) -> String {
+    let mut client = Client::new(gateway).connect().await.expect("connects");
+    let ask = "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: chat\r\n\r\n";
+    client.write_all(format!("{ask}hello").as_bytes()).await.expect("written");
+    let answer = head(&mut client).await;
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    client.shutdown().await.expect("half closed");
+    let mut heard = String::new();
+    client.read_to_string(&mut heard).await.expect("an orderly end");
+    heard
+}
+
+#[tokio::test]
+async fn a_tunnel_to_a_service_with_tls_carries_the_ends_of_both_sides() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let authority = Authority::new("roots");
+    authority.write_into(folder.path());
+    authority.issue(folder.path(), "service", &["127.0.0.1"]);
+    let terms = Terms::tls(folder.path(), "service", &["http/1.1"]);
+    let acceptor = TlsAcceptor::from(terms.tls.expect("TLS"));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let keys = "protocol = \"negotiate\"\ntls = { roots = \"roots.crt\" }";
+    let text = before(&[listener.local_addr().expect("bound")], keys, CHAT);
+    let server = Server::start_among(folder, &text);
+    let serving = async {
+        let (stream, _) = listener.accept().await.expect("a connection");
+        let mut stream = acceptor.accept(stream).await.expect("TLS");
+        assert!(head(&mut stream).await.contains("\r\nupgrade: chat\r\n"));
+        stream.write_all(GRANT).await.expect("written");
+        let mut heard = String::new();
+        stream.read_to_string(&mut heard).await.expect("the end that the client said");
+        stream.write_all(heard.repeat(2).as_bytes()).await.expect("written");
+        stream.shutdown().await.expect("an orderly end");
+    };
+    let both = async { tokio::join!(chat(server.address), serving).0 };
+    assert_eq!(tokio::time::timeout(PATIENCE, both).await.expect("in time"), "hellohello");
+}
+
+#[tokio::test]
+async fn http2_has_no_other_protocol_to_go_on_in() {
+    let origin = Origin::telling(Terms::http2()).await;
+    let server = Server::start(&before(&[origin.address], "protocol = \"http2\"", CHAT));
+    let answer = Client::new(server.address).get_with("/", &ASK).await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "HTTP/2.0"));
+    let heads = origin.seen.heads();
+    assert!(ASK.iter().all(|(name, _)| !heads[0].headers.contains_key(*name)), "{heads:?}");
+}
