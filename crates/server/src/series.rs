@@ -1,6 +1,7 @@
 //! How many series of metrics a file makes: as many as its routes, services and endpoints, never its traffic.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 
 use intertie_core::telemetry::{Snapshot, Source, Value};
 use intertie_gateway::config::Problem;
@@ -8,20 +9,20 @@ use intertie_gateway::plan::Plan;
 
 use crate::file::Loaded;
 
-/// More than all series that no route, limit or service makes.
+/// More than all series that no route, limit, service or thread makes.
 const OTHERS: usize = 512;
 
 /// The most series that a scrape of a plan can have.
 #[derive(Debug)]
 pub(crate) struct Series {
     pub(crate) most: usize,
-    /// What makes them, the most first: `route`, `service`, `limit`.
+    /// What makes them, the most first: `route`, `service`, `limit`, `thread`.
     by_label: Vec<(&'static str, usize)>,
 }
 
 impl Series {
-    /// Counts what `plan` would show.
-    pub(crate) fn of(plan: &Plan) -> Self {
+    /// Counts what `plan` and `threads` data threads would show.
+    pub(crate) fn of(plan: &Plan, threads: NonZeroUsize) -> Self {
         let mut snapshot = Snapshot::default();
         plan.read(&mut snapshot);
         let mut by_label = BTreeMap::<_, usize>::new();
@@ -30,6 +31,7 @@ impl Series {
             *by_label.entry(label).or_default() += series(&sample.value);
         }
         let mut by_label: Vec<_> = by_label.into_iter().collect();
+        by_label.push(("thread", threads.get()));
         by_label.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         Self { most: OTHERS + by_label.iter().map(|(_, count)| count).sum::<usize>(), by_label }
     }
