@@ -54,7 +54,7 @@ fn upgrades() -> Result<()> {
     command
         .args(["test", "-p", "intertie", "--test", "it", "operation::uninterrupted", "--", "--nocapture"])
         .env("INTERTIE_UPGRADES", "1000");
-    run(&mut command)
+    run(command)
 }
 
 /// Writes docs/corpus.md: what becomes of the corpus here, in nginx and in HAProxy.

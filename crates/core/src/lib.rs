@@ -6,7 +6,8 @@
 //! - [`quantity`]: durations, rates, ratios and sizes as configuration files spell them.
 //! - [`failure`]: what an outcome means to a retry and to a circuit breaker.
 //! - [`rejection`]: a policy's refusal, with the hint when to come back.
-//! - [`trace`] and [`id`]: W3C trace context and request identifiers.
+//! - [`trace`] and [`id`]: trace context, sampling, and request identifiers.
+//! - [`span`]: what is recorded of a sampled trace.
 //! - [`telemetry`]: what policies publish about themselves, read at scrape time.
 //!
 //! No runtime and no I/O live here.
@@ -18,5 +19,6 @@ pub mod failure;
 pub mod id;
 pub mod quantity;
 pub mod rejection;
+pub mod span;
 pub mod telemetry;
 pub mod trace;

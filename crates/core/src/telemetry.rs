@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::clock::{Timestamp, WallClock};
+use crate::quantity::Ratio;
 
 /// Something with numbers to show.
 pub trait Source: Send + Sync {
@@ -47,6 +48,8 @@ pub struct Sample {
 pub enum Value {
     /// Only grows.
     Counter(u64),
+    /// Only grows, by fractions too.
+    FloatCounter(f64),
     /// Goes up and down.
     Gauge(f64),
     /// A distribution: `(upper bound, count in this bucket)`, with the sum of all observations.
@@ -126,8 +129,15 @@ pub struct Events {
 struct Shared {
     clock: WallClock,
     listening: AtomicUsize,
-    listeners: Mutex<Vec<SyncSender<Event>>>,
+    listeners: Mutex<Vec<Listener>>,
     dropped: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Listener {
+    queue: SyncSender<Event>,
+    /// How many events found its queue full.
+    lost: Arc<AtomicU64>,
 }
 
 impl Events {
@@ -140,10 +150,15 @@ impl Events {
     /// and counted.
     pub fn subscribe(&self, capacity: usize) -> Receiver<Event> {
         let (sender, receiver) = sync_channel(capacity);
-        let mut listeners = self.shared.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        listeners.push(sender);
-        self.shared.listening.store(listeners.len(), Ordering::Release);
+        self.listen(sender, Arc::default());
         receiver
+    }
+
+    /// Tells `queue` too from now on, which others may share, and counts in `lost` what finds it full.
+    pub fn listen(&self, queue: SyncSender<Event>, lost: Arc<AtomicU64>) {
+        let mut listeners = self.shared.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.push(Listener { queue, lost });
+        self.shared.listening.store(listeners.len(), Ordering::Release);
     }
 
     /// Tells an event. `fields` is called only when someone listens. Never blocks.
@@ -153,10 +168,11 @@ impl Events {
         }
         let event = Event { at: self.shared.clock.now(), name, fields: fields() };
         let mut listeners = self.shared.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        listeners.retain(|listener| match listener.try_send(event.clone()) {
+        listeners.retain(|listener| match listener.queue.try_send(event.clone()) {
             Ok(()) => true,
             Err(TrySendError::Full(_)) => {
                 self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+                listener.lost.fetch_add(1, Ordering::Relaxed);
                 true
             }
             Err(TrySendError::Disconnected(_)) => false,
@@ -181,7 +197,7 @@ pub struct Access {
     pub method: String,
     /// The host that was asked for.
     pub host: String,
-    /// The path, without the query, which may hold secrets.
+    /// The path, with the query only where that is asked for: it may hold secrets.
     pub path: String,
     /// The status that the client got; 0 when it left before.
     pub status: u16,
@@ -202,6 +218,12 @@ pub struct Access {
     pub http2_error: Option<&'static str>,
     /// How it ended, when not with a complete answer: `client_left`, `service_broke_off`, `deadline`.
     pub cut: Option<&'static str>,
+    /// The trace that it belongs to.
+    pub trace_id: Option<u128>,
+    /// The request headers that are told, by their names in lower case.
+    pub headers: Vec<(Arc<str>, String)>,
+    /// The share of such requests that are told, when not all are.
+    pub sample: Option<Ratio>,
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use intertie_core::telemetry::Events;
 use intertie_discovery::health_check::{HealthChange, HealthCheckConfig};
+use intertie_resilience::MonotonicClock;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -96,6 +97,9 @@ async fn check(checked: Checked, events: Events) {
             Ok(Err(error)) => Some(error),
             Err(_) => Some(CheckError::Timeout),
         };
+        if let Some(failure) = &failure {
+            endpoint.record_failure(MonotonicClock::now(), format!("health check: {failure}").into());
+        }
         let name = match endpoint.record_check(&config, failure.is_none()) {
             None => continue,
             Some(HealthChange::BecameHealthy) => "endpoint_became_healthy",

@@ -1,5 +1,7 @@
 //! What routes and endpoints count, each in its own fields, to be read at scrape.
 
+mod upgrade;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -7,10 +9,10 @@ use intertie_core::failure::Class;
 use intertie_core::rejection::Policy;
 use intertie_core::telemetry::Value;
 
-mod upgrade;
-
-use crate::tls::ServiceHandshakes;
 pub use upgrade::{UpgradeEnd, UpgradeStats, Way};
+
+use crate::proxy::ErrorCode;
+use crate::tls::ServiceHandshakes;
 
 /// A counter that many threads raise.
 #[derive(Debug, Default)]
@@ -67,6 +69,8 @@ impl Histogram {
 pub struct RouteStats {
     statuses: [Counter; 6],
     rejections: [Counter; REJECTING.len()],
+    errors: [Counter; ErrorCode::ALL.len()],
+    broken_off: [Counter; BROKEN_OFF.len()],
     /// Clients that left before the answer was complete.
     pub cancelled: Counter,
     /// From the request's head to the answer's last byte, or to the switch to another protocol.
@@ -78,6 +82,9 @@ pub struct RouteStats {
 /// The policies that can reject a call, in the order of [`RouteStats`]'s counters.
 pub const REJECTING: [Policy; 5] =
     [Policy::Deadline, Policy::RateLimiter, Policy::Bulkhead, Policy::CircuitBreaker, Policy::Balance];
+
+/// How answers end that a service or a deadline cut, in the order of [`RouteStats`]'s counters.
+const BROKEN_OFF: [&str; 2] = ["service_broke_off", "deadline"];
 
 /// The names of status classes, in the order of [`RouteStats`]'s counters.
 pub const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -95,6 +102,27 @@ impl RouteStats {
         if let Some(place) = REJECTING.iter().position(|policy| *policy == by) {
             self.rejections[place].increment();
         }
+    }
+
+    /// Counts an answer of the gateway's own.
+    pub fn failed(&self, code: ErrorCode) {
+        if let Some(place) = ErrorCode::ALL.iter().position(|known| *known == code) {
+            self.errors[place].increment();
+        }
+    }
+
+    /// Counts an answer that ended before its last byte.
+    pub fn broke_off(&self, how: &str) {
+        if let Some(place) = BROKEN_OFF.iter().position(|known| *known == how) {
+            self.broken_off[place].increment();
+        }
+    }
+
+    /// Failed requests by their error's code, or by how their answer broke off.
+    pub fn errors(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let codes = ErrorCode::ALL.into_iter().map(ErrorCode::code);
+        let counters = self.errors.iter().chain(&self.broken_off);
+        codes.chain(BROKEN_OFF).zip(counters.map(Counter::get))
     }
 
     /// Finished requests by status class.
@@ -140,6 +168,11 @@ const OUTCOMES: [(Class, &str); 6] = [
     (Class::Transient, "transient"),
     (Class::Unjudged, "unjudged"),
 ];
+
+/// How a class of outcomes is called in metrics and documents.
+pub fn class_name(class: Class) -> &'static str {
+    OUTCOMES.iter().find(|(known, _)| *known == class).map_or("", |(_, name)| name)
+}
 
 impl EndpointStats {
     /// Counts an attempt's outcome.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -20,10 +21,6 @@ pub enum Format {
     Text,
 }
 
-/// Requests that wait to be written; further ones are dropped and counted, so that a slow disk never
-/// slows a request.
-const QUEUE: usize = 16 * 1024;
-
 /// The access log: a queue and the thread that writes it.
 #[derive(Debug)]
 pub struct AccessLog {
@@ -36,16 +33,18 @@ pub struct AccessLog {
 pub type Writer = JoinHandle<()>;
 
 impl AccessLog {
-    /// Writes to `target` from now on.
+    /// Writes to `target` from now on. At most `waiting` requests wait to be written; further ones are dropped and
+    /// counted, so that a slow disk never slows a request.
     ///
     /// # Errors
     /// When the thread can not be started.
     pub fn start(
         target: Box<dyn Write + Send>,
         format: Format,
+        waiting: NonZeroU32,
         clock: WallClock,
     ) -> io::Result<(Self, Writer)> {
-        let (queue, received) = sync_channel(QUEUE);
+        let (queue, received) = sync_channel(waiting.get() as usize);
         let thread = std::thread::Builder::new().name("access-log".to_owned());
         let dropped = Arc::new(AtomicU64::new(0));
         let lost = Arc::clone(&dropped);
@@ -108,7 +107,7 @@ fn write(
 const BATCH_BYTES: usize = 64 * 1024;
 
 fn json_line(line: &mut String, at: Timestamp, access: &Access) {
-    let document = json!({
+    let mut document = json!({
         "at": at.to_string(),
         "request_id": access.request_id,
         "client": access.client.to_string(),
@@ -124,7 +123,14 @@ fn json_line(line: &mut String, at: Timestamp, access: &Access) {
         "error": access.error,
         "http2_error": access.http2_error,
         "cut": access.cut,
+        "trace_id": access.trace_id.map(|id| format!("{id:032x}")),
     });
+    if let Some(sample) = access.sample {
+        document["sample"] = sample.to_string().into();
+    }
+    for (name, value) in &access.headers {
+        document["headers"][&**name] = value.as_str().into();
+    }
     let _ = write!(line, "{document}");
 }
 
@@ -150,13 +156,36 @@ fn text_line(line: &mut String, at: Timestamp, access: &Access) {
     if access.attempts > 1 {
         let _ = write!(line, " attempts={}", access.attempts);
     }
+    if let Some(sample) = access.sample {
+        let _ = write!(line, " sample={sample}");
+    }
+    for (name, value) in &access.headers {
+        let _ = write!(line, " header.{name}=");
+        word(line, value);
+    }
+    if let Some(id) = access.trace_id {
+        let _ = write!(line, " trace={id:032x}");
+    }
     let _ = write!(line, " id={}", access.request_id);
+}
+
+/// Writes a client's text so that it is one word and has no second meaning.
+fn word(line: &mut String, text: &str) {
+    for letter in text.chars() {
+        if letter.is_whitespace() || letter.is_control() {
+            line.extend(letter.escape_unicode());
+        } else {
+            line.extend(letter.escape_debug());
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
     use std::time::Duration;
+
+    use intertie_core::quantity::Ratio;
 
     use super::*;
 
@@ -176,7 +205,8 @@ mod tests {
     fn written(format: Format, path: &str) -> String {
         let target = Shared::default();
         let clock = WallClock::fixed(Timestamp::from_unix_seconds(0));
-        let (log, writer) = AccessLog::start(Box::new(target.clone()), format, clock).expect("a thread");
+        let (log, writer) =
+            AccessLog::start(Box::new(target.clone()), format, NonZeroU32::MIN, clock).expect("a thread");
         log.log(Access {
             request_id: "7".to_owned(),
             client: [127, 0, 0, 1].into(),
@@ -192,6 +222,9 @@ mod tests {
             error: Some("CIRCUIT_OPEN"),
             http2_error: Some("REFUSED_STREAM"),
             cut: None,
+            trace_id: Some(0xabc),
+            headers: vec![("user-agent".into(), "a\" b\nstatus=200".to_owned())],
+            sample: Some(Ratio::from_percent(10)),
         });
         drop(log);
         writer.join().expect("no panic");
@@ -205,15 +238,18 @@ mod tests {
         let document: serde_json::Value = serde_json::from_str(&line).expect("JSON");
         assert_eq!(document["duration_ms"], 1.5);
         assert_eq!(document["path"], "/orders\n{}");
+        assert_eq!(document["trace_id"], "00000000000000000000000000000abc");
+        assert_eq!(document["headers"]["user-agent"], "a\" b\nstatus=200");
+        assert_eq!(document["sample"], "10%");
     }
 
     #[test]
     fn a_client_can_not_forge_lines() {
         let line = written(Format::Text, "/a\n1970-01-01T00:00:00.000Z forged");
         assert_eq!(line.lines().count(), 1, "{line}");
-        assert!(
-            line.contains("tls=1.3 error=CIRCUIT_OPEN http2_error=REFUSED_STREAM attempts=3 id=7"),
-            "{line}"
-        );
+        let fields = " tls=1.3 error=CIRCUIT_OPEN http2_error=REFUSED_STREAM attempts=3 sample=10% \
+                      header.user-agent=a\\\"\\u{20}b\\u{a}status=200 \
+                      trace=00000000000000000000000000000abc id=7\n";
+        assert!(line.ends_with(fields), "{line}");
     }
 }

@@ -45,8 +45,10 @@ impl Latest {
 /// `last` is written.
 pub fn run(events: &Receiver<Event>, mut target: impl Write, latest: &Latest, last: &str) {
     while let Ok(event) = events.recv() {
+        // In one piece: in an upgrade two processes write to the same log.
+        let written = line(&event) + "\n";
         // A log that can not be written must not stop the events from being kept.
-        let _ = writeln!(target, "{}", line(&event));
+        let _ = target.write_all(written.as_bytes());
         let ends = event.name == last;
         latest.keep(event);
         if ends {
@@ -90,5 +92,27 @@ mod tests {
         );
         assert_eq!(latest.document().as_array().expect("a list").len(), KEPT);
         assert_eq!(latest.document()[KEPT - 1]["number"], "99");
+    }
+
+    #[test]
+    fn a_line_is_written_in_one_piece() {
+        struct Pieces(Vec<Vec<u8>>);
+        impl Write for Pieces {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0.push(bytes.to_vec());
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let events = Events::default();
+        let received = events.subscribe(4);
+        events.tell("upgraded", || vec![("process", "7".to_owned())]);
+        events.tell("server_stopped", Vec::new);
+        let mut pieces = Pieces(Vec::new());
+        run(&received, &mut pieces, &Latest::default(), "server_stopped");
+        assert_eq!(pieces.0.len(), 2);
+        assert!(pieces.0.iter().all(|piece| piece.ends_with(b"\n")));
     }
 }

@@ -51,7 +51,7 @@ impl Collector for Collected {
 
 fn metric_type(value: &Value) -> MetricType {
     match value {
-        Value::Counter(_) => MetricType::Counter,
+        Value::Counter(_) | Value::FloatCounter(_) => MetricType::Counter,
         Value::Gauge(_) => MetricType::Gauge,
         Value::Histogram { .. } => MetricType::Histogram,
     }
@@ -60,6 +60,7 @@ fn metric_type(value: &Value) -> MetricType {
 fn encode_value(value: &Value, encoder: &mut MetricEncoder<'_>) -> Result<(), fmt::Error> {
     match value {
         Value::Counter(count) => encoder.encode_counter::<NoLabelSet, _, u64>(count, None),
+        Value::FloatCounter(amount) => encoder.encode_counter::<NoLabelSet, _, u64>(amount, None),
         Value::Gauge(value) => encoder.encode_gauge(value),
         Value::Histogram { sum, count, buckets } => {
             encoder.encode_histogram::<NoLabelSet>(*sum, *count, buckets, None)
@@ -77,6 +78,7 @@ mod tests {
         fn read(&self, snapshot: &mut Snapshot) {
             snapshot.counter("requests", "Requests.", &[("route", "a \"b\"\n")], 3);
             snapshot.gauge("open", "Open.", &[], 0.5);
+            snapshot.add("busy_seconds", "Busy.", &[], Value::FloatCounter(1.5));
             let buckets = vec![(0.1, 1), (f64::INFINITY, 2)];
             snapshot.add(
                 "took",
@@ -94,6 +96,8 @@ mod tests {
             "# TYPE intertie_requests counter",
             r#"intertie_requests_total{route="a \"b\"\n"} 3"#,
             "intertie_open 0.5",
+            "# TYPE intertie_busy_seconds counter",
+            "intertie_busy_seconds_total 1.5",
             r#"intertie_took_bucket{le="0.1",route="a"} 1"#,
             r#"intertie_took_bucket{le="+Inf",route="a"} 3"#,
             r#"intertie_took_count{route="a"} 3"#,

@@ -1,8 +1,8 @@
 //! The admin listener: metrics and health, apart from all traffic.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +12,8 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use intertie_core::telemetry::{Events, Snapshot, Source};
+use intertie_core::clock::WallClock;
+use intertie_core::telemetry::{Events, Source};
 use intertie_gateway::proxy::Gateway;
 use intertie_observe::event_log::Latest;
 use intertie_observe::metrics;
@@ -20,12 +21,18 @@ use intertie_resilience::MonotonicClock;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use crate::dependencies::{self, Now};
+use crate::usage::Process;
+
 /// What the admin listener shows.
 pub(crate) struct Admin {
     gateway: Arc<Gateway>,
     sources: Vec<Arc<dyn Source + Send + Sync>>,
     latest: Latest,
     events: Events,
+    process: Process,
+    /// The services without which it is not ready.
+    needed: Arc<Mutex<Vec<String>>>,
     draining: AtomicBool,
     leaving: AtomicBool,
 }
@@ -36,10 +43,12 @@ impl Admin {
         mut sources: Vec<Arc<dyn Source + Send + Sync>>,
         latest: Latest,
         events: Events,
+        needed: Arc<Mutex<Vec<String>>>,
     ) -> Self {
-        sources.push(Arc::new(Process { events: events.clone() }));
+        let process = Process::new(events.clone());
+        sources.push(Arc::new(process.clone()));
         let (draining, leaving) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { gateway, sources, latest, events, draining, leaving }
+        Self { gateway, sources, latest, events, process, needed, draining, leaving }
     }
 
     /// Not ready any more: load balancers in front of us should look elsewhere.
@@ -70,13 +79,7 @@ impl Admin {
         match request.uri().path() {
             "/metrics" => self.metrics(),
             "/health/live" => document(StatusCode::OK, &json!({ "status": "live" })),
-            "/health/ready" => {
-                if self.draining.load(Ordering::Relaxed) {
-                    document(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "draining" }))
-                } else {
-                    document(StatusCode::OK, &json!({ "status": "ready" }))
-                }
-            }
+            "/health/ready" => self.ready(),
             "/health/detailed" => self.detailed(),
             _ => {
                 let known = ["/metrics", "/health/live", "/health/ready", "/health/detailed"];
@@ -101,55 +104,25 @@ impl Admin {
         }
     }
 
-    /// Every service with its endpoints, breakers, bulkhead and budget, and the latest events. 200 as
-    /// long as each service has an endpoint that can be used, 503 otherwise.
-    fn detailed(&self) -> Response<Full<Bytes>> {
-        let now = MonotonicClock::now();
-        let plan = self.gateway.plan();
-        let mut all_usable = true;
-        let mut services = serde_json::Map::new();
-        for service in &plan.services {
-            let mut usable = false;
-            let endpoints: Vec<Value> = service
-                .endpoints
-                .iter()
-                .map(|endpoint| {
-                    let healthy = endpoint.is_healthy();
-                    let ejected = service.is_ejected(endpoint, now);
-                    let breaker = endpoint.circuit_breaker.as_ref().map(|breaker| breaker.stats(now));
-                    usable |= service.is_usable(endpoint, true, now);
-                    let latency = endpoint.latency_nanos(now);
-                    json!({
-                        "at": endpoint.address.as_str(),
-                        "healthy": healthy,
-                        "ejected": ejected,
-                        "in_flight": endpoint.in_flight(),
-                        "latency_ms": (latency / 1e4).round() / 1e2,
-                        "circuit_breaker": breaker.map(|stats| json!({
-                            "state": stats.phase.name(),
-                            "window_calls": stats.window_calls,
-                            "window_failures": stats.window_failures,
-                            "opened": stats.opened,
-                            "rejected": stats.rejected,
-                        })),
-                    })
-                })
-                .collect();
-            all_usable &= usable;
-            let bulkhead = service.bulkhead.as_ref().map(|bulkhead| {
-                let stats = bulkhead.stats();
-                json!({ "limit": stats.limit, "running": stats.running, "waiting": stats.waiting, "rejected": stats.rejected, "timed_out": stats.timed_out })
-            });
-            let budget = service.budget.as_ref().map(|budget| {
-                let stats = budget.stats(now);
-                json!({ "remaining": stats.remaining, "in_flight": stats.in_flight, "withdrawn": stats.withdrawn, "refused": stats.refused })
-            });
-            let status = if usable { "usable" } else { "unusable" };
-            services.insert(
-                service.name.to_string(),
-                json!({ "status": status, "endpoints": endpoints, "bulkhead": bulkhead, "retry_budget": budget }),
-            );
+    /// 503 while it drains, or while no endpoint serves one of the services that the file declares as needed.
+    fn ready(&self) -> Response<Full<Bytes>> {
+        if self.draining.load(Ordering::Relaxed) {
+            return document(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "draining" }));
         }
+        let needed = self.needed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let missing = dependencies::missing(&self.gateway.plan(), &needed, MonotonicClock::now());
+        if missing.is_empty() {
+            document(StatusCode::OK, &json!({ "status": "ready" }))
+        } else {
+            document(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "waiting", "missing": missing }))
+        }
+    }
+
+    /// The process, every service, and the latest events. 200 as long as each service has an endpoint that can
+    /// be used, 503 otherwise.
+    fn detailed(&self) -> Response<Full<Bytes>> {
+        let now = Now { monotonic: MonotonicClock::now(), wall: WallClock::system().now() };
+        let (services, all_usable) = dependencies::services(&self.gateway.plan(), now);
         let (code, status) = match (self.draining.load(Ordering::Relaxed), all_usable) {
             (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
             (false, true) => (StatusCode::OK, "ready"),
@@ -157,29 +130,12 @@ impl Admin {
         };
         let answer = json!({
             "status": status,
+            "process": self.process.document(),
             "connections": self.gateway.connections(),
             "services": services,
             "events": self.latest.document(),
         });
         document(code, &answer)
-    }
-}
-
-/// The process itself.
-struct Process {
-    events: Events,
-}
-
-impl Source for Process {
-    fn read(&self, snapshot: &mut Snapshot) {
-        let labels = [("version", env!("CARGO_PKG_VERSION"))];
-        snapshot.gauge("build_info", "1, labelled with the version.", &labels, 1.0);
-        snapshot.counter(
-            "events_dropped",
-            "Events that found the log's queue full.",
-            &[],
-            self.events.dropped(),
-        );
     }
 }
 

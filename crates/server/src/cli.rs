@@ -20,7 +20,9 @@ use crate::operation::{Activation, use_small_pages};
 use crate::plan::{self, PlanArguments, Planned};
 use crate::process;
 use crate::secured;
+use crate::series::Series;
 use crate::simulate::{self, SimulateArguments, Simulated};
+use crate::told;
 use crate::towards;
 use crate::up;
 
@@ -245,16 +247,22 @@ fn check(path: &std::path::Path) -> ExitCode {
             return ExitCode::from(code::REFUSED);
         }
     };
-    let (_, report) = match loaded.plan(None, &Events::default()) {
+    let (plan, report) = match loaded.plan(None, &Events::default()) {
         Ok(compiled) => compiled,
         Err(report) => {
             eprint!("{}", loaded.render(&report.problems));
             return ExitCode::from(code::REFUSED);
         }
     };
+    let series = Series::of(&plan, loaded.server.threads());
+    if let Some(problem) = series.problem(&loaded) {
+        eprint!("{}", loaded.render(&[problem]));
+        return ExitCode::from(code::REFUSED);
+    }
     problems.extend(report.problems);
     eprint!("{}", loaded.render(&problems));
     print_line(&amplification(&report.amplification));
+    print_line(&format!("series of metrics: at most {} of {}", series.most, loaded.server.metric_series_max));
     let count = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
     let (warnings, notes) = (count(Severity::Warning), count(Severity::Note));
     print_line(&format!(
@@ -286,7 +294,7 @@ fn amplification(rows: &[Amplification]) -> String {
 fn explained_process(path: &std::path::Path) -> Result<(String, bool), String> {
     let loaded = Loaded::read(path)?;
     let (plan, _) = loaded.plan_to_look_at().map_err(|report| loaded.render(&report.problems))?;
-    Ok((process::explain(&loaded, &plan), true))
+    Ok((process::explain(&loaded, &plan) + &told::explain(&loaded), true))
 }
 
 fn print_explanation(explained: Result<(String, bool), String>) -> ExitCode {
@@ -373,6 +381,7 @@ fn explained(
     if uri.scheme() == Some(&http::uri::Scheme::HTTPS) {
         text.push_str(&secured::explain(&loaded, uri.host().unwrap_or_default())?);
     }
+    text.push_str(&told::explain(&loaded));
     Ok((text, explanation.route.is_some()))
 }
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use intertie_core::quantity::format_duration;
 use intertie_gateway::plan::Plan;
 
-use crate::file::{AccessLogFormat, Loaded};
+use crate::file::Loaded;
 use crate::operation::{limit, needed};
 
 /// The effective values of `[server]`, and what the machine grants.
@@ -16,17 +16,13 @@ pub(crate) fn explain(loaded: &Loaded, plan: &Plan) -> String {
         [] => "none".to_owned(),
         some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
     };
-    let format = match server.access_log_format {
-        AccessLogFormat::Json => "json",
-        AccessLogFormat::Text => "text",
-    };
     let mut text = String::from("server:\n");
     for (key, value) in [
         ("listen", addresses(&server.listen)),
         ("admin", server.admin.to_string()),
         ("threads", server.threads().to_string()),
-        ("access_log", server.access_log.clone()),
-        ("access_log_format", format.to_owned()),
+        ("access_log", server.access_log.0.to.clone()),
+        ("metric_series_max", server.metric_series_max.to_string()),
         ("drain", format_duration(server.drain)),
         ("upgrade_timeout", format_duration(server.upgrade_timeout)),
     ] {

@@ -4,7 +4,7 @@ mod succession;
 
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -13,7 +13,7 @@ use intertie_core::telemetry::{Events, Source};
 use intertie_gateway::config::{Problem, Severity};
 use intertie_gateway::forwarded::Trust;
 use intertie_gateway::plan::{Plan, Report};
-use intertie_gateway::proxy::{AccessSink, Addresses, Gateway, GatewayConfig, Role, TlsListeners};
+use intertie_gateway::proxy::{AccessLogging, Addresses, Gateway, GatewayConfig, Role, TlsListeners};
 use intertie_gateway::tls::Terms;
 use intertie_observe::access_log::{self, AccessLog};
 use intertie_observe::event_log::{self, Latest};
@@ -21,8 +21,11 @@ use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::{self, Admin};
-use crate::file::{AccessLogFormat, Loaded, ServerConfig};
+use crate::audit::Audit;
+use crate::file::{AccessLogConfig, AccessLogFormat, Loaded, ServerConfig};
 use crate::operation::{Activation, Notify, State, Upgrade, listen_failure, needed, raise_limit};
+use crate::series::Series;
+use crate::traces::TraceExport;
 use crate::watch::Watch;
 
 /// Events that wait to be written.
@@ -60,6 +63,9 @@ pub(crate) fn run(
     let terms = loaded.terms().map_err(|problems| Failure::Refused(loaded.render(&problems)))?;
     let compiled = loaded.plan(None, &events);
     let (plan, report) = compiled.map_err(|report| Failure::Refused(loaded.render(&worth_saying(report))))?;
+    if let Some(problem) = Series::of(&plan, loaded.server.threads()).problem(&loaded) {
+        return Err(Failure::Refused(loaded.render(&[problem])));
+    }
     eprint!("{}{}", loaded.render(&terms.1), loaded.render(&worth_saying(report)));
     loaded.forget_routes();
     let birth = Birth { loaded, activation, plan, terms: terms.0, events };
@@ -128,6 +134,10 @@ struct Server {
     admin_listener: std::net::TcpListener,
     latest: Latest,
     access: Option<(Arc<AccessLog>, access_log::Writer)>,
+    traces: Option<TraceExport>,
+    audit: Option<Audit>,
+    /// The services without which the server is not ready.
+    needed: Arc<Mutex<Vec<String>>>,
     loaded: Loaded,
     events: Events,
 }
@@ -146,10 +156,15 @@ impl Server {
                 .map_err(|error| not_listening(server.admin, error))?,
         };
         admin_listener.set_nonblocking(true).context("failed to set up the admin listener")?;
-        let access = open_access_log(server, clock)?;
-        let sink = access.as_ref().map(|(log, _)| -> AccessSink {
+        let access = open_access_log(&server.access_log.0, clock)?;
+        let audit = server.audit_log.as_ref();
+        let audit = audit.map(|config| Audit::start(config, &events, clock, STOPPED)).transpose()?;
+        let traces = server.traces.as_ref();
+        let traces = traces.map(|config| TraceExport::new(config, loaded.folder(), &events)).transpose()?;
+        let logging = access.as_ref().map(|(log, _)| {
             let log = Arc::clone(log);
-            Arc::new(move |access| log.log(access))
+            let terms = Arc::new(server.access_log.0.terms());
+            AccessLogging { sink: Arc::new(move |access| log.log(access)), terms }
         });
         let config = GatewayConfig {
             listen: server.listen.clone(),
@@ -168,7 +183,9 @@ impl Server {
                 proxy_protocol: server.proxy_protocol,
                 tls_proxy_protocol: loaded.tls.proxy_protocol,
             },
-            access: sink,
+            access: logging,
+            audit: audit.as_ref().map(Audit::config),
+            tracing: traces.as_ref().map(TraceExport::tracing),
             events: events.clone(),
             clock: clock.clone(),
         };
@@ -182,7 +199,19 @@ impl Server {
             successor.take_over().context("the process before goes on serving")?;
         }
         gateway.open();
-        Ok(Self { gateway: Arc::new(gateway), notify, admin_listener, latest, access, loaded, events })
+        let needed = Arc::new(Mutex::new(server.ready.services.clone()));
+        Ok(Self {
+            gateway: Arc::new(gateway),
+            notify,
+            admin_listener,
+            latest,
+            access,
+            traces,
+            audit,
+            needed,
+            loaded,
+            events,
+        })
     }
 
     async fn run(mut self, signals: Signals, until_stdin_closes: bool) -> anyhow::Result<()> {
@@ -191,11 +220,17 @@ impl Server {
         let listener = tokio::net::TcpListener::from_std(self.admin_listener.try_clone()?)?;
         let mut sources: Vec<Arc<dyn Source + Send + Sync>> = vec![Arc::clone(&self.gateway) as Arc<_>];
         sources.extend(self.access.as_ref().map(|(log, _)| Arc::clone(log) as Arc<dyn Source + Send + Sync>));
+        sources.extend(self.audit.as_ref().map(Audit::source));
+        sources.extend(self.traces.as_ref().map(TraceExport::source));
+        if let Some(traces) = &mut self.traces {
+            traces.run();
+        }
         let admin = Arc::new(Admin::new(
             Arc::clone(&self.gateway),
             sources,
             self.latest.clone(),
             self.events.clone(),
+            Arc::clone(&self.needed),
         ));
         let admin_task = tokio::spawn(admin::serve(listener, Arc::clone(&admin)));
         let health_task =
@@ -263,7 +298,15 @@ impl Server {
             _ = interrupt.recv() => self.gateway.connections(),
             () = &mut stdin_closed, if cause != Cause::StdinClosed => self.gateway.connections(),
         };
+        if let Some(traces) = self.traces.take() {
+            traces.flush(&self.events).await;
+        }
         self.events.tell(STOPPED, || vec![("connections_cut", left.to_string())]);
+        if let Some(audit) = self.audit.take()
+            && !audit.finish().await
+        {
+            eprintln!("warning: the audit log could not be written to its end");
+        }
         admin_task.abort();
         let _ = admin_task.await;
         drop(admin);
@@ -338,15 +381,20 @@ impl Server {
             Ok(compiled) => compiled,
             Err(report) => return self.refuse(&fresh.render(&worth_saying(report))),
         };
+        if let Some(problem) = Series::of(&plan, fresh.server.threads()).problem(&fresh) {
+            return self.refuse(&fresh.render(&[problem]));
+        }
         eprint!("{}{}", fresh.render(&doubts), fresh.render(&worth_saying(report)));
         fresh.forget_routes();
         self.gateway.update(plan);
+        self.needed.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&fresh.server.ready.services);
         if let Some(terms) = terms {
             self.gateway.update_tls(terms);
         }
         let restart = needs_restart(&self.loaded, &fresh);
         self.events.tell("config_reloaded", || {
-            let mut fields = vec![("cause", cause.to_owned())];
+            let mut fields =
+                vec![("cause", cause.to_owned()), ("changed", some(&self.loaded.changes(&fresh)))];
             if !restart.is_empty() {
                 fields.push(("needs_restart", restart.join(",")));
             }
@@ -358,6 +406,8 @@ impl Server {
             drain: fresh.server.drain,
             upgrade_timeout: fresh.server.upgrade_timeout,
             threads: fresh.server.threads,
+            ready: fresh.server.ready,
+            metric_series_max: fresh.server.metric_series_max,
             ..self.loaded.server.clone()
         };
         let running = &self.loaded.tls;
@@ -445,14 +495,19 @@ fn warn_of_descriptors(server: &ServerConfig, plan: &Plan) {
     let clients = server.client_limits.connections_max.get();
     let needed = needed(clients, plan);
     match raise_limit() {
-        Ok(limit) if limit < needed => eprintln!(
+        Ok(limit) if limit < needed => say(&format!(
             "warning: the process may open {limit} files (RLIMIT_NOFILE), and {clients} connections \
              (connections_max) with theirs to services can need {needed}\n  \
-             = help: raise it (LimitNOFILE= in a unit, `ulimit -Hn` in a shell), or lower connections_max\n"
-        ),
+             = help: raise it (LimitNOFILE= in a unit, `ulimit -Hn` in a shell), or lower connections_max\n\n"
+        )),
         Ok(_) => {}
-        Err(error) => eprintln!("warning: the limit on open files can not be raised: {error}\n"),
+        Err(error) => say(&format!("warning: the limit on open files can not be raised: {error}\n\n")),
     }
+}
+
+/// Writes to the standard error output in one piece: in an upgrade two processes do.
+fn say(text: &str) {
+    eprint!("{text}");
 }
 
 /// Returns when the manager wants to hear that all is well.
@@ -460,6 +515,15 @@ async fn watchdog(every: Option<Duration>) {
     match every {
         Some(every) => tokio::time::sleep(every).await,
         None => std::future::pending().await,
+    }
+}
+
+/// Names, but not endlessly many.
+fn some(names: &[String]) -> String {
+    const SHOWN: usize = 20;
+    match names.split_at_checked(SHOWN) {
+        Some((shown, rest)) if !rest.is_empty() => format!("{},and {} more", shown.join(","), rest.len()),
+        _ => names.join(","),
     }
 }
 
@@ -491,12 +555,13 @@ fn needs_restart(running: &Loaded, fresh: &Loaded) -> Vec<&'static str> {
         ("listen", running.listen != fresh.listen),
         ("admin", running.admin != fresh.admin),
         ("access_log", running.access_log != fresh.access_log),
+        ("audit_log", running.audit_log != fresh.audit_log),
+        ("traces", running.traces != fresh.traces),
         ("client_limits", running.client_limits != fresh.client_limits),
         ("answers", running.answers != fresh.answers),
         ("trusted_proxies", running.trusted_proxies != fresh.trusted_proxies),
         ("forwarded_header", running.forwarded_header != fresh.forwarded_header),
         ("proxy_protocol", running.proxy_protocol != fresh.proxy_protocol),
-        ("access_log_format", running.access_log_format != fresh.access_log_format),
         ("tls.listen", tls.0.listen != tls.1.listen),
         ("tls.redirect", tls.0.redirect != tls.1.redirect),
         ("tls.redirect_port", tls.0.redirect_port != tls.1.redirect_port),
@@ -506,10 +571,10 @@ fn needs_restart(running: &Loaded, fresh: &Loaded) -> Vec<&'static str> {
 }
 
 fn open_access_log(
-    server: &ServerConfig,
+    config: &AccessLogConfig,
     clock: &WallClock,
 ) -> anyhow::Result<Option<(Arc<AccessLog>, access_log::Writer)>> {
-    let target: Box<dyn Write + Send> = match server.access_log.as_str() {
+    let target: Box<dyn Write + Send> = match config.to.as_str() {
         "off" => return Ok(None),
         "stdout" => Box::new(std::io::stdout()),
         path => {
@@ -517,11 +582,11 @@ fn open_access_log(
             Box::new(file.with_context(|| format!("failed to open the access log {path}"))?)
         }
     };
-    let format = match server.access_log_format {
+    let format = match config.format {
         AccessLogFormat::Json => access_log::Format::Json,
         AccessLogFormat::Text => access_log::Format::Text,
     };
-    let (log, writer) = AccessLog::start(target, format, clock.clone())?;
+    let (log, writer) = AccessLog::start(target, format, config.queue, clock.clone())?;
     Ok(Some((Arc::new(log), writer)))
 }
 

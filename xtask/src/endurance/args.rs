@@ -29,7 +29,7 @@ pub(super) fn parse(words: &[&str], minutes: u64) -> Result<Args> {
                 args.lasts = Duration::from_secs(minutes * 60);
             }
             "--seed" => {
-                args.seed = value.parse().with_context(|| format!("--seed takes a number, not {value:?}"))?
+                args.seed = value.parse().with_context(|| format!("--seed takes a number, not {value:?}"))?;
             }
             "--binary" => args.binary = Some(PathBuf::from(value)),
             _ => bail!("unknown flag {flag}; there are --minutes N, --seed N and --binary PATH"),

@@ -1,4 +1,4 @@
-//! The command line. Parsed by hand: eight flags do not pay for a dependency.
+//! The command line. Parsed by hand: nine flags do not pay for a dependency.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -17,7 +17,9 @@ usage: gateway [flags]
   --rounds N       rounds, each measuring every subject in every mode   [default 5]
   --seconds N      seconds of one measurement, after 2 s of warm-up     [default 5]
   --only A,B       these subjects only: intertie, nginx, haproxy, envoy [default all]
-  --modes A,B      these modes only: plain, work, h2                    [default all]
+  --modes A,B      these modes only: plain, work, h2, tls, handshake,
+                   resumed, large, steady                               [default all]
+  --memory         no load: what the subjects keep in memory for routes and idle connections
   --no-build       take target/dist/intertie as it is
   --append FILE    append the table to FILE too
   --help           this
@@ -36,6 +38,8 @@ pub struct Args {
     pub seconds: Seconds,
     pub subjects: Vec<Kind>,
     pub modes: Vec<Mode>,
+    /// Memory is measured, and no load.
+    pub memory: bool,
     pub build: bool,
     pub append: Option<PathBuf>,
 }
@@ -49,12 +53,13 @@ pub struct Seconds {
 
 pub fn parse(words: impl IntoIterator<Item = String>) -> Result<Request> {
     let mut words = words.into_iter();
-    let (mut quick, mut build) = (false, true);
+    let (mut quick, mut memory, mut build) = (false, false, true);
     let (mut rounds, mut measured, mut subjects, mut modes, mut append) = (None, None, None, None, None);
     while let Some(flag) = words.next() {
         let mut value = || words.next().with_context(|| format!("{flag} needs a value"));
         match flag.as_str() {
             "--quick" => quick = true,
+            "--memory" => memory = true,
             "--no-build" => build = false,
             "--rounds" => rounds = Some(within(&flag, &value()?, 100)?),
             "--seconds" => measured = Some(within(&flag, &value()?, 600)?),
@@ -72,6 +77,7 @@ pub fn parse(words: impl IntoIterator<Item = String>) -> Result<Request> {
         seconds: Seconds { warm_up, measured: measured.unwrap_or(default_seconds) },
         subjects: subjects.unwrap_or_else(|| Kind::ALL.to_vec()),
         modes: modes.unwrap_or_else(|| Mode::ALL.to_vec()),
+        memory,
         build,
         append,
     }))
@@ -126,7 +132,7 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_refused() {
         for line in
-            ["--only apache", "--modes tls", "--rounds 0", "--seconds x", "--rounds", "--fast", "--only "]
+            ["--only apache", "--modes quic", "--rounds 0", "--seconds x", "--rounds", "--fast", "--only "]
         {
             assert!(parse(line.split_whitespace().map(String::from)).is_err(), "{line}");
         }

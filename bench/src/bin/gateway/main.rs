@@ -6,9 +6,11 @@
 //! `bench/README.md` says what each subject is configured to do, and where the comparison limps.
 
 mod args;
+mod certificate;
 mod environment;
 mod load;
 mod measure;
+mod memory;
 mod mode;
 mod origin;
 mod probe;
@@ -56,19 +58,25 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<()> {
     process::stop_on_signals()?;
-    let load = load::Tools::find(&args.modes)?;
+    let load = load::Tools::find(if args.memory { &[] } else { &args.modes })?;
     let subjects =
         args.subjects.iter().map(|&kind| Subject::prepare(kind, args)).collect::<Result<Vec<_>>>()?;
     // Read before the first load of ours, which would show in the load average.
     let environment = Environment::read(&subjects, &load)?;
 
     let dir = WorkDir::create()?;
+    if args.memory || args.modes.iter().any(|mode| mode.has_tls()) {
+        certificate::make(dir.path())?;
+    }
     let origin = Origin::start(dir.path())?;
     let bench = Bench { dir: dir.path(), origin_port: origin.port(), load: &load, seconds: args.seconds };
-    let series = measure_all(&bench, args, &subjects)?;
+    let report = if args.memory {
+        let rows = subjects.iter().map(|subject| Ok((subject, bench.footprint(subject)?)));
+        report::render_memory(&environment, &rows.collect::<Result<Vec<_>>>()?)
+    } else {
+        report::render(&environment, args, &measure_all(&bench, args, &subjects)?)
+    };
     origin.stop()?;
-
-    let report = report::render(&environment, args, &series);
     print!("{report}");
     args.append.as_deref().map_or(Ok(()), |path| append(path, &report))
 }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::args::Seconds;
 use crate::load;
-use crate::mode::Mode;
+use crate::mode::{Mode, ROUTES};
 use crate::probe;
 use crate::process::Server;
 use crate::subjects::{Site, Subject};
@@ -36,25 +36,36 @@ pub struct Sample {
 
 impl Bench<'_> {
     pub fn measure(&self, subject: &Subject, mode: Mode) -> Result<Sample> {
+        self.with_running(subject, mode, ROUTES, |server, site| self.measure_running(server, site))
+    }
+
+    /// What `measure` says of a subject that is started for it and stopped after it.
+    pub fn with_running<T>(
+        &self,
+        subject: &Subject,
+        mode: Mode,
+        routes: usize,
+        measure: impl FnOnce(&mut Server, &Site<'_>) -> Result<T>,
+    ) -> Result<T> {
         let [port, admin_port] = free_ports()?;
         let dir = self.dir.join(subject.kind.name());
         std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
-        let site = Site { mode, port, admin_port, origin_port: self.origin_port, dir: &dir };
+        let origin_port = self.origin_port;
+        let site = Site { mode, routes, port, admin_port, origin_port, dir: &dir, certificates: self.dir };
 
         let mut server = Server::start(subject.kind.name(), subject.command(&site)?, &dir)?;
-        let sample = self.measure_running(&mut server, &site);
-        let sample = server.explain(sample)?;
+        let measured = measure(&mut server, &site);
+        let measured = server.explain(measured)?;
         server.stop()?;
-        Ok(sample)
+        Ok(measured)
     }
 
     fn measure_running(&self, server: &mut Server, site: &Site<'_>) -> Result<Sample> {
-        match site.mode {
-            Mode::H2 => probe::wait_until_listening(server, site.port)?,
-            Mode::Plain | Mode::Work => {
-                probe::wait_until_answering(server, site.port)?;
-                probe::verify_paths(site.port)?;
-            }
+        if site.mode == Mode::H2 || site.mode.has_tls() {
+            probe::wait_until_listening(server, site.port)?;
+        } else {
+            probe::wait_until_answering(server, site.port)?;
+            probe::verify_paths(site.port, site.mode)?;
         }
         if site.mode == Mode::Work {
             probe::verify_work(site.port)?;

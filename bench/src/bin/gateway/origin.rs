@@ -1,4 +1,4 @@
-//! The one server behind all subjects: nginx with a fixed answer.
+//! The one server behind all subjects: nginx with fixed answers.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,8 +12,13 @@ use crate::subjects::nginx;
 use crate::tools;
 use crate::workdir::free_ports;
 
-/// Size of every answer's body.
+/// Size of an answer's body.
 pub const BODY_BYTES: usize = 1024;
+
+/// Size of the body at [`LARGE_PATH`].
+pub const LARGE_BODY_BYTES: usize = 1 << 20;
+
+pub const LARGE_PATH: &str = "/large";
 
 /// Answers with the headers that it received, for [`probe::verify_work`]. A path of the first route of all subjects.
 pub fn inspect_path() -> String {
@@ -33,6 +38,7 @@ impl Origin {
         let dir = dir.join("origin");
         std::fs::create_dir(&dir)?;
         std::fs::write(dir.join("nginx.conf"), config(port))?;
+        std::fs::write(dir.join("large"), vec![b'x'; LARGE_BODY_BYTES])?;
         let mut command = Command::new(binary);
         command.args(nginx::arguments(&dir));
         let mut server = Server::start("origin", command, &dir)?;
@@ -64,6 +70,10 @@ fn config(port: u16) -> String {
 
         location / {{
             return 200 "{body}";
+        }}
+        location = {LARGE_PATH} {{
+            root .;
+            sendfile on;
         }}
         location = {inspect} {{
             add_header X-Seen-Forwarded-For $http_x_forwarded_for;

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::mode;
-use crate::origin::{self, BODY_BYTES};
+use crate::mode::{self, Mode};
+use crate::origin;
 use crate::process::{self, Server};
 
 const READY_WAIT: Duration = Duration::from_secs(30);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+const ANSWER_BYTES_MAX: u64 = 2 << 20;
 
 /// Waits until the server answers HTTP/1.1 with 200 through to the origin.
 pub fn wait_until_answering(server: &mut Server, port: u16) -> Result<()> {
@@ -24,7 +24,8 @@ pub fn wait_until_answering(server: &mut Server, port: u16) -> Result<()> {
     })
 }
 
-/// Waits until the server takes connections, for those that speak no HTTP/1.1. The load generator checks the answers.
+/// Waits until the server takes connections, for those that speak no HTTP/1.1, or TLS. The load generator checks the
+/// answers.
 pub fn wait_until_listening(server: &mut Server, port: u16) -> Result<()> {
     wait(server, || connect(port).map(drop))
 }
@@ -44,11 +45,11 @@ fn wait(server: &mut Server, attempt: impl Fn() -> Result<()>) -> Result<()> {
 }
 
 /// Every loaded path is answered by the origin, whole.
-pub fn verify_paths(port: u16) -> Result<()> {
-    for path in mode::loaded_paths() {
+pub fn verify_paths(port: u16, mode: Mode) -> Result<()> {
+    for path in mode.paths() {
         let answer = get(port, &path)?;
         ensure!(answer.status == 200, "{path} answers {}", answer.status);
-        ensure!(answer.body_bytes == BODY_BYTES, "{path} answers with {} bytes", answer.body_bytes);
+        ensure!(answer.body_bytes == mode.body_bytes(), "{path} answers with {} bytes", answer.body_bytes);
     }
     Ok(())
 }

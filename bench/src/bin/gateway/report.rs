@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crate::args::Args;
 use crate::environment::Environment;
 use crate::measure::Sample;
+use crate::memory::{Footprint, ROUTES_MANY};
 use crate::mode::Mode;
 use crate::subjects::{Kind, Subject, WORKERS};
 
@@ -70,23 +71,50 @@ pub fn render(environment: &Environment, args: &Args, series: &[Series<'_>]) -> 
     report
 }
 
+/// One row for each subject.
+pub fn render_memory(environment: &Environment, rows: &[(&Subject, Footprint)]) -> String {
+    let mut report = format!("## What gateways keep in memory, {}", place(environment));
+    let _ = write!(
+        report,
+        "\n\
+         | subject | idle MiB | with {ROUTES_MANY} routes, MiB | an idle connection, kB | with TLS, kB |\n\
+         |---|--:|--:|--:|--:|\n"
+    );
+    for (subject, footprint) in rows {
+        let Footprint { idle_mib, routes_mib, connection_kb, tls_connection_kb } = footprint;
+        let kind = subject.kind;
+        let _ = writeln!(
+            report,
+            "| {kind} | {idle_mib:.1} | {routes_mib:.1} | {connection_kb:.1} | {tls_connection_kb:.1} |"
+        );
+    }
+    report
+}
+
 fn heading(environment: &Environment, args: &Args) -> String {
+    format!(
+        "## Gateways beside each other, {}\n\
+         Medians of {} × {} s, each after {} s of warm-up; 64 requests under way, {WORKERS} workers each, answers of \
+         1 KiB. Ratios are of CPU time, taken within each round.\n",
+        place(environment),
+        args.rounds,
+        args.seconds.measured,
+        args.seconds.warm_up,
+    )
+}
+
+/// When, where and with which versions.
+fn place(environment: &Environment) -> String {
     let versions: Vec<_> =
         environment.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
     format!(
-        "## Gateways beside each other, {}\n\n\
-         Linux {}, {}, {} cores, load average before the run {}. {}.\n\n\
-         Medians of {} × {} s, each after {} s of warm-up; 64 requests under way, {WORKERS} workers each, answers of \
-         1 KiB. Ratios are of CPU time, taken within each round.\n",
+        "{}\n\nLinux {}, {}, {} cores, load average before the run {}. {}.\n",
         environment.date,
         environment.kernel,
         environment.cpu_model,
         environment.cores,
         environment.load_average,
         versions.join(", "),
-        args.rounds,
-        args.seconds.measured,
-        args.seconds.warm_up,
     )
 }
 
@@ -136,6 +164,7 @@ mod tests {
             seconds: Seconds { warm_up: 2, measured: 5 },
             subjects: vec![Kind::Intertie, Kind::Nginx],
             modes: vec![Mode::Work],
+            memory: false,
             build: true,
             append: None,
         };

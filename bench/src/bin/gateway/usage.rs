@@ -47,19 +47,30 @@ pub fn cpu_seconds(pids: &[u32]) -> Result<f64> {
     Ok(ticks as f64 / ticks_per_second as f64)
 }
 
+/// What these processes have resident now, in MiB; pages that they share are divided among them.
+pub fn present_mib(pids: &[u32]) -> Result<f64> {
+    let mut kib = 0;
+    for pid in pids {
+        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))
+            .with_context(|| format!("process {pid} of the subject has gone"))?;
+        kib += kib_of(&rollup, "Pss:").with_context(|| format!("no Pss for process {pid}"))?;
+    }
+    Ok(kib as f64 / 1024.0)
+}
+
 /// The sum of the peaks of these processes, in MiB. Pages that they share count once for each.
 pub fn peak_rss_mib(pids: &[u32]) -> Result<f64> {
     let mut kib = 0;
     for pid in pids {
         let status = fs::read_to_string(format!("/proc/{pid}/status"))
             .with_context(|| format!("process {pid} of the subject has gone"))?;
-        kib += peak_rss_kib(&status).with_context(|| format!("no VmHWM for process {pid}"))?;
+        kib += kib_of(&status, "VmHWM:").with_context(|| format!("no VmHWM for process {pid}"))?;
     }
     Ok(kib as f64 / 1024.0)
 }
 
-fn peak_rss_kib(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+fn kib_of(text: &str, figure: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(figure))?;
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
@@ -97,8 +108,11 @@ mod tests {
 
     #[test]
     fn the_peak_is_taken_not_the_present() {
-        assert_eq!(peak_rss_kib("VmPeak:\t 9 kB\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\n"), Some(2048));
-        assert_eq!(peak_rss_kib("VmRSS:\t    1024 kB\n"), None);
+        assert_eq!(
+            kib_of("VmPeak:\t 9 kB\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\n", "VmHWM:"),
+            Some(2048)
+        );
+        assert_eq!(kib_of("VmRSS:\t    1024 kB\n", "VmHWM:"), None);
     }
 
     #[test]

@@ -246,8 +246,10 @@ impl Compiler<'_> {
             }
         }
         let stats = known.map_or_else(|| Arc::new(RouteStats::default()), |route| Arc::clone(&route.stats));
+        let matched_path = config.matches.as_ref().map(|matches| matches.path.as_deref().unwrap_or("/**"));
         Ok(Route {
             name: name.into(),
+            matched_path: matched_path.map(Box::from),
             bulkhead: effective.bulkhead.value.as_ref().and(service.bulkhead.clone()),
             budget: effective.retry.value.as_ref().and(service.budget.clone()),
             effective,

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,6 +53,16 @@ pub struct EndpointState {
     health: Mutex<Health>,
     /// What `health` says, to be read without its lock.
     healthy: AtomicBool,
+    last_failure: Mutex<Option<LastFailure>>,
+}
+
+/// Why an endpoint was found wanting the last time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastFailure {
+    /// When.
+    pub at: Instant,
+    /// The class of an attempt's outcome, or what a health check said.
+    pub cause: Cow<'static, str>,
 }
 
 impl EndpointState {
@@ -67,6 +78,7 @@ impl EndpointState {
             outlier: Mutex::default(),
             health: Mutex::default(),
             healthy: AtomicBool::new(true),
+            last_failure: Mutex::default(),
         }
     }
 
@@ -93,6 +105,17 @@ impl EndpointState {
     /// An answer took `latency`.
     pub fn record_latency(&self, now: Instant, latency: Duration) {
         lock(&self.latency).observe(now, latency);
+    }
+
+    /// Notes that it failed.
+    pub fn record_failure(&self, now: Instant, cause: Cow<'static, str>) {
+        let mut last = self.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
+        *last = Some(LastFailure { at: now, cause });
+    }
+
+    /// How it failed the last time, if it ever did.
+    pub fn last_failure(&self) -> Option<LastFailure> {
+        self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether failures in a row took it out of the choice for now.

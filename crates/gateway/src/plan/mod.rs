@@ -20,7 +20,7 @@ mod transport;
 pub use compile::Plan;
 pub(crate) use effective::UPGRADE_IDLE_TIMEOUT_DEFAULT;
 pub use effective::{Effective, Origin, Sourced, effective};
-pub use endpoint::{Endpoint, EndpointState};
+pub use endpoint::{Endpoint, EndpointState, LastFailure};
 pub use explain::{Explanation, Shown, explain};
 pub use lint::{Amplification, Report, lint};
 pub use runtime::{LimitKey, Route, RouteLimiter, Service};

@@ -16,6 +16,8 @@ use crate::stats::RouteStats;
 pub struct Route {
     /// Its name in the file.
     pub name: Arc<str>,
+    /// The path that it stands for, where that is not its name.
+    pub matched_path: Option<Box<str>>,
     /// What applies to it.
     pub effective: Effective,
     /// The service it leads to.
@@ -33,6 +35,14 @@ pub struct Route {
 }
 
 impl Route {
+    /// The path that it stands for, as the file writes it.
+    pub fn path(&self) -> &str {
+        match &self.matched_path {
+            Some(path) => path,
+            None => self.name.split_once(' ').map_or(&self.name, |(_, path)| path),
+        }
+    }
+
     /// Whether a call of this route may be more than one attempt.
     pub fn repeats(&self) -> bool {
         self.effective.retry.value.as_ref().is_some_and(|retry| retry.attempts.get() > 1)

@@ -13,6 +13,7 @@ use intertie_resilience::circuit_breaker::{Outcome, OwnedPermit};
 
 use super::worker::RouteRef;
 use crate::plan::{Endpoint, Service};
+use crate::stats::class_name;
 
 /// A place at an endpoint. It resolves the breaker's permit, the outlier record and the counters exactly
 /// once: by [`Attempt::resolve`], or as unjudged when it is dropped; or not at all, by [`Attempt::call_off`].
@@ -171,6 +172,9 @@ impl Attempt {
             permit.record(now, Outcome { evidence: class.evidence(), retry_after, took: self.head_after });
         }
         self.endpoint().stats.resolved(class);
+        if class.evidence() == Evidence::Failure {
+            self.endpoint().record_failure(now, class_name(class).into());
+        }
         self.record_outlier(now, class.evidence(), events);
     }
 

@@ -153,7 +153,7 @@ impl Call {
             attempt.call_off();
             return Err(failure);
         }
-        exchange.attempt_begins(attempt.endpoint());
+        exchange.attempt_begins(attempt.endpoint(), now);
         let limit = self.deadline.attempt(now, self.route.effective.attempt_timeout.value);
         let remaining = limit.at.map(|at| at.saturating_since(now));
         let sent = {
@@ -195,7 +195,7 @@ impl Call {
                 self.timed_out(&attempt, limit)
             }
         };
-        exchange.attempt_ended(now, missed.evidence, attempt.elapsed(now));
+        exchange.attempt_ended(now, missed.evidence, attempt.elapsed(now), Err(missed.failure.code));
         attempt.resolve(missed.evidence, now, &exchange.worker.events);
         Ok(Ended { class: missed.class, retry_after: None, unprocessed, last: Last::Failed(missed.failure) })
     }
@@ -278,7 +278,7 @@ impl Call {
 
 /// An attempt with an answer. One that failed is resolved here; a good one when its body is through.
 fn answered(
-    exchange: &Exchange,
+    exchange: &mut Exchange,
     mut attempt: Attempt,
     response: Response<Incoming>,
     connection: Connection,
@@ -291,11 +291,11 @@ fn answered(
     // Otherwise it is in the trailers, and until then the call has not gone well.
     let known = if grpc.is_some() && class == Class::Success { Class::Unjudged } else { class };
     attempt.answered(now, known);
-    exchange.attempt_ended(now, class, attempt.elapsed(now));
+    exchange.attempt_ended(now, class, attempt.elapsed(now), Ok(status));
     let mut unresolved = Some(attempt);
     let mut retry_after = None;
     if class.is_retriable() {
-        let verdict = grpc.unwrap_or_else(|| verdict(status, headers, clock));
+        let verdict = grpc.unwrap_or_else(|| verdict(status, headers, &exchange.worker.clock));
         retry_after = verdict.retry_after;
         if let Some(attempt) = unresolved.take() {
             attempt.resolve_with(class, retry_after, now, &exchange.worker.events);

@@ -63,6 +63,7 @@ impl Call {
         assert!(parts.uri.path() != "/panic", "asked to panic");
         let present = exchange.present;
         exchange.expects_continue = present.any(Present::EXPECT) && !incoming.is_end_stream();
+        exchange.begin_trace(&mut parts, present);
         let identity = exchange.client.secured.as_ref().and_then(|secured| secured.identity.as_ref());
         headers::write_identity(&mut parts.headers, present, identity);
         accept(exchange, &parts)?;

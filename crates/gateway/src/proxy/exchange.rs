@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST};
+use http::header::CONNECTION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -15,10 +15,12 @@ use intertie_core::failure::Class;
 use intertie_core::id::Id;
 use intertie_core::rejection::Policy;
 use intertie_core::telemetry::Access;
+use intertie_core::trace::TraceContext;
 use intertie_resilience::deadline::Deadline;
 use intertie_resilience::pipeline::http::grpc_verdict;
 use intertie_resilience::{MonotonicClock, bulkhead};
 
+use super::access::RequestLine;
 use super::answer::{About, Failure, Manner};
 use super::attempt::Attempt;
 use super::body::{ResponseBody, ServiceBody};
@@ -29,6 +31,7 @@ use super::headers::{self, Present};
 use super::pool::Connection;
 use super::rate_limit::Told;
 use super::reset::Reset;
+use super::trace::{self, Outcome, Recording};
 use super::upgrade::Upgrade;
 use super::upgraded::Upgraded;
 use super::worker::{RouteRef, Worker};
@@ -101,27 +104,15 @@ pub(super) struct Exchange {
     upgrade: Option<UpgradeEnd>,
     /// Kept only for the access log.
     line: Option<Box<RequestLine>>,
-}
-
-#[derive(Debug)]
-struct RequestLine {
-    method: String,
-    host: String,
-    path: String,
-    endpoint: Option<String>,
+    /// Its place in its trace, once its headers are read.
+    trace: Option<TraceContext>,
+    /// Kept only while its trace is recorded.
+    recording: Option<Box<Recording>>,
 }
 
 impl Exchange {
     fn begin(worker: Rc<Worker>, client: Rc<Client>, id: Id, parts: &Parts) -> Self {
-        let line = worker.access.as_ref().map(|_| {
-            let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
-            Box::new(RequestLine {
-                method: parts.method.to_string(),
-                host: parts.uri.host().or(host).unwrap_or_default().to_owned(),
-                path: parts.uri.path().to_owned(),
-                endpoint: None,
-            })
-        });
+        let line = worker.access.as_ref().map(|logging| Box::new(RequestLine::read(&logging.terms, parts)));
         let present = Present::among(&parts.headers);
         let peer = client.address;
         let brought = present.any(Present::FORWARDED) && worker.trust.covers(peer);
@@ -146,7 +137,21 @@ impl Exchange {
             cut: Some("client_left"),
             upgrade: None,
             line,
+            trace: None,
+            recording: None,
         }
+    }
+
+    /// Reads the trace that it belongs to, and writes its own place in it for the service.
+    pub(super) fn begin_trace(&mut self, parts: &mut Parts, present: Present) {
+        let any = present.any(Present::TRACE);
+        let (context, recording) = trace::begin(parts, any, self.worker.tracing.as_ref());
+        (self.trace, self.recording) = (Some(context), recording);
+    }
+
+    /// The place of the attempt under way in a trace that is recorded.
+    pub(super) fn attempt_trace(&self) -> Option<TraceContext> {
+        self.recording.as_ref()?.attempt()
     }
 
     fn refuse(mut self, refused: Refused) -> Response<ResponseBody> {
@@ -154,7 +159,7 @@ impl Exchange {
             Refused::Read(violation) => violation,
             Refused::Unread(violation) => {
                 if let Some(line) = &mut self.line {
-                    (line.method, line.path) = ("-".to_owned(), "-".to_owned());
+                    line.forget();
                 }
                 violation
             }
@@ -171,6 +176,19 @@ impl Exchange {
         self.cut = None;
         if let (Some(policy), Some(route)) = (failure.rejected_by, &self.route) {
             route.stats.rejected(policy);
+        }
+        if let (Some(policy), Some(recording)) = (failure.rejected_by, &mut self.recording) {
+            recording.rejected(policy);
+        }
+        if let (Some(policy), Some(auditor)) = (failure.rejected_by, &self.worker.auditor) {
+            auditor.rejected(policy, || {
+                vec![
+                    ("route", route.unwrap_or_default().to_owned()),
+                    ("client", self.address().to_string()),
+                    ("code", failure.code.code().to_owned()),
+                    ("request_id", request_id.to_owned()),
+                ]
+            });
         }
         let (code, worker) = (failure.code, &self.worker);
         // A body that is not read to its end would pass for the next request (RFC 9112, section 9.3).
@@ -198,9 +216,18 @@ impl Exchange {
     }
 
     /// Tells the bulkhead how the attempt went that ended at `now`: each shows what the service can take.
-    pub(super) fn attempt_ended(&self, now: Instant, class: Class, latency: Duration) {
+    pub(super) fn attempt_ended(
+        &mut self,
+        now: Instant,
+        class: Class,
+        latency: Duration,
+        outcome: Result<StatusCode, ErrorCode>,
+    ) {
         if let Some(permit) = &self.bulkhead {
             permit.observe(now, class, latency);
+        }
+        if let Some(recording) = &mut self.recording {
+            recording.attempt_ended(now, outcome);
         }
     }
 
@@ -221,8 +248,8 @@ impl Exchange {
         self.cut = (how != UpgradeEnd::Closed).then_some(how.name());
     }
 
-    /// Notes the endpoint of the attempt that begins.
-    pub(super) fn attempt_begins(&mut self, endpoint: &Endpoint) {
+    /// Notes the endpoint of the attempt that begins at `now`.
+    pub(super) fn attempt_begins(&mut self, endpoint: &Endpoint, now: Instant) {
         self.attempts += 1;
         self.http2_error = None;
         if self.attempts > 1 {
@@ -231,6 +258,32 @@ impl Exchange {
         if let Some(line) = &mut self.line {
             line.endpoint = Some(endpoint.address.to_string());
         }
+        if let (Some(recording), Some(trace)) = (&mut self.recording, self.trace) {
+            recording.attempt_begins(trace, &endpoint.address, now);
+        }
+    }
+}
+
+impl Exchange {
+    /// Tells the spans of a recorded request that ended at `ended`.
+    fn tell_trace(&mut self, ended: Instant) {
+        let Some(recording) = self.recording.take() else { return };
+        let (Some(tracing), Some(context)) = (&self.worker.tracing, self.trace) else { return };
+        let route = self.route.as_deref();
+        let outcome = Outcome {
+            started: self.started,
+            ended,
+            status: self.status,
+            error: self.error,
+            cut: self.cut,
+            scheme: if self.client.secured.is_some() { "https" } else { "http" },
+            client: self.address().to_string(),
+            request_id: &self.request_id,
+            route: route.map(|route| (&*route.name, route.path())),
+            service: route.map(|route| &*route.service.name),
+            service_scheme: route.map_or("http", |route| route.service.transport.scheme().as_str()),
+        };
+        recording.finish(tracing, context, &outcome, (MonotonicClock::now(), self.worker.clock.now()));
     }
 }
 
@@ -250,18 +303,28 @@ impl Drop for Exchange {
             Some(route) => &route.stats,
             None => &self.worker.unrouted,
         };
+        // A gRPC call that failed is answered 200.
+        let outcome = self.error.map_or(self.status, |code| code.status().as_u16());
         if let Some(how) = self.upgrade {
             stats.upgrades.end(how);
         } else {
-            // A gRPC call that failed is answered 200.
-            let outcome = self.error.map_or(self.status, |code| code.status().as_u16());
             stats.finished(outcome, duration);
+            if let Some(error) = self.error {
+                stats.failed(error);
+            }
+            if let Some(how) = self.cut {
+                stats.broke_off(how);
+            }
             if self.cut == Some("client_left") {
                 stats.cancelled.increment();
             }
         }
-        if let (Some(log), Some(line)) = (&self.worker.access, self.line.take()) {
-            log(Access {
+        self.tell_trace(now);
+        let failed = self.cut.is_some() || !(100..400).contains(&outcome);
+        if let (Some(logging), Some(line)) = (&self.worker.access, self.line.take())
+            && let Some(sample) = logging.terms.keep(failed, duration)
+        {
+            (logging.sink)(Access {
                 request_id: self.request_id.to_str().unwrap_or_default().to_owned(),
                 client: self.address(),
                 method: line.method,
@@ -276,6 +339,9 @@ impl Drop for Exchange {
                 error: self.error.map(ErrorCode::code),
                 http2_error: self.http2_error,
                 cut: self.cut,
+                trace_id: self.trace.map(|trace| trace.trace_id),
+                headers: line.headers,
+                sample,
             });
         }
     }

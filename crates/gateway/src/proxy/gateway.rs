@@ -14,7 +14,10 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
+use super::access::AccessLogging;
 use super::admission::{Admission, Admitted};
+use super::audit::{AuditConfig, Auditor};
+use super::busy::BusyTimes;
 use super::connection;
 use super::generation::Generation;
 use super::handover::{HandedOver, Role};
@@ -22,7 +25,8 @@ use super::listener::{BACKLOG, CurrentTerms, Kind, Secure};
 use super::pool::Pool;
 use super::signature::Signature;
 use super::sockets::Sockets;
-use super::worker::{AccessSink, FollowedPlan, Worker};
+use super::trace::Tracing;
+use super::worker::{FollowedPlan, Worker};
 use crate::config::{AnswersConfig, ClientLimitsConfig};
 use crate::forwarded::Trust;
 use crate::plan::Plan;
@@ -46,7 +50,11 @@ pub struct GatewayConfig {
     /// Whose word counts for who a client is.
     pub trust: Trust,
     /// Where finished requests are told, if anywhere.
-    pub access: Option<AccessSink>,
+    pub access: Option<AccessLogging>,
+    /// Which traces are recorded, if any.
+    pub tracing: Option<Tracing>,
+    /// What auditors are told of requests, if anything.
+    pub audit: Option<AuditConfig>,
     /// Where transitions and ejections are told.
     pub events: Events,
     /// The wall clock.
@@ -94,6 +102,8 @@ pub struct Gateway {
     pub(super) tls: Option<(watch::Sender<Arc<Terms>>, Arc<TlsStats>)>,
     /// What became of changed files of TLS towards services.
     pub(super) service_tls: ServiceTlsReloads,
+    pub(super) busy: BusyTimes,
+    pub(super) connections_max: u32,
 }
 
 /// Data threads that make room for others.
@@ -158,13 +168,17 @@ impl Gateway {
         }
         let (plan, updates) = watch::channel(Arc::new(plan));
         let admission = Arc::new(Admission::new(&config.client_limits));
+        let connections_max = config.client_limits.connections_max.get();
         let unrouted = Arc::new(RouteStats::default());
         let refused = Arc::new(WireStats::default());
         let introductions = Arc::new(ProxyProtocolStats::default());
+        let busy = BusyTimes::default();
         let birth = Birth {
             updates,
             admission: Arc::clone(&admission),
             access: config.access,
+            tracing: config.tracing,
+            audit: config.audit,
             events: config.events,
             clock: config.clock,
             unrouted: Arc::clone(&unrouted),
@@ -173,6 +187,7 @@ impl Gateway {
             trust: config.trust,
             introductions: Arc::clone(&introductions),
             refused: Arc::clone(&refused),
+            busy: busy.clone(),
         };
         let gateway = Self {
             plan,
@@ -186,6 +201,8 @@ impl Gateway {
             addresses,
             tls,
             service_tls: ServiceTlsReloads::default(),
+            busy,
+            connections_max,
         };
         gateway.succeed(config.threads).map_err(|error| (gateway.addresses.any(), error))?;
         Ok(gateway)
@@ -361,7 +378,9 @@ impl Addresses {
 pub(super) struct Birth {
     updates: watch::Receiver<Arc<Plan>>,
     admission: Arc<Admission>,
-    access: Option<AccessSink>,
+    access: Option<AccessLogging>,
+    tracing: Option<Tracing>,
+    audit: Option<AuditConfig>,
     events: Events,
     clock: WallClock,
     unrouted: Arc<RouteStats>,
@@ -370,6 +389,7 @@ pub(super) struct Birth {
     trust: Trust,
     introductions: Arc<ProxyProtocolStats>,
     refused: Arc<WireStats>,
+    busy: BusyTimes,
 }
 
 impl std::fmt::Debug for Birth {
@@ -380,6 +400,8 @@ impl std::fmt::Debug for Birth {
 
 /// One data thread.
 pub(super) struct DataThread {
+    /// Its position among those born with it, and the number of their generation.
+    pub(super) number: (usize, u64),
     pub(super) listeners: Vec<(TcpListener, Kind)>,
     pub(super) opened: watch::Receiver<bool>,
     pub(super) leaving: watch::Receiver<bool>,
@@ -392,7 +414,11 @@ impl DataThread {
         let runtime =
             Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default());
         match runtime {
-            Ok(runtime) => runtime.block_on(self.serve()),
+            Ok(runtime) => {
+                let (position, generation) = self.number;
+                let _working = self.birth.busy.begin(position, generation, runtime.metrics());
+                runtime.block_on(self.serve());
+            }
             Err(error) => self.birth.events.tell("data_thread_failed", || vec![("error", error.to_string())]),
         }
     }
@@ -402,6 +428,8 @@ impl DataThread {
             updates,
             admission,
             access,
+            tracing,
+            audit,
             events,
             clock,
             unrouted,
@@ -410,10 +438,13 @@ impl DataThread {
             trust,
             introductions,
             refused,
+            busy: _,
         } = self.birth;
         let worker = Rc::new(Worker {
             pool: Pool::default(),
             access,
+            tracing,
+            auditor: audit.map(Auditor::new),
             events,
             clock,
             client_limits,

@@ -32,6 +32,7 @@ impl Generation {
         let mut threads = Vec::with_capacity(shares.len());
         for (position, listeners) in shares.into_iter().enumerate() {
             let thread = DataThread {
+                number: (position, number),
                 listeners,
                 opened: opened.clone(),
                 leaving: leaving.clone(),

@@ -7,11 +7,14 @@
 //! exactly once, however the exchange ends.
 
 mod acceptance;
+mod access;
 mod admission;
 mod answer;
 mod attempt;
 mod attempts;
+mod audit;
 mod body;
+mod busy;
 mod call;
 mod client;
 mod connect;
@@ -46,14 +49,17 @@ mod streams;
 mod switch;
 mod telemetry;
 mod tls;
+mod trace;
 pub(crate) mod translate;
 mod tunnel;
 mod upgrade;
 mod upgraded;
 mod worker;
 
+pub use access::{AccessLogging, AccessSink, AccessTerms};
+pub use audit::AuditConfig;
 pub(crate) use drive::Cut;
 pub use error_code::ErrorCode;
 pub use gateway::{Addresses, Gateway, GatewayConfig, Retired, TlsListeners};
 pub use handover::{HandedOver, Role};
-pub use worker::AccessSink;
+pub use trace::{SpanSink, Tracing};

@@ -16,6 +16,7 @@ use super::headers;
 use super::observed::Refusal;
 use super::pool::Connection;
 use super::reset::{Reset, reset};
+use super::trace;
 use crate::tls::{ServiceHandshake, is_refusal};
 
 /// Why an attempt got no answer.
@@ -66,7 +67,7 @@ impl Call {
             };
             let outgoing = match request.take() {
                 Some(request) => request,
-                None => self.request(exchange.attempts, remaining, &connection),
+                None => self.request(exchange, remaining, &connection),
             };
             let mut error = match connection.send(outgoing, endpoint).await {
                 Ok(response) => return Ok((response, connection)),
@@ -116,14 +117,15 @@ impl Call {
         }
     }
 
-    /// The request as the attempt `number` sends it. Its headers are copied only when they may be needed
+    /// The request as the attempt under way sends it. Its headers are copied only when they may be needed
     /// again.
     fn request(
         &mut self,
-        number: u32,
+        exchange: &Exchange,
         remaining: Option<Duration>,
         connection: &Connection,
     ) -> Request<RequestBody> {
+        let number = exchange.attempts;
         debug_assert!(!self.headers_spent, "asked by `may_repeat`");
         // Over HTTP/2 a service can give back any request without having acted on it.
         let repeatable = self.idempotent || connection.is_multiplexed();
@@ -135,6 +137,9 @@ impl Call {
             std::mem::take(&mut self.headers)
         };
         headers::write_marks(&mut headers, self.present, remaining, number);
+        if let Some(attempt) = exchange.attempt_trace() {
+            trace::write(&mut headers, attempt);
+        }
         let body = self.body.as_ref().map_or(RequestBody::Empty, |body| body.attempt(number));
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();

@@ -1,12 +1,12 @@
 //! What the data plane's routes, limits, services and endpoints show of themselves.
 
-use intertie_core::telemetry::{Snapshot, Source};
+use intertie_core::telemetry::{Snapshot, Source, Value};
 use intertie_resilience::{MonotonicClock, RateLimiter};
 
 use super::admission::Full;
 use super::drive::Cut;
 use super::gateway::Gateway;
-use crate::plan::{Endpoint, Security, Service};
+use crate::plan::{Endpoint, Plan, Security, Service};
 use crate::stats::{RouteStats, UpgradeStats, Way};
 use crate::tls::{Terms, TlsStats};
 use crate::wire::WireStats;
@@ -14,6 +14,8 @@ use crate::wire::WireStats;
 impl Source for Gateway {
     fn read(&self, snapshot: &mut Snapshot) {
         snapshot.gauge("gateway_connections", "Open client connections.", &[], self.connections() as f64);
+        let help = "Client connections that may be open.";
+        snapshot.gauge("gateway_connections_max", help, &[], self.connections_max as f64);
         for limit in Full::ALL {
             let help = "Connections that were closed at once, by the limit that was reached.";
             let labels = [("limit", limit.name())];
@@ -27,10 +29,10 @@ impl Source for Gateway {
             let help = "Changed files of TLS towards services by what became of them.";
             snapshot.counter("service_tls_reloads", help, &[("outcome", outcome)], count.get());
         }
-        let plan = self.plan();
-        for route in &plan.routes {
-            read_route(snapshot, &route.name, &route.stats);
-            read_upgrades(snapshot, &route.name, &route.stats.upgrades);
+        for (position, busy) in self.busy.times() {
+            let help = "Time that the data thread worked instead of waiting.";
+            let busy = Value::FloatCounter(busy.as_secs_f64());
+            snapshot.add("data_thread_busy_seconds", help, &[("thread", &position.to_string())], busy);
         }
         read_route(snapshot, "", &self.unrouted);
         read_refused(snapshot, &self.refused);
@@ -38,7 +40,18 @@ impl Source for Gateway {
             let help = "Connections that were closed since no trusted proxy introduced them.";
             snapshot.counter("proxy_protocol_refused", help, &[("reason", reason)], count);
         }
-        let now = MonotonicClock::now();
+        self.plan().read(snapshot);
+    }
+}
+
+impl Source for Plan {
+    /// Everything of which a file decides how much there is.
+    fn read(&self, snapshot: &mut Snapshot) {
+        let (plan, now) = (self, MonotonicClock::now());
+        for route in &plan.routes {
+            read_route(snapshot, &route.name, &route.stats);
+            read_upgrades(snapshot, &route.name, &route.stats.upgrades);
+        }
         for route in &plan.routes {
             for limiter in route.limiters.iter().filter(|limiter| limiter.shared.is_none()) {
                 read_limiter(snapshot, [("route", &route.name), ("limit", "")], &limiter.limiter);
@@ -149,6 +162,10 @@ fn read_route(snapshot: &mut Snapshot, name: &str, stats: &RouteStats) {
     for (policy, count) in stats.rejections() {
         let labels = [("route", name), ("policy", policy.name())];
         snapshot.counter("rejections", "Requests that a policy rejected.", &labels, count);
+    }
+    for (error, count) in stats.errors() {
+        let help = "Requests that failed, by the code of the error or by how the answer broke off.";
+        snapshot.counter("request_errors", help, &[("route", name), ("error", error)], count);
     }
     let labels = [("route", name)];
     snapshot.counter(

@@ -10,12 +10,15 @@ use std::time::Duration;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Response, StatusCode};
 use intertie_core::clock::{Instant, WallClock};
-use intertie_core::telemetry::{Access, Events};
+use intertie_core::telemetry::Events;
 use intertie_resilience::MonotonicClock;
 use tokio::sync::watch;
 
+use super::access::AccessLogging;
+use super::audit::Auditor;
 use super::pool::Pool;
 use super::signature::Signature;
+use super::trace::Tracing;
 use crate::config::ClientLimitsConfig;
 use crate::forwarded::Trust;
 use crate::plan::{Plan, Route};
@@ -23,13 +26,12 @@ use crate::proxy_protocol::ProxyProtocolStats;
 use crate::stats::RouteStats;
 use crate::wire::WireStats;
 
-/// Where finished requests are told.
-pub type AccessSink = Arc<dyn Fn(Access) + Send + Sync>;
-
 /// What the exchanges of one data thread share without locks.
 pub(super) struct Worker {
     pub(super) pool: Pool,
-    pub(super) access: Option<AccessSink>,
+    pub(super) access: Option<AccessLogging>,
+    pub(super) tracing: Option<Tracing>,
+    pub(super) auditor: Option<Auditor>,
     pub(super) events: Events,
     pub(super) clock: WallClock,
     pub(super) client_limits: ClientLimitsConfig,
@@ -139,6 +141,8 @@ impl Worker {
         Self {
             pool: Pool::default(),
             access: None,
+            tracing: None,
+            auditor: None,
             events: Events::default(),
             clock: WallClock::system(),
             client_limits: ClientLimitsConfig::default(),

@@ -1,5 +1,5 @@
 //! TLS towards clients, certificates by the name that a client asks for, and who the client is; and, in
-//! [`service`], TLS towards services.
+//! `service`, TLS towards services.
 //!
 //! [`Terms`] are what a handshake is held under. They are made of files, and made anew when one of these
 //! changes: connections keep the terms that they began with, and files that do not fit together leave the

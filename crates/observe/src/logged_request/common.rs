@@ -41,6 +41,7 @@ pub(super) fn parse(line: &str) -> Result<LoggedRequest, LineError> {
         attempts: None,
         error: None,
         cut: None,
+        sample: None,
     })
 }
 

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use intertie_core::quantity::Ratio;
 use serde::Deserialize;
 
 use super::{Form, LineError, LoggedRequest, is_method, split_target, time};
@@ -19,6 +20,8 @@ struct Line {
     attempts: u32,
     error: Option<String>,
     cut: Option<String>,
+    #[serde(default)]
+    sample: Option<Ratio>,
 }
 
 pub(super) fn parse(line: &[u8]) -> Result<LoggedRequest, LineError> {
@@ -42,5 +45,6 @@ pub(super) fn parse(line: &[u8]) -> Result<LoggedRequest, LineError> {
         attempts: Some(line.attempts),
         error: line.error,
         cut: line.cut,
+        sample: line.sample,
     })
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 use std::{fmt, str};
 
 use intertie_core::clock::{Timestamp, nanos};
+use intertie_core::quantity::Ratio;
 
 /// A request as an access log tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub struct LoggedRequest {
     pub error: Option<String>,
     /// How it ended, unless with a complete answer.
     pub cut: Option<String>,
+    /// The share of successful requests that were told, where this one stands for others too.
+    pub sample: Option<Ratio>,
 }
 
 /// The form of a line.
@@ -104,7 +107,7 @@ impl LoggedRequest {
         }
     }
 
-    /// Whether a query would stand in its line: ours leaves it out, since it may hold secrets.
+    /// Whether a query would stand in its line: ours leaves it out, unless the file asks for it.
     pub fn tells_query(&self) -> bool {
         self.form == Form::Common || self.query.is_some()
     }

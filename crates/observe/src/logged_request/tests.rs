@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use intertie_core::clock::{Timestamp, WallClock};
+use intertie_core::quantity::Ratio;
 use intertie_core::telemetry::Access;
 use proptest::prelude::*;
 
@@ -37,6 +38,7 @@ fn a_combined_line_is_read() {
             attempts: None,
             error: None,
             cut: None,
+            sample: None,
         }
     );
 }
@@ -119,7 +121,8 @@ impl Write for Shared {
 fn written(format: Format, access: &Access) -> Vec<u8> {
     let target = Shared::default();
     let clock = WallClock::fixed(Timestamp::from_unix_seconds(1_772_359_200));
-    let (log, writer) = AccessLog::start(Box::new(target.clone()), format, clock).expect("a thread");
+    let (log, writer) = AccessLog::start(Box::new(target.clone()), format, std::num::NonZeroU32::MIN, clock)
+        .expect("a thread");
     log.log(access.clone());
     drop(log);
     writer.join().expect("no panic");
@@ -129,7 +132,8 @@ fn written(format: Format, access: &Access) -> Vec<u8> {
 fn access() -> impl Strategy<Value = Access> {
     let errors = prop::option::of(prop::sample::select(vec!["CIRCUIT_OPEN", "ATTEMPT_TIMEOUT"]));
     let parts = ("[A-Z]{1,7}", "/[^ ?#]{0,20}", 0_u16..600, 0_u32..100_000, 0_u32..5, errors);
-    parts.prop_map(|(method, path, status, tenths, attempts, error)| Access {
+    let told = (prop::option::of(0_u32..1_000_000), prop::option::of(any::<String>()));
+    (parts, told).prop_map(|((method, path, status, tenths, attempts, error), (share, header))| Access {
         tls: None,
         request_id: "7".to_owned(),
         client: [192, 0, 2, 7].into(),
@@ -144,6 +148,12 @@ fn access() -> impl Strategy<Value = Access> {
         error,
         http2_error: None,
         cut: Some("client_left").filter(|_| status == 0),
+        trace_id: Some(7),
+        headers: header
+            .map(|value| ("x-any".into(), format!("{value} endpoint=10.6.6.6:6 sample=x")))
+            .into_iter()
+            .collect(),
+        sample: share.map(Ratio::from_millionths),
     })
 }
 
@@ -167,6 +177,7 @@ proptest! {
                 attempts: Some(access.attempts),
                 error: access.error.map(str::to_owned),
                 cut: access.cut.map(str::to_owned),
+                sample: access.sample,
             };
             prop_assert_eq!(&read, &expected);
             let began = read.at.as_unix_nanos() - read.began().as_unix_nanos();

@@ -31,6 +31,7 @@ pub(super) fn parse(line: &str) -> Result<LoggedRequest, LineError> {
         attempts: None,
         error: None,
         cut: None,
+        sample: None,
     };
     // A route's name may hold spaces, so a word without a name belongs to the one before it.
     for (name, value) in words.filter_map(|word| word.split_once('=')) {
@@ -38,6 +39,9 @@ pub(super) fn parse(line: &str) -> Result<LoggedRequest, LineError> {
             "endpoint" => request.endpoint = Some(value.to_owned()),
             "error" => request.error = Some(value.to_owned()),
             "cut" => request.cut = Some(value.to_owned()),
+            "sample" => {
+                request.sample = Some(value.parse().map_err(|_| LineError::Part("sample"))?);
+            }
             "attempts" => {
                 request.attempts = Some(value.parse().map_err(|_| LineError::Part("attempts"))?);
             }

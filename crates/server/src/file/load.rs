@@ -10,7 +10,7 @@ use intertie_gateway::plan::{Plan, Report, lint};
 use intertie_gateway::tls::{CertificateConfig, ServiceTerms, Terms, TlsConfig};
 
 use super::source::{self, Kind, Source};
-use super::{File, ServerConfig};
+use super::{AuditLogConfig, File, ServerConfig, TracesConfig};
 
 /// A file that was read and understood; its traffic part is not yet proved to work.
 #[derive(Debug)]
@@ -30,6 +30,9 @@ const KIND: Kind = Kind {
         "trusted_proxies",
         "names",
         "endpoints",
+        "services",
+        "redact",
+        "headers",
         "limits",
         "calls",
         "method",
@@ -95,6 +98,11 @@ impl Loaded {
         if problems.is_empty() { Ok(loaded) } else { Err(loaded.render(&problems)) }
     }
 
+    /// The sections that are not the same in `other`, such as `service.orders`.
+    pub(crate) fn changes(&self, other: &Self) -> Vec<String> {
+        self.source.changes(&other.source)
+    }
+
     /// Reads the files that the terms of TLS are made of; no terms where TLS is not spoken. A file that was
     /// good yesterday may not be today.
     ///
@@ -141,7 +149,7 @@ impl Loaded {
     }
 
     /// Where the relative paths in the file begin.
-    fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new(""))
     }
 
@@ -234,6 +242,13 @@ impl Loaded {
                 problems.push(Problem::error([at, "proxy_protocol"], message).help(help));
             }
         }
+        for name in server.ready.services.iter().filter(|name| !self.traffic.services.contains_key(*name)) {
+            let message = format!("there is no service `{name}`");
+            problems.push(Problem::error(["server", "ready", "services"], message));
+        }
+        problems.extend(server.access_log.0.problems());
+        problems.extend(server.audit_log.iter().flat_map(AuditLogConfig::problems));
+        problems.extend(server.traces.iter().flat_map(TracesConfig::problems));
         problems
     }
 }

@@ -1,14 +1,18 @@
 //! The TOML file: its model, its positions, and what is said when it is wrong.
 
+mod access_log;
+mod audit_log;
 mod diagnostic;
 mod load;
 mod places;
 mod script;
+mod secret;
 mod source;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use intertie_core::quantity::{self, DurationText};
@@ -19,8 +23,12 @@ use intertie_resilience::RateLimiterConfig;
 use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 
+pub(crate) use access_log::{AccessLogConfig, AccessLogFormat, AccessLogSetting};
+pub(crate) use audit_log::AuditLogConfig;
 pub(crate) use load::Loaded;
 pub(crate) use script::{Script, script_schema};
+pub(crate) use secret::SecretReference;
+pub(crate) use traces::TracesConfig;
 
 /// The file as a whole.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -60,10 +68,9 @@ pub(crate) struct ServerConfig {
     /// Data threads. Default: one for each core that the process may use, by its affinity and its share of
     /// processor time.
     pub(crate) threads: Option<NonZeroUsize>,
-    /// Where finished requests are logged: "stdout" (the default), "off", or the path of a file.
-    pub(crate) access_log: String,
-    /// How the access log looks: `json` (the default) or `text`.
-    pub(crate) access_log_format: AccessLogFormat,
+    /// Where finished requests are told: "stdout" (the default), "off", the path of a file, or a table that
+    /// says which of them and how much of each.
+    pub(crate) access_log: AccessLogSetting,
     /// How long requests under way may take after SIGTERM. Default "30s".
     #[serde(with = "quantity::duration")]
     #[schemars(with = "DurationText")]
@@ -85,17 +92,24 @@ pub(crate) struct ServerConfig {
     pub(crate) client_limits: ClientLimitsConfig,
     /// What the gateway says of itself.
     pub(crate) answers: AnswersConfig,
+    /// Which requests are recorded as traces, and who collects them. Default: none.
+    pub(crate) traces: Option<TracesConfig>,
+    /// The most series of metrics that the file may make. Default 1000000.
+    pub(crate) metric_series_max: NonZeroU32,
+    /// What the server needs to be ready.
+    pub(crate) ready: ReadyConfig,
+    /// Where auditors read what policies and operators decided. Default: nowhere.
+    pub(crate) audit_log: Option<AuditLogConfig>,
 }
 
-/// How the access log looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum AccessLogFormat {
-    /// One JSON object a line.
-    #[default]
-    Json,
-    /// Words for people.
-    Text,
+/// `[server.ready]`: what the server needs to be ready.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Ready")]
+pub(crate) struct ReadyConfig {
+    /// The services without which `/health/ready` answers 503: those of which no endpoint can be used. Default
+    /// none.
+    pub(crate) services: Vec<String>,
 }
 
 impl Default for ServerConfig {
@@ -104,8 +118,7 @@ impl Default for ServerConfig {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 8080))],
             admin: SocketAddr::from(([127, 0, 0, 1], 9901)),
             threads: None,
-            access_log: "stdout".to_owned(),
-            access_log_format: AccessLogFormat::Json,
+            access_log: AccessLogSetting::default(),
             drain: Duration::from_secs(30),
             upgrade_timeout: Duration::from_secs(30),
             trusted_proxies: Vec::new(),
@@ -113,6 +126,10 @@ impl Default for ServerConfig {
             proxy_protocol: ProxyProtocol::default(),
             client_limits: ClientLimitsConfig::default(),
             answers: AnswersConfig::default(),
+            metric_series_max: NonZeroU32::new(1_000_000).expect("1000000 is not zero"),
+            ready: ReadyConfig::default(),
+            traces: None,
+            audit_log: None,
         }
     }
 }

@@ -1,4 +1,5 @@
 use std::cell::OnceCell;
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
 
@@ -91,6 +92,25 @@ impl Source {
 
     fn places(&self) -> &Places {
         self.places.get_or_init(|| Places::read(&self.text))
+    }
+
+    /// The tables that are not the same in `other`, two levels deep, in the order of their names.
+    pub(super) fn changes(&self, other: &Self) -> Vec<String> {
+        let read = |source: &Self| source.text.parse::<toml::Table>().unwrap_or_default();
+        let (ours, theirs) = (read(self), read(other));
+        let mut changes = Vec::new();
+        for section in BTreeSet::from_iter(ours.keys().chain(theirs.keys())) {
+            match (ours.get(section), theirs.get(section)) {
+                (Some(one), Some(two)) if one == two => {}
+                (Some(toml::Value::Table(one)), Some(toml::Value::Table(two))) => {
+                    let names = BTreeSet::from_iter(one.keys().chain(two.keys()));
+                    let changed = names.into_iter().filter(|name| one.get(*name) != two.get(*name));
+                    changes.extend(changed.map(|name| format!("{section}.{name}")));
+                }
+                _ => changes.push(section.clone()),
+            }
+        }
+        changes
     }
 
     /// `problems` with their positions, ready to be printed.

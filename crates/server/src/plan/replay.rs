@@ -48,6 +48,8 @@ pub(super) struct Replay {
     untimed: u64,
     /// Requests for which no host is known.
     hostless: u64,
+    /// Requests that stand for others too.
+    sampled: u64,
     /// Requests for which no address of a client is known.
     clientless: u64,
     /// Requests that took longer than an attempt of the old file may.
@@ -81,6 +83,7 @@ impl Replay {
             unknown: 0,
             untimed: 0,
             hostless: 0,
+            sampled: 0,
             clientless: 0,
             long: 0,
         })
@@ -98,6 +101,7 @@ impl Replay {
         }
         self.requests += 1;
         let named = request.host.as_deref().map(HeaderValue::from_str);
+        self.sampled += u64::from(request.sample.is_some());
         self.clientless += u64::from(request.client.is_none());
         self.hostless += u64::from(named.is_none() && self.untold.host.is_empty());
         let method = Method::from_bytes(request.method.as_bytes()).ok();
@@ -204,6 +208,10 @@ impl Replay {
         assume(
             self.long,
             "took longer than the old attempt_timeout: the rest was the time of the answer's body",
+        );
+        assume(
+            self.sampled,
+            "stand for others that a sampled log left out: policies meet less load than there was",
         );
         assume(late, "were logged too late for their place in time: they come after it");
         let mut left_out = self.old.left_out();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use intertie_gateway::proxy::ErrorCode;
 
-use crate::cli::{check, folder, intertie, root, script_violations, violations};
+use crate::cli::{check, folder, intertie, root, script_violations, violations, without_series};
 use crate::tls::Authority;
 
 /// A fenced block: where it begins, what stands after its fence, and its lines.
@@ -129,7 +129,7 @@ fn transcripts_of_check_are_real() {
             let code =
                 if block.text.contains("error: ") { 2 } else { i32::from(block.text.contains("warning: ")) };
             let run = check(&file.text, code, &[]);
-            let said = format!("{}{}", run.stderr, run.stdout);
+            let said = format!("{}{}", run.stderr, without_series(&run.stdout));
             assert!(
                 said.contains(block.text.trim_end()),
                 "{} is of another day; now it is\n{said}",

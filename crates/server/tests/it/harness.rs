@@ -212,7 +212,12 @@ impl Server {
 
     /// The same with an access log in the file `log`.
     pub(crate) fn start_logging(log: &str, traffic: &str) -> Self {
-        let own = OWN.replace("\"off\"", &format!("{log:?}"));
+        Self::start_logging_as(&format!("{log:?}"), traffic)
+    }
+
+    /// The same with `access_log` as a value of TOML.
+    pub(crate) fn start_logging_as(value: &str, traffic: &str) -> Self {
+        let own = OWN.replace("\"off\"", value);
         Self::start_file(env!("CARGO_BIN_EXE_intertie"), &format!("{own}\n{traffic}"))
     }
 
@@ -228,7 +233,7 @@ impl Server {
     /// A server whose file stands in `folder`, among others, with a text access log in `access.log`.
     pub(crate) fn start_among(folder: TempDir, traffic: &str) -> Self {
         let log = folder.path().join("access.log");
-        let own = OWN.replace("\"off\"", &format!("{log:?}\naccess_log_format = \"text\""));
+        let own = OWN.replace("\"off\"", &format!("{{ to = {log:?}, format = \"text\" }}"));
         Self::start_in(folder, env!("CARGO_BIN_EXE_intertie"), &format!("{own}\n{traffic}"))
     }
 

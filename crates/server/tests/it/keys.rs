@@ -235,13 +235,12 @@ async fn the_access_log_can_be_words_instead_of_json() {
     let origin = Origin::statuses(&[503, 200]).await;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let log = folder.path().join("access.log");
-    // What stands before the first table still belongs to `[server]`.
     let traffic = format!(
-        "access_log_format = \"text\"\n\n[service.origin]\nendpoints = [{{ at = \"{}\" }}]\n\n\
+        "[service.origin]\nendpoints = [{{ at = \"{}\" }}]\n\n\
          [route.\"/orders/**\"]\nto = \"origin\"\nretry = {{ attempts = 2, base = \"10ms\" }}\n",
         origin.address
     );
-    let mut server = Server::start_logging(log.to_str().expect("UTF-8"), &traffic);
+    let mut server = Server::start_logging_as(&format!("{{ to = {log:?}, format = \"text\" }}"), &traffic);
     let client = Client::new(server.address);
     let retried = client.get("/orders/7?token=secret").await;
     let refused = client.get("/nowhere").await;
@@ -262,7 +261,10 @@ async fn the_access_log_can_be_words_instead_of_json() {
         assert_eq!(&line[1..5], request);
         let millis = line[5].strip_suffix("ms").and_then(|millis| millis.parse::<f64>().ok());
         assert!(millis.is_some_and(|millis| millis >= 0.0), "a duration: {line:?}");
-        assert_eq!(&line[6..], fields);
+        let (traces, other): (Vec<&str>, Vec<&str>) =
+            line[6..].iter().copied().partition(|word| word.starts_with("trace="));
+        assert!(traces.len() == 1 && traces[0].len() == "trace=".len() + 32, "{line:?}");
+        assert_eq!(other, fields);
     }
 }
 

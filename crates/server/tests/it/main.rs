@@ -4,7 +4,9 @@
 
 mod harness;
 
+mod access_log;
 mod answers;
+mod audit_log;
 mod cli;
 mod client_address;
 mod client_limits;
@@ -15,6 +17,7 @@ mod faults;
 mod http2;
 mod keys;
 mod lifecycle;
+mod metrics;
 mod operation;
 mod panics;
 mod policies;
@@ -22,5 +25,6 @@ mod regressions;
 mod reload;
 mod streams;
 mod tls;
+mod traces;
 mod traffic;
 mod upstream;

@@ -118,9 +118,9 @@ async fn a_changed_file_is_noticed_without_a_signal() {
 async fn what_needs_a_restart_is_said() {
     let origin = Origin::statuses(&[200]).await;
     let server = Server::start(&version(&origin, 0));
-    server.rewrite("access_log_format = \"text\"", &version(&origin, 0));
+    server.rewrite("[server.client_limits]\nconnections_max = 7", &version(&origin, 0));
     let line = server.wait_for("config_reloaded");
-    assert!(line.contains("needs_restart=access_log_format"), "{line}");
+    assert!(line.contains("needs_restart=client_limits"), "{line}");
     let keys = "trusted_proxies = [\"::1\"]\nforwarded_header = \"forwarded\"\nproxy_protocol = \"required\"\n\
                 [server.answers]\nname = \"edge\"\n";
     server.rewrite(keys, &version(&origin, 0));

@@ -1,4 +1,4 @@
-//! HTTP/2 without TLS, by prior knowledge.
+//! HTTP/2 without TLS, by prior knowledge; and HTTP/1.1 at a fixed rate.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,25 +6,35 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{CONCURRENCY, Load, ensure_whole_bodies, explain, threads};
-use crate::mode;
+use super::{CONCURRENCY, Load, ensure_whole_bodies, explain, percentile, threads};
+use crate::mode::Client;
+use crate::origin::BODY_BYTES;
 use crate::process;
 use crate::subjects::Site;
 
 /// Streams share a connection, as they do in practice, yet there are connections enough for every worker.
 const STREAMS_PER_CONNECTION: usize = 4;
 
+/// About 70 % of what the subjects reach on two cores that they share with origin and load generator.
+const STEADY_REQUESTS_PER_SECOND: usize = 33_000;
+
 pub(super) fn run(h2load: &Path, site: &Site<'_>, seconds: u64) -> Result<Load> {
     let requests_log = site.dir.join("h2load-requests.log");
-    let connections = CONCURRENCY / STREAMS_PER_CONNECTION;
     let mut command = Command::new(h2load);
+    if site.mode.client() == Client::Paced {
+        let each = (STEADY_REQUESTS_PER_SECOND / CONCURRENCY).to_string();
+        command.args(["--h1", "--clients", &CONCURRENCY.to_string(), "--rps", &each]);
+    } else {
+        let connections = (CONCURRENCY / STREAMS_PER_CONNECTION).to_string();
+        let streams = STREAMS_PER_CONNECTION.to_string();
+        command.args(["--clients", &connections, "--max-concurrent-streams", &streams]);
+    }
     command
-        .args(["--threads", &threads().to_string(), "--clients", &connections.to_string()])
-        .args(["--max-concurrent-streams", &STREAMS_PER_CONNECTION.to_string()])
+        .args(["--threads", &threads().to_string()])
         .args(["--duration", &seconds.to_string()])
         // Its summary has no percentiles, its log has the time of each request.
         .arg(format!("--log-file={}", requests_log.display()))
-        .args(mode::loaded_paths().iter().map(|path| format!("http://127.0.0.1:{}{path}", site.port)));
+        .args(site.mode.paths().iter().map(|path| format!("http://127.0.0.1:{}{path}", site.port)));
     // h2load appends to a log that exists.
     remove_if_present(&requests_log)?;
     let output = process::run("h2load", command, site.dir, Duration::from_secs(seconds + 30))?;
@@ -59,7 +69,7 @@ fn parse(output: &str, log: &str) -> Result<Load> {
         let count = count_before(statuses, class)?;
         ensure!(count == 0, "{count} answers are {class}");
     }
-    ensure_whole_bodies(requests, bytes_of_data(line("traffic:")?)?)?;
+    ensure_whole_bodies(requests, bytes_of_data(line("traffic:")?)?, BODY_BYTES)?;
 
     let mut microseconds = Vec::new();
     for entry in log.lines() {
@@ -89,12 +99,6 @@ fn bytes_of_data(line: &str) -> Result<u64> {
         .and_then(|line| line.rsplit_once('('))
         .and_then(|(_, bytes)| bytes.parse().ok())
         .context("no count of data bytes")
-}
-
-/// The nearest rank: the smallest value that `percent` of all do not exceed.
-fn percentile(sorted: &[u64], percent: usize) -> Result<f64> {
-    let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted.get(rank - 1).map(|&value| value as f64).context("h2load's log is empty")
 }
 
 #[cfg(test)]

@@ -1,15 +1,18 @@
-//! The load generators: wrk for HTTP/1.1, h2load for HTTP/2. Both keep 64 requests under way, as fast as the
-//! subject answers, for a fixed time.
+//! The load generators: wrk for HTTP/1.1, h2load for HTTP/2 and for a fixed rate, one of our own for TLS handshakes.
+//! They keep 64 requests under way (16 where each takes a handshake), as fast as the subject answers but for the fixed
+//! rate, for a fixed time.
 
+mod connecting;
 mod h2load;
 mod wrk;
+
+pub use connecting::Idle;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use crate::mode::Mode;
-use crate::origin::BODY_BYTES;
+use crate::mode::{Client, Mode};
 use crate::subjects::Site;
 use crate::tools;
 
@@ -37,9 +40,10 @@ impl Tools {
         let find = |needed: bool, program, package| {
             needed.then(|| tools::find_or_install(program, package)).transpose()
         };
+        let speaks = |clients: &[Client]| modes.iter().any(|mode| clients.contains(&mode.client()));
         Ok(Self {
-            wrk: find(modes.iter().any(|&mode| mode != Mode::H2), "wrk", "wrk")?,
-            h2load: find(modes.contains(&Mode::H2), "h2load", "nghttp2-client")?,
+            wrk: find(speaks(&[Client::Kept]), "wrk", "wrk")?,
+            h2load: find(speaks(&[Client::Multiplexed, Client::Paced]), "h2load", "nghttp2-client")?,
         })
     }
 
@@ -58,9 +62,12 @@ impl Tools {
     ///
     /// When a single request fails: figures of a proxy that drops requests compare to nothing.
     pub fn run(&self, site: &Site<'_>, seconds: u64) -> Result<Load> {
-        let load = match site.mode {
-            Mode::Plain | Mode::Work => wrk::run(present(self.wrk.as_deref())?, site, seconds)?,
-            Mode::H2 => h2load::run(present(self.h2load.as_deref())?, site, seconds)?,
+        let load = match site.mode.client() {
+            Client::Kept => wrk::run(present(self.wrk.as_deref())?, site, seconds)?,
+            Client::Multiplexed | Client::Paced => {
+                h2load::run(present(self.h2load.as_deref())?, site, seconds)?
+            }
+            Client::Connecting => connecting::run(site, seconds)?,
         };
         ensure!(load.requests > 0, "not one request was answered in {seconds} s");
         Ok(load)
@@ -82,9 +89,9 @@ fn threads() -> usize {
 }
 
 /// Short bodies, such as those of an error page, give themselves away in the sum.
-fn ensure_whole_bodies(requests: u64, bytes: u64) -> Result<()> {
+fn ensure_whole_bodies(requests: u64, bytes: u64, body_bytes: usize) -> Result<()> {
     ensure!(
-        bytes >= requests * BODY_BYTES as u64,
+        bytes >= requests * body_bytes as u64,
         "{requests} answers came to only {bytes} bytes: their bodies are not the origin's"
     );
     Ok(())
@@ -93,4 +100,10 @@ fn ensure_whole_bodies(requests: u64, bytes: u64) -> Result<()> {
 /// Adds to an error what the load generator has printed.
 fn explain<T>(result: Result<T>, output: &str) -> Result<T> {
     result.map_err(|error| anyhow!("{error:#}; the load generator printed:\n{output}"))
+}
+
+/// The nearest rank: the smallest value that `percent` of all do not exceed.
+fn percentile(sorted: &[u64], percent: usize) -> Result<f64> {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).map(|&value| value as f64).context("not one request was timed")
 }

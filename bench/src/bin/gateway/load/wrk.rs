@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use super::{CONCURRENCY, Load, ensure_whole_bodies, explain, threads};
-use crate::mode;
+use crate::mode::Mode;
 use crate::process;
 use crate::subjects::Site;
 
@@ -18,22 +18,22 @@ const ERRORS: [&str; 5] = ["connect", "read", "write", "status", "timeout"];
 
 pub(super) fn run(wrk: &Path, site: &Site<'_>, seconds: u64) -> Result<Load> {
     let script = site.dir.join("load.lua");
-    std::fs::write(&script, self::script()).context("write wrk's script")?;
+    std::fs::write(&script, self::script(site.mode)).context("write wrk's script")?;
     let mut command = Command::new(wrk);
     command
         .args(["--threads", &threads().to_string(), "--connections", &CONCURRENCY.to_string()])
         .args(["--duration", &format!("{seconds}s"), "--timeout", "5s", "--latency", "--script"])
         .arg(script)
-        .arg(format!("http://127.0.0.1:{}", site.port));
+        .arg(format!("{}://127.0.0.1:{}", site.mode.scheme(), site.port));
     let output = process::run("wrk", command, site.dir, Duration::from_secs(seconds + 30))?;
-    explain(parse(&output), &output)
+    explain(parse(&output, site.mode.body_bytes()), &output)
 }
 
 /// Each thread takes the paths in turn, from requests formatted once. The summary is printed as numbers, in units
 /// that do not change with the size of the figure as those of wrk's own summary do.
-fn script() -> String {
+fn script(mode: Mode) -> String {
     let mut script = String::from("local paths = {\n");
-    for path in mode::loaded_paths() {
+    for path in mode.paths() {
         let _ = writeln!(script, "  \"{path}\",");
     }
     script.push_str(
@@ -61,7 +61,7 @@ end
     script
 }
 
-fn parse(output: &str) -> Result<Load> {
+fn parse(output: &str, body_bytes: usize) -> Result<Load> {
     let line = output.lines().find_map(|line| line.strip_prefix(FIGURES)).context("no figures")?;
     let figures: HashMap<&str, u64> = line
         .split_whitespace()
@@ -74,7 +74,7 @@ fn parse(output: &str) -> Result<Load> {
         ensure!(count == 0, "{count} {kind} errors");
     }
     let requests = figure("requests")?;
-    ensure_whole_bodies(requests, figure("bytes")?)?;
+    ensure_whole_bodies(requests, figure("bytes")?, body_bytes)?;
     Ok(Load {
         requests,
         seconds: figure("microseconds")? as f64 / 1e6,
@@ -94,7 +94,10 @@ mod tests {
     #[test]
     fn a_clean_run_is_read() {
         let text = output("requests=100 bytes=130000 connect=0 read=0 write=0 status=0 timeout=0");
-        assert_eq!(parse(&text).unwrap(), Load { requests: 100, seconds: 2.0, p50_ms: 0.9, p99_ms: 3.1 });
+        assert_eq!(
+            parse(&text, 1024).unwrap(),
+            Load { requests: 100, seconds: 2.0, p50_ms: 0.9, p99_ms: 3.1 }
+        );
     }
 
     #[test]
@@ -104,7 +107,7 @@ mod tests {
             for other in ERRORS {
                 text = text.replace("p50", &format!("{other}={} p50", u8::from(other == kind)));
             }
-            let error = parse(&text).unwrap_err().to_string();
+            let error = parse(&text, 1024).unwrap_err().to_string();
             assert_eq!(error, format!("1 {kind} errors"));
         }
     }
@@ -112,9 +115,10 @@ mod tests {
     #[test]
     fn short_bodies_and_missing_figures_fail_the_run() {
         assert!(
-            parse(&output("requests=100 bytes=20000 connect=0 read=0 write=0 status=0 timeout=0")).is_err()
+            parse(&output("requests=100 bytes=20000 connect=0 read=0 write=0 status=0 timeout=0"), 1024)
+                .is_err()
         );
-        assert!(parse(&output("requests=100 bytes=130000")).is_err());
-        assert!(parse("Running 2s test\n").is_err());
+        assert!(parse(&output("requests=100 bytes=130000"), 1024).is_err());
+        assert!(parse("Running 2s test\n", 1024).is_err());
     }
 }

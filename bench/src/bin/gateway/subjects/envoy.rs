@@ -7,7 +7,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use super::{Site, WORKERS};
-use crate::mode::{Mode, ROUTES, route_prefix};
+use crate::certificate;
+use crate::mode::{Mode, route_prefix};
 use crate::tools;
 
 const VERSION: &str = "1.40.0";
@@ -44,16 +45,17 @@ pub fn arguments() -> Vec<String> {
 pub fn config(site: &Site<'_>) -> String {
     let Site { port, origin_port, .. } = site;
     let (manager, filters, routes, cluster) = match site.mode {
-        Mode::Plain | Mode::H2 => (String::new(), "", PLAIN_ROUTES.to_owned(), ""),
-        Mode::Work => (WORK_MANAGER.to_owned(), WORK_FILTERS, work_routes(), WORK_CLUSTER),
+        Mode::Work => (WORK_MANAGER.to_owned(), WORK_FILTERS, work_routes(site.routes), WORK_CLUSTER),
+        _ => (String::new(), "", PLAIN_ROUTES.to_owned(), ""),
     };
+    let tls = if site.mode.has_tls() { tls(site) } else { String::new() };
     format!(
         r#"static_resources:
   listeners:
   - name: gateway
     address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }}
     filter_chains:
-    - filters:
+    - {tls}filters:
       - name: envoy.filters.network.http_connection_manager
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
@@ -75,6 +77,25 @@ pub fn config(site: &Site<'_>) -> String {
       - lb_endpoints:
         - endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {origin_port} }} }} }}
 "#
+    )
+}
+
+/// The first key of the filter chain, which is an item of a list.
+fn tls(site: &Site<'_>) -> String {
+    let (chain, key) = (certificate::chain(site.certificates), certificate::key(site.certificates));
+    format!(
+        r#"transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          common_tls_context:
+            tls_params: {{ tls_minimum_protocol_version: TLSv1_3, tls_maximum_protocol_version: TLSv1_3 }}
+            tls_certificates:
+            - certificate_chain: {{ filename: "{}" }}
+              private_key: {{ filename: "{}" }}
+      "#,
+        chain.display(),
+        key.display()
     )
 }
 
@@ -118,7 +139,7 @@ const WORK_CLUSTER: &str = r#"    circuit_breakers:
 
 /// A matcher tree over the path: the usual list of routes is scanned from its start, which with 1,000 of them is
 /// not how Envoy does best. Every route has a deadline, a retry policy, a rate limit and statistics of its own.
-fn work_routes() -> String {
+fn work_routes(count: usize) -> String {
     let mut routes = String::from(
         r#"            request_headers_to_add:
             - header: { key: x-forwarded-host, value: "%REQ(:authority)%" }
@@ -136,7 +157,7 @@ fn work_routes() -> String {
                     map:
 "#,
     );
-    for route in 0..ROUTES {
+    for route in 0..count {
         let prefix = route_prefix(route);
         let _ = write!(
             routes,

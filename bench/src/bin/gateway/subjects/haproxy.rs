@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use super::{Site, WORKERS};
-use crate::mode::{Mode, ROUTES, route_prefix};
+use crate::certificate;
+use crate::mode::{Mode, route_prefix};
 use crate::tools;
 
 pub fn prepare() -> Result<(PathBuf, String)> {
@@ -17,8 +18,8 @@ pub fn prepare() -> Result<(PathBuf, String)> {
 }
 
 /// The map of [`Mode::Work`]: the prefix of a route, its name.
-pub fn routes() -> String {
-    (0..ROUTES).fold(String::new(), |mut map, route| {
+pub fn routes(count: usize) -> String {
+    (0..count).fold(String::new(), |mut map, route| {
         let prefix = route_prefix(route);
         let _ = writeln!(map, "{prefix} service-{route}");
         map
@@ -41,8 +42,16 @@ defaults
 "#
     );
     match site.mode {
-        Mode::Plain | Mode::H2 => {
-            let protocol = if site.mode == Mode::H2 { " proto h2" } else { "" };
+        Mode::Work => format!("{common}{}", work(site, routes)),
+        mode => {
+            let protocol = match mode {
+                Mode::H2 => " proto h2".to_owned(),
+                mode if mode.has_tls() => {
+                    let both = certificate::both_in_one(site.certificates);
+                    format!(" ssl crt {} ssl-min-ver TLSv1.3", both.display())
+                }
+                _ => String::new(),
+            };
             format!(
                 r#"{common}    timeout server 60s
 
@@ -52,7 +61,6 @@ listen gateway
 "#
             )
         }
-        Mode::Work => format!("{common}{}", work(site, routes)),
     }
 }
 

@@ -7,7 +7,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 use super::{Site, WORKERS};
-use crate::mode::{Mode, ROUTES, route_prefix};
+use crate::certificate;
+use crate::mode::{Mode, route_prefix};
 use crate::tools;
 
 /// The policy of every route in [`Mode::Work`]. Its limits are far above the load: they are checked, never reached.
@@ -48,26 +49,47 @@ fn commit(root: &Path) -> Result<String> {
 
 pub fn config(site: &Site<'_>) -> String {
     let Site { port, admin_port, origin_port, .. } = site;
+    let listen = format!("\"127.0.0.1:{port}\"");
+    let (plain, secure) =
+        if site.mode.has_tls() { ("", tls(site)) } else { (listen.as_str(), String::new()) };
     let mut config = format!(
         r#"[server]
-listen = ["127.0.0.1:{port}"]
+listen = [{plain}]
 admin = "127.0.0.1:{admin_port}"
 threads = {WORKERS}
 access_log = "off"
 
 [service.origin]
 endpoints = [{{ at = "127.0.0.1:{origin_port}" }}]
-"#
+{secure}"#
     );
     match site.mode {
-        Mode::Plain | Mode::H2 => config.push_str("\n[route.\"/**\"]\nto = \"origin\"\n"),
         Mode::Work => {
             config.push_str(POLICY);
-            for route in 0..ROUTES {
+            for route in 0..site.routes {
                 let prefix = route_prefix(route);
                 let _ = write!(config, "\n[route.\"{prefix}{{id}}\"]\nto = \"origin\"\nuse = \"standard\"\n");
             }
         }
+        _ => config.push_str("\n[route.\"/**\"]\nto = \"origin\"\n"),
     }
     config
+}
+
+fn tls(site: &Site<'_>) -> String {
+    let (chain, key) = (certificate::chain(site.certificates), certificate::key(site.certificates));
+    format!(
+        r#"
+[tls]
+listen = ["127.0.0.1:{}"]
+minimum_version = "1.3"
+
+[certificate.bench]
+chain = "{}"
+key = "{}"
+"#,
+        site.port,
+        chain.display(),
+        key.display()
+    )
 }

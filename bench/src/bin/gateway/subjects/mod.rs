@@ -87,7 +87,7 @@ impl Subject {
                 command.args(nginx::arguments(site.dir))
             }
             Kind::Haproxy => {
-                let routes = site.write("routes.map", &haproxy::routes())?;
+                let routes = site.write("routes.map", &haproxy::routes(site.routes))?;
                 command.arg("-db").arg("-f").arg(site.write("haproxy.cfg", &haproxy::config(site, &routes))?)
             }
             Kind::Envoy => {
@@ -103,10 +103,15 @@ impl Subject {
 #[derive(Debug)]
 pub struct Site<'a> {
     pub mode: Mode,
+    /// How many, in [`Mode::Work`].
+    pub routes: usize,
     pub port: u16,
     pub admin_port: u16,
     pub origin_port: u16,
+    /// Where its files go.
     pub dir: &'a Path,
+    /// Where the [`certificate`](crate::certificate) is.
+    pub certificates: &'a Path,
 }
 
 impl Site<'_> {
@@ -127,11 +132,19 @@ mod tests {
     fn work_has_all_routes_and_the_other_modes_have_none() {
         let last = route_prefix(ROUTES - 1);
         for mode in Mode::ALL {
-            let site = Site { mode, port: 1, admin_port: 2, origin_port: 3, dir: Path::new("") };
+            let site = Site {
+                mode,
+                routes: ROUTES,
+                port: 1,
+                admin_port: 2,
+                origin_port: 3,
+                dir: Path::new(""),
+                certificates: Path::new(""),
+            };
             for config in [intertie::config(&site), nginx::config(&site), envoy::config(&site)] {
                 assert_eq!(config.contains(&last), mode == Mode::Work, "{mode}: {config}");
             }
         }
-        assert_eq!(haproxy::routes().lines().count(), ROUTES);
+        assert_eq!(haproxy::routes(ROUTES).lines().count(), ROUTES);
     }
 }

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use super::{Site, WORKERS};
-use crate::mode::{Mode, ROUTES, route_prefix};
+use crate::certificate;
+use crate::mode::{Mode, route_prefix};
 use crate::tools;
 
 pub const PACKAGE: &str = "nginx";
@@ -53,9 +54,10 @@ http {{
 
 pub fn config(site: &Site<'_>) -> String {
     let http = match site.mode {
-        Mode::Plain => plain(site, ""),
-        Mode::H2 => plain(site, " http2"),
         Mode::Work => work(site),
+        Mode::H2 => plain(site, " http2", ""),
+        mode if mode.has_tls() => plain(site, " ssl", &tls(site)),
+        _ => plain(site, "", ""),
     };
     main_config(WORKERS, &http)
 }
@@ -76,14 +78,26 @@ fn upstream(site: &Site<'_>, parameters: &str) -> String {
     )
 }
 
-fn plain(site: &Site<'_>, protocol: &str) -> String {
+fn tls(site: &Site<'_>) -> String {
+    let (chain, key) = (certificate::chain(site.certificates), certificate::key(site.certificates));
+    format!(
+        r#"        ssl_protocols TLSv1.3;
+        ssl_certificate {};
+        ssl_certificate_key {};
+"#,
+        chain.display(),
+        key.display()
+    )
+}
+
+fn plain(site: &Site<'_>, protocol: &str, tls: &str) -> String {
     let port = site.port;
     let upstream = upstream(site, "");
     format!(
         r#"{upstream}
     server {{
         listen 127.0.0.1:{port}{protocol} reuseport;
-
+{tls}
         location / {{
             proxy_pass http://origin;
         }}
@@ -135,7 +149,7 @@ fn work(site: &Site<'_>) -> String {
         }}
 "#
     );
-    for route in 0..ROUTES {
+    for route in 0..site.routes {
         let prefix = route_prefix(route);
         let _ = write!(
             http,

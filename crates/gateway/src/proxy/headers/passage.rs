@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue, TE};
-use intertie_core::trace::TraceContext;
 
 use super::{INTERTIE_CLIENT_IDENTITY, Present, REQUEST_ID};
 use crate::forwarded::Origin;
@@ -11,8 +10,6 @@ use crate::forwarded::Origin;
 static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 static CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 
 /// A correlation id longer than this is replaced: it would be copied to every hop and log line.
@@ -57,19 +54,6 @@ pub(in crate::proxy) fn write_passage(headers: &mut HeaderMap, present: Present,
             .is_some_and(|id| !id.is_empty() && id.len() <= CORRELATION_ID_BYTES_MAX && id.to_str().is_ok());
     if !correlated {
         headers.insert(&CORRELATION_ID, passage.request_id.clone());
-    }
-    let parent = if present.any(Present::TRACE) { headers.get(&TRACEPARENT) } else { None };
-    let span = match parent.and_then(|value| TraceContext::parse(value.as_bytes())) {
-        Some(parent) => parent.child(),
-        None => {
-            if present.any(Present::TRACE) {
-                headers.remove(&TRACESTATE);
-            }
-            TraceContext::root(false)
-        }
-    };
-    if let Ok(value) = HeaderValue::from_bytes(&span.to_traceparent()) {
-        headers.insert(&TRACEPARENT, value);
     }
     if passage.accepts_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -120,8 +104,6 @@ mod tests {
             ("x-forwarded-for", "6.6.6.6"),
             ("forwarded", "for=6.6.6.6"),
             ("x_forwarded-for", "6.6.6.6"),
-            ("traceparent", "garbage"),
-            ("tracestate", "a=b"),
             ("x-correlation-id", "order-7"),
         ]);
         let (client, id) = (address_value([127, 0, 0, 1].into()), HeaderValue::from_static("id"));
@@ -131,11 +113,10 @@ mod tests {
         write_passage(&mut map, present, passage);
         assert_eq!(map["x-forwarded-for"], "127.0.0.1");
         assert_eq!(map["x-forwarded-proto"], "https");
-        for name in ["forwarded", "tracestate", "x_forwarded-for"] {
+        for name in ["forwarded", "x_forwarded-for"] {
             assert!(!map.contains_key(name), "{name}");
         }
         assert_eq!(map["x-correlation-id"], "order-7");
-        assert!(TraceContext::parse(map["traceparent"].as_bytes()).is_some());
     }
 
     #[test]

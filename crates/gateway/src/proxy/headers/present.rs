@@ -33,7 +33,7 @@ impl Present {
     pub(in crate::proxy) const UPGRADE: Self = Self(1 << 3);
     pub(super) const HOP_BY_HOP: Self = Self((1 << HOP_BY_HOP.len()) - 1);
     pub(in crate::proxy) const FORWARDED: Self = Self(1 << 8);
-    pub(super) const TRACE: Self = Self(1 << 9);
+    pub(in crate::proxy) const TRACE: Self = Self(1 << 9);
     pub(super) const CORRELATION_ID: Self = Self(1 << 10);
     pub(super) const GRPC_TIMEOUT: Self = Self(1 << 11);
     pub(super) const INTERTIE_DEADLINE: Self = Self(1 << 12);
@@ -69,7 +69,8 @@ impl Present {
             "keep-alive" => Self(1 << 6),
             "proxy-connection" => Self(1 << 7),
             "forwarded" => Self::FORWARDED,
-            "traceparent" | "tracestate" => Self::TRACE,
+            "traceparent" | "tracestate" | "b3" | "x-b3-traceid" | "x-b3-spanid" | "x-b3-sampled"
+            | "x-b3-flags" | "x-b3-parentspanid" => Self::TRACE,
             "x-correlation-id" => Self::CORRELATION_ID,
             "grpc-timeout" => Self::GRPC_TIMEOUT,
             "intertie-deadline" => Self::INTERTIE_DEADLINE,

@@ -51,6 +51,11 @@ pub(super) fn intertie(folder: &Path, arguments: &[&str]) -> Run {
     }
 }
 
+/// What `check` printed but for the number of series, which changes whenever a metric is added.
+pub(super) fn without_series(printed: &str) -> String {
+    printed.split_inclusive('\n').filter(|line| !line.starts_with("series of metrics: ")).collect()
+}
+
 /// What `intertie check` makes of `text`: the exit code and all of `expected` in the output.
 ///
 /// Whatever it prints, every place must be where it says it is; see [`messages`].
@@ -113,7 +118,7 @@ pub(super) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders up").to_owned()
 }
 
-const GOOD: &str = r#"[service.shop]
+pub(super) const GOOD: &str = r#"[service.shop]
 endpoints = [{ at = "127.0.0.1:7001" }]
 
 [route."/**"]

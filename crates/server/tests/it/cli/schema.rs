@@ -186,8 +186,7 @@ fn it_allows_what_a_file_can_say() {
     let allowed = r#"
 [server]
 threads = 2
-access_log = "off"
-access_log_format = "text"
+metric_series_max = 5000
 drain = "5s"
 
 [server.client_limits]
@@ -213,6 +212,35 @@ ignored_frames_max = 100
 empty_data_max = 10
 continuations_max = 3
 send_buffer_max = "128KiB"
+
+[server.ready]
+services = ["shop"]
+
+[server.access_log]
+to = "off"
+format = "text"
+sample = "10%"
+slow = "2s"
+query = true
+redact = ["token"]
+headers = ["user-agent"]
+queue = 100
+
+[server.audit_log]
+to = "audit.log"
+queue = 100
+rejections_every = "0s"
+
+[server.traces]
+endpoint = "http://127.0.0.1:4318/v1/traces"
+sample = "0.5%"
+headers = { authorization = "env:TOKEN" }
+service_name = "edge"
+queue = 100
+batch = 10
+timeout = "1s"
+deadline = "2s"
+flush = "3s"
 
 [policy.off]
 retry = "off"

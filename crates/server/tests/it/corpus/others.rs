@@ -93,12 +93,9 @@ async fn liar(bytes: &'static [u8]) -> SocketAddr {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
                 let mut buffer = [0; 4096];
-                while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {
-                    if stream.write_all(bytes).await.is_err() {
-                        return;
-                    }
+                let asked = stream.read(&mut buffer).await.is_ok_and(|read| read > 0);
+                if asked && stream.write_all(bytes).await.is_ok() {
                     let _ = tokio::time::timeout(Duration::from_millis(200), stream.read(&mut buffer)).await;
-                    return;
                 }
             });
         }

@@ -83,7 +83,7 @@ server:
   admin             127.0.0.1:9901  (built-in default)
   threads           {shown}
   access_log        stdout  (built-in default)
-  access_log_format json  (built-in default)
+  metric_series_max 1000000  (built-in default)
   drain             5s  (intertie.toml:3)
   upgrade_timeout   30s  (built-in default)
 

@@ -32,6 +32,11 @@ async fn a_reload_changes_them_and_nothing_else() {
     assert!(said.starts_with("HTTP/1.1 200 ") && said.contains("\r\nconnection: close\r\n"), "{said}");
     until(async || data_threads(server.process()) == 2, "the threads before are gone").await;
     assert_eq!(server.count("threads_cut"), 0);
+    let (_, metrics) = server.admin("/metrics").await;
+    let shown = [0, 1, 2].map(|thread| {
+        metrics.contains(&format!("intertie_data_thread_busy_seconds_total{{thread=\"{thread}\"}}"))
+    });
+    assert_eq!(shown, [true, true, false], "{metrics}");
 }
 
 #[tokio::test]

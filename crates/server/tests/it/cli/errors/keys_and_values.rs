@@ -53,7 +53,7 @@ fn unknown_values_name_the_nearest() {
         (route("retry = \"forever\""), "6:9 \"forever\"", "known here: standard, quick, patient, short"),
         (route("retry = { backoff = \"expo\" }"), "6:21 \"expo\"", "known here: fixed, linear, exponential"),
         (service("balance = \"round_robbin\""), "3:11 \"round_robbin\"", "did you mean `round_robin`?"),
-        (after("[server]\naccess_log_format = \"jsn\""), "2:21 \"jsn\"", "did you mean `json`?"),
+        (after("[server.access_log]\nformat = \"jsn\""), "2:10 \"jsn\"", "did you mean `json`?"),
     ] {
         refused(&text, &[place], &["unknown value `", help]);
     }

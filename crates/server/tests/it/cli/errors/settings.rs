@@ -160,6 +160,43 @@ fn answers_that_can_not_be_given() {
 }
 
 #[test]
+fn access_logs_that_can_not_be_written() {
+    let names = |count: usize| (0..count).map(|name| format!("\"a{name}\"")).collect::<Vec<_>>().join(", ");
+    let (redact, headers) = (format!("redact = [{}]", names(65)), format!("headers = [{}]", names(17)));
+    for (keys, place, words) in [
+        ("to = \"\"", "2:1 to", "the access log has an empty path"),
+        ("sample = 10", "2:10 10", "a percentage as text"),
+        ("slow = \"0s\"", "2:1 slow", "slow is 0s; every request would be slow"),
+        (redact.as_str(), "2:1 redact", "redact has 65 names; it may have 64"),
+        (&headers, "2:1 headers", "headers has 17 names; it may have 16"),
+        ("queue = 1000001", "2:1 queue", "queue is 1000001; it must be from 1 to 1000000"),
+        ("headers = [\"a b\"]", "2:1 headers", "`a b` is no header name"),
+        ("headers = [\"Cookie\"]", "2:1 headers", "`Cookie` holds secrets and is never told"),
+        ("headers = [\"authorization\"]", "2:1 headers", "`authorization` holds secrets and is never told"),
+    ] {
+        refused(&after(&format!("[server.access_log]\n{keys}")), &[place], &[words]);
+    }
+    refused(
+        &after("[server]\naccess_log = 7"),
+        &["2:14 7"],
+        &["expected \"stdout\", \"off\", a path, or a table"],
+    );
+}
+
+#[test]
+fn audit_logs_that_can_not_be_written() {
+    for (keys, place, words) in [
+        ("to = \"\"", "2:1 to", "the audit log can not be written to ``"),
+        ("to = \"off\"", "2:1 to", "the audit log can not be written to `off`"),
+        ("queue = 9", "1:1 [server.audit_log]", "the key `to` is missing"),
+        ("to = \"a\"\nqueue = 1000001", "3:1 queue", "queue is 1000001; it must be from 1 to 1000000"),
+        ("to = \"a\"\nrejections_every = 1", "3:20 1", "a duration as text"),
+    ] {
+        refused(&after(&format!("[server.audit_log]\n{keys}")), &[place], &[words]);
+    }
+}
+
+#[test]
 fn proxies_that_can_not_be_trusted() {
     for (keys, place, words) in [
         (
@@ -178,6 +215,47 @@ fn proxies_that_can_not_be_trusted() {
         ),
     ] {
         refused(&after(&format!("[server]\n{keys}")), &[place], &[words]);
+    }
+}
+
+#[test]
+fn readiness_that_needs_what_is_not_there() {
+    let text = after("[server.ready]\nservices = [\"shop\", \"shpo\"]");
+    refused(&text, &["2:1 services"], &["there is no service `shpo`"]);
+    refused(&after("[server]\nmetric_series_max = 0"), &["2:21 0"], &["expected a whole number above 0"]);
+}
+
+#[test]
+fn traces_that_can_not_be_exported() {
+    let traces = |keys: &str| after(&format!("[server.traces]\n{keys}"));
+    for (keys, place, words) in [
+        (
+            "endpoint = \"https://c.example/v1/traces\"",
+            "2:1 endpoint",
+            "`https://c.example/v1/traces` asks for TLS, which is not spoken to collectors",
+        ),
+        ("endpoint = \"127.0.0.1:4318\"", "2:1 endpoint", "`127.0.0.1:4318` is no URL of a collector"),
+        ("endpoint = \"http://a@b/\"", "2:1 endpoint", "is no URL of a collector"),
+        ("sample = \"101%\"", "2:10 \"101%\"", "`101%` is outside 0% to 100%"),
+        (
+            "headers = { authorization = \"Bearer 7\" }",
+            "2:1 headers",
+            "the value of `authorization` stands in the file; it must be a reference",
+        ),
+        ("headers = { \"a b\" = \"env:A\" }", "2:1 headers", "`a b` is no header name"),
+        ("headers = { Host = \"env:A\" }", "2:1 headers", "`Host` is written by the exporter itself"),
+        ("service_name = \" \"", "2:1 service_name", "an empty service_name tells nobody apart"),
+        ("queue = 1000001", "2:1 queue", "queue is 1000001; it must be from 1 to 1000000"),
+        ("batch = 10001", "2:1 batch", "batch is 10001; it must be from 1 to 10000"),
+        ("batch = 0", "2:9 0", "expected a whole number above 0"),
+        ("timeout = \"0s\"", "2:1 timeout", "timeout is 0s; no collector could answer"),
+        (
+            "timeout = \"9s\"\ndeadline = \"8s\"",
+            "3:1 deadline",
+            "deadline is 8s; it must be at least timeout, 9s",
+        ),
+    ] {
+        refused(&traces(keys), &[place], &[words]);
     }
 }
 

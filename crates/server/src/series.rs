@@ -1,0 +1,62 @@
+//! How many series of metrics a file makes: as many as its routes, services and endpoints, never its traffic.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+
+use intertie_core::telemetry::{Snapshot, Source, Value};
+use intertie_gateway::config::Problem;
+use intertie_gateway::plan::Plan;
+
+use crate::file::Loaded;
+
+/// More than all series that no route, limit, service or thread makes.
+const OTHERS: usize = 512;
+
+/// The most series that a scrape of a plan can have.
+#[derive(Debug)]
+pub(crate) struct Series {
+    pub(crate) most: usize,
+    /// What makes them, the most first: `route`, `service`, `limit`, `thread`.
+    by_label: Vec<(&'static str, usize)>,
+}
+
+impl Series {
+    /// Counts what `plan` and `threads` data threads would show.
+    pub(crate) fn of(plan: &Plan, threads: NonZeroUsize) -> Self {
+        let mut snapshot = Snapshot::default();
+        plan.read(&mut snapshot);
+        let mut by_label = BTreeMap::<_, usize>::new();
+        for sample in snapshot.families().iter().flat_map(|family| &family.samples) {
+            let label = sample.labels.first().map_or("", |(name, _)| *name);
+            *by_label.entry(label).or_default() += series(&sample.value);
+        }
+        let mut by_label: Vec<_> = by_label.into_iter().collect();
+        by_label.push(("thread", threads.get()));
+        by_label.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        Self { most: OTHERS + by_label.iter().map(|(_, count)| count).sum::<usize>(), by_label }
+    }
+
+    /// That they are more than the file allows.
+    pub(crate) fn problem(&self, loaded: &Loaded) -> Option<Problem> {
+        let max = loaded.server.metric_series_max.get() as usize;
+        (self.most > max).then(|| {
+            let most = self.most;
+            let made: Vec<_> =
+                self.by_label.iter().map(|(label, count)| format!("{count} by each {label}")).collect();
+            let message = format!(
+                "the file makes up to {most} series of metrics, and metric_series_max is {max}; of them {}",
+                made.join(", ")
+            );
+            Problem::error(["server", "metric_series_max"], message)
+        })
+    }
+}
+
+/// The series that a sample is shown as.
+fn series(value: &Value) -> usize {
+    match value {
+        Value::Counter(_) | Value::FloatCounter(_) | Value::Gauge(_) => 1,
+        // And sum and count.
+        Value::Histogram { buckets, .. } => buckets.len() + 2,
+    }
+}
