@@ -83,8 +83,8 @@ pub struct RouteStats {
 pub const REJECTING: [Policy; 5] =
     [Policy::Deadline, Policy::RateLimiter, Policy::Bulkhead, Policy::CircuitBreaker, Policy::Balance];
 
-/// How answers end that a service or a deadline cut, in the order of [`RouteStats`]'s counters.
-const BROKEN_OFF: [&str; 2] = ["service_broke_off", "deadline"];
+/// How answers end that something cut, unless the client left, in the order of [`RouteStats`]'s counters.
+const BROKEN_OFF: [&str; 3] = ["service_broke_off", "deadline", "send_timeout"];
 
 /// The names of status classes, in the order of [`RouteStats`]'s counters.
 pub const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];

@@ -89,6 +89,8 @@ async fn a_client_that_takes_nothing_of_its_answer_is_cut_off() {
     until(async || server.metric(series).await == 1.0, "it is counted").await;
     let line = server.wait_for("connection_cut");
     assert!(line.contains("client=127.0.0.1") && line.contains("limit=send_timeout"), "{line}");
+    let series = "intertie_request_errors_total{route=\"/**\",error=\"send_timeout\"}";
+    until(async || server.metric(series).await == 1.0, "its request is counted as failed").await;
     until(
         async || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("\"cut\":\"send_timeout\"")),
         "it is logged",
