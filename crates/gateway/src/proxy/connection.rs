@@ -37,7 +37,7 @@ use super::worker::Worker;
 use super::{introduction, redirect, tls};
 use crate::config::ClientLimitsConfig;
 use crate::tls::TlsStats;
-use crate::wire::{CodecLimits, FloodLimits, FrameReader, HeadLimits, Reader, over_limit};
+use crate::wire::{CodecLimits, FloodLimits, FrameReader, HeadLimits, Reader, violation};
 
 /// How long a connection that has not said anything yet may still speak once the drain has begun.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
@@ -157,7 +157,7 @@ fn refusal(worker: &Worker, client: &Client, request: &Request<Incoming>) -> Opt
     if request.version() != Version::HTTP_2 {
         return unread.map(Refused::Unread);
     }
-    let violation = over_limit(request, &HeadLimits::from(&worker.client_limits))?;
+    let violation = violation(request, &HeadLimits::from(&worker.client_limits))?;
     worker.refused.refused_request(violation);
     worker.tell_seldom("request_refused", || client.told(violation));
     Some(Refused::Read(violation))
@@ -177,6 +177,7 @@ async fn speak<S, A, B>(
 {
     let limits = &worker.client_limits;
     let cut = |what| tell_cut(worker, client, what);
+    let _untied = Untied(client);
     match protocol {
         Protocol::Http1 => {
             let io = observe(limits, io, &client.observation);
@@ -203,6 +204,15 @@ async fn speak<S, A, B>(
     if let Some(refusal) = client.refusal() {
         worker.refused.refused_request(refusal.violation);
         worker.events.tell("request_refused", || client.told(refusal.violation));
+    }
+}
+
+/// Lets go of a tunnel that is not opened, whatever ends its connection: it holds its client, which holds it.
+struct Untied<'a>(&'a Client);
+
+impl Drop for Untied<'_> {
+    fn drop(&mut self) {
+        drop(self.0.take_upgraded());
     }
 }
 

@@ -25,7 +25,7 @@ use intertie_core::quantity::ByteSize;
 use crate::config::ClientLimitsConfig;
 pub(crate) use http2::{CodecLimits, FloodLimits, FrameReader, FrameWriter, Written};
 pub(crate) use reader::{Reader, Seen};
-pub(crate) use request::over_limit;
+pub(crate) use request::violation;
 pub(crate) use stats::WireStats;
 pub(crate) use violation::Violation;
 

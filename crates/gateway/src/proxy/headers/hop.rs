@@ -4,8 +4,11 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
 };
 
+use super::Present;
 use super::present::HOP_BY_HOP;
-use super::{INTERTIE_CLIENT_IDENTITY, Present};
+
+/// What the gateway has written by then: no client can have it removed.
+const OWN: [&str; 3] = ["intertie-client-identity", "traceparent", "tracestate"];
 
 /// Removes what concerns only the connection it came on (RFC 9110, section 7.6.1). True when the sender
 /// understands trailers.
@@ -21,7 +24,7 @@ pub(in crate::proxy) fn remove_hop_by_hop(headers: &mut HeaderMap, present: Pres
             .filter(|part| !part.eq_ignore_ascii_case("keep-alive") && !part.eq_ignore_ascii_case("close"))
             .filter_map(|part| HeaderName::from_bytes(part.as_bytes()).ok())
             // `Connection: host` must not take away what routing, framing and trust stand on.
-            .filter(|name| ![HOST, CONTENT_LENGTH].contains(name) && *name != INTERTIE_CLIENT_IDENTITY)
+            .filter(|name| ![HOST, CONTENT_LENGTH].contains(name) && !OWN.contains(&name.as_str()))
             .collect();
         for name in named {
             headers.remove(name);
@@ -74,7 +77,8 @@ mod tests {
     #[test]
     fn hop_by_hop_headers_end_here() {
         let mut map = headers(&[
-            ("connection", "close, x-secret, host, intertie-client-identity"),
+            ("connection", "close, x-secret, host, intertie-client-identity, traceparent"),
+            ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"),
             ("intertie-client-identity", "dns:orders"),
             ("x-secret", "1"),
             ("keep-alive", "timeout=5"),
@@ -89,7 +93,7 @@ mod tests {
         assert!(remove_hop_by_hop(&mut map, present));
         let mut left: Vec<_> = map.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
-        assert_eq!(left, ["accept", "host", "intertie-client-identity"]);
+        assert_eq!(left, ["accept", "host", "intertie-client-identity", "traceparent"]);
 
         let mut both = headers(&[("content-length", "5"), ("transfer-encoding", "chunked")]);
         let present = Present::among(&both);

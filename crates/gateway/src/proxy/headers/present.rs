@@ -20,7 +20,8 @@ pub(super) static HOP_BY_HOP: [HeaderName; 8] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// Which headers that concern the gateway a message may carry: found in one pass over them, where a look-up for each would cost more than all else that is done for a short message.
+/// Which headers that concern the gateway a message may carry: found in one pass over them, where a look-up for
+/// each would cost more than all else that is done for a short message.
 ///
 /// A header that was removed since still counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +81,7 @@ impl Present {
             "expect" => Self::EXPECT,
             "via" => Self::VIA,
             "idempotency-key" => Self::IDEMPOTENCY_KEY,
-            name if begins(name, "x-forwarded-") => Self::FORWARDED,
+            name if begins(name, "x-forwarded-") || is_other_name(name) => Self::FORWARDED,
             name if name.len() == INTERTIE_CLIENT_IDENTITY.as_str().len()
                 && begins(name, INTERTIE_CLIENT_IDENTITY.as_str()) =>
             {
@@ -96,6 +97,15 @@ impl Present {
     }
 }
 
+/// Other names for what `X-Forwarded-For` says, which many services believe; and what speaks CGI takes for the proxy
+/// that it should use itself (CVE-2016-5385).
+const OTHER_NAMES: [&str; 5] = ["proxy", "x-real-ip", "x-client-ip", "true-client-ip", "x-cluster-client-ip"];
+
+fn is_other_name(name: &str) -> bool {
+    matches!(name.len(), 5 | 9 | 11 | 14 | 19)
+        && OTHER_NAMES.iter().any(|other| other.len() == name.len() && begins(name, other))
+}
+
 /// Whether a header's name begins with another one. Services behind CGI, WSGI and their like read `_` as `-`,
 /// so that the one would pass for the other.
 fn begins(name: &str, with: &str) -> bool {
@@ -106,6 +116,16 @@ fn begins(name: &str, with: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_client_names_no_address_by_whatever_name() {
+        for name in OTHER_NAMES {
+            assert_eq!(Present::of(name), Present::FORWARDED, "{name}");
+            assert_eq!(Present::of(&name.replace('-', "_")), Present::FORWARDED, "{name}");
+            assert_eq!(Present::of(&format!("{name}x")), Present(0), "{name}x");
+        }
+        assert_eq!(Present::of("x-real-id"), Present(0));
+    }
 
     #[test]
     fn each_hop_by_hop_header_has_its_places_bit() {
