@@ -41,6 +41,7 @@ mod preface;
 mod rate_limit;
 mod redirect;
 mod reset;
+mod seldom;
 mod send;
 mod signature;
 mod sockets;
