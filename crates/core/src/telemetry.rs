@@ -216,8 +216,8 @@ pub struct Access {
     /// The error code by which the service ended the last attempt or its answer, where it spoke HTTP/2, such as
     /// `REFUSED_STREAM`.
     pub http2_error: Option<&'static str>,
-    /// How it ended, when not with a complete answer: `client_left`, `service_broke_off`,
-    /// `deadline`, `send_timeout`.
+    /// How it ended, when not with a complete answer: `client_left`, `service_broke_off`, `deadline`,
+    /// `send_timeout`; or how a tunnel ended, unless both sides had said all.
     pub cut: Option<&'static str>,
     /// The trace that it belongs to.
     pub trace_id: Option<u128>,

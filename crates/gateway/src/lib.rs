@@ -9,8 +9,8 @@
 //! - `proxy_protocol`: the same of a connection; pure.
 //! - [`health`]: the requests that ask endpoints whether they are well.
 //! - [`stats`]: what is counted.
-//! - `wire`: whether what arrives is HTTP/1.1 in exactly one way; pure.
-//! - [`tls`]: certificates for clients, and who they are.
+//! - `wire`: whether what arrives is HTTP/1.1 in exactly one way, or HTTP/2 that is no flood; pure.
+//! - [`tls`]: certificates for clients and who they are, and whom services must be.
 
 pub mod config;
 mod field;

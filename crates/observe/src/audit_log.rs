@@ -38,11 +38,11 @@ impl Source for AuditStats {
 /// How long to wait before a line that could not be written is tried again.
 const RETRY_EVERY: Duration = Duration::from_millis(200);
 
-/// Writes events to `target` until their senders are gone or the event called `last` is written. A line that can
+/// Writes events to `target`, each with the `pid` of this process, until their senders are gone or the event called `last` is written. A line that can
 /// not be written is tried again for ever; meanwhile the queue fills, and what it can not hold is counted as lost
 /// and told in the next line that can.
 pub fn run(events: &Receiver<Event>, target: impl Write, stats: &AuditStats, last: &str) {
-    let mut log = Log { target, stats, sequence: 0 };
+    let mut log = Log { target, stats, pid: std::process::id(), sequence: 0 };
     let mut told = 0;
     while let Ok(event) = events.recv() {
         let lost = stats.lost.load(Ordering::Relaxed);
@@ -61,13 +61,16 @@ pub fn run(events: &Receiver<Event>, target: impl Write, stats: &AuditStats, las
 struct Log<'a, W> {
     target: W,
     stats: &'a AuditStats,
+    /// Of this process: during an upgrade another one writes to the same file.
+    pid: u32,
     /// Of the next line, so that a missing one shows.
     sequence: u64,
 }
 
 impl<W: Write> Log<'_, W> {
     fn write(&mut self, at: Timestamp, name: &str, fields: impl IntoIterator<Item = (&'static str, Value)>) {
-        let mut document = json!({ "at": at.to_string(), "sequence": self.sequence, "event": name });
+        let (pid, sequence) = (self.pid, self.sequence);
+        let mut document = json!({ "at": at.to_string(), "pid": pid, "sequence": sequence, "event": name });
         for (name, value) in fields {
             document[name] = value;
         }

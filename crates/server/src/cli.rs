@@ -254,7 +254,7 @@ fn check(path: &std::path::Path) -> ExitCode {
             return ExitCode::from(code::REFUSED);
         }
     };
-    let series = Series::of(&plan, loaded.server.threads());
+    let series = Series::of(&plan, &loaded);
     if let Some(problem) = series.problem(&loaded) {
         eprint!("{}", loaded.render(&[problem]));
         return ExitCode::from(code::REFUSED);

@@ -17,7 +17,7 @@ pub(crate) fn explain(loaded: &Loaded, plan: &Plan) -> String {
         some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
     };
     let mut text = String::from("server:\n");
-    for (key, value) in [
+    let rows = [
         ("listen", addresses(&server.listen)),
         ("admin", server.admin.to_string()),
         ("threads", server.threads().to_string()),
@@ -25,8 +25,11 @@ pub(crate) fn explain(loaded: &Loaded, plan: &Plan) -> String {
         ("metric_series_max", server.metric_series_max.to_string()),
         ("drain", format_duration(server.drain)),
         ("upgrade_timeout", format_duration(server.upgrade_timeout)),
-    ] {
-        let origin = match (key, server.threads) {
+    ];
+    // An access log in the file is told whole, below.
+    let told_below = |key: &str| key == "access_log" && loaded.has(&["server", key]);
+    for (key, value) in rows.iter().filter(|(key, _)| !told_below(key)) {
+        let origin = match (*key, server.threads) {
             ("threads", None) => "built-in default: the cores that this process may use".to_owned(),
             _ => loaded.origin(&["server", key]),
         };

@@ -1,7 +1,6 @@
 //! How many series of metrics a file makes: as many as its routes, services and endpoints, never its traffic.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 
 use intertie_core::telemetry::{Snapshot, Source, Value};
 use intertie_gateway::config::Problem;
@@ -9,20 +8,20 @@ use intertie_gateway::plan::Plan;
 
 use crate::file::Loaded;
 
-/// More than all series that no route, limit, service or thread makes.
+/// More than all series that no route, limit, service, thread or certificate makes.
 const OTHERS: usize = 512;
 
 /// The most series that a scrape of a plan can have.
 #[derive(Debug)]
 pub(crate) struct Series {
     pub(crate) most: usize,
-    /// What makes them, the most first: `route`, `service`, `limit`, `thread`.
+    /// What makes them, the most first: `route`, `service`, `limit`, `thread`, `certificate`.
     by_label: Vec<(&'static str, usize)>,
 }
 
 impl Series {
-    /// Counts what `plan` and `threads` data threads would show.
-    pub(crate) fn of(plan: &Plan, threads: NonZeroUsize) -> Self {
+    /// Counts what `plan`, the data threads and the certificates of `loaded` would show.
+    pub(crate) fn of(plan: &Plan, loaded: &Loaded) -> Self {
         let mut snapshot = Snapshot::default();
         plan.read(&mut snapshot);
         let mut by_label = BTreeMap::<_, usize>::new();
@@ -31,7 +30,8 @@ impl Series {
             *by_label.entry(label).or_default() += series(&sample.value);
         }
         let mut by_label: Vec<_> = by_label.into_iter().collect();
-        by_label.push(("thread", threads.get()));
+        by_label.push(("thread", loaded.server.threads().get()));
+        by_label.extend(Some(("certificate", loaded.certificates())).filter(|(_, count)| *count > 0));
         by_label.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         Self { most: OTHERS + by_label.iter().map(|(_, count)| count).sum::<usize>(), by_label }
     }

@@ -73,8 +73,11 @@ pub(crate) fn explain(loaded: &Loaded) -> String {
 
 fn section(text: &mut String, loaded: &Loaded, name: &str, rows: &[(&str, String)]) {
     let _ = writeln!(text, "\n{name}:");
+    // `access_log = "off"` is short for a table with this `to` alone.
+    let short = !rows.iter().any(|(key, _)| loaded.has(&["server", name, key]));
     for (key, value) in rows {
-        let origin = loaded.origin(&["server", name, key]);
+        let keys = ["server", name, key];
+        let origin = loaded.origin(if short && *key == "to" { &keys[..2] } else { &keys });
         let _ = writeln!(text, "  {key:<16} {value}  ({origin})");
     }
 }

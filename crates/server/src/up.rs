@@ -63,7 +63,7 @@ pub(crate) fn run(
     let terms = loaded.terms().map_err(|problems| Failure::Refused(loaded.render(&problems)))?;
     let compiled = loaded.plan(None, &events);
     let (plan, report) = compiled.map_err(|report| Failure::Refused(loaded.render(&worth_saying(report))))?;
-    if let Some(problem) = Series::of(&plan, loaded.server.threads()).problem(&loaded) {
+    if let Some(problem) = Series::of(&plan, &loaded).problem(&loaded) {
         return Err(Failure::Refused(loaded.render(&[problem])));
     }
     eprint!("{}{}", loaded.render(&terms.1), loaded.render(&worth_saying(report)));
@@ -381,7 +381,7 @@ impl Server {
             Ok(compiled) => compiled,
             Err(report) => return self.refuse(&fresh.render(&worth_saying(report))),
         };
-        if let Some(problem) = Series::of(&plan, fresh.server.threads()).problem(&fresh) {
+        if let Some(problem) = Series::of(&plan, &fresh).problem(&fresh) {
             return self.refuse(&fresh.render(&[problem]));
         }
         eprint!("{}{}", fresh.render(&doubts), fresh.render(&worth_saying(report)));

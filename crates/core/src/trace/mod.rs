@@ -104,13 +104,6 @@ impl TraceContext {
     pub fn flags(self) -> u8 {
         u8::from(self.sampled) | u8::from(self.random) << 1
     }
-
-    /// The trace id as 32 ASCII hexadecimal digits.
-    pub fn trace_id_hex(self) -> [u8; 32] {
-        let mut hex = [0; 32];
-        write_hex(self.trace_id, &mut hex);
-        hex
-    }
 }
 
 /// Lower-case hexadecimal digits only: the specification forbids upper case.

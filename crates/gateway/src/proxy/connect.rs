@@ -126,7 +126,7 @@ async fn connect(
     connected.map_err(|error| {
         let cause = error.to_string();
         if let DialError::Handshake { how, .. } = &error {
-            worker.pool.tell_seldom(&worker.events, "service_handshake_failed", || {
+            worker.tell_seldom("service_handshake_failed", || {
                 vec![
                     ("service", service.name.to_string()),
                     ("endpoint", endpoint.address.to_string()),

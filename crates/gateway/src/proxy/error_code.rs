@@ -61,7 +61,7 @@ pub(super) enum GrpcStatus {
 }
 
 impl ErrorCode {
-    /// All codes, in the order of the documentation.
+    /// All codes, by their status.
     pub const ALL: [Self; 21] = [
         Self::BadRequest,
         Self::RouteNotFound,

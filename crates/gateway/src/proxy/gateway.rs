@@ -1,6 +1,5 @@
 //! The data threads together.
 
-use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
@@ -23,6 +22,7 @@ use super::generation::Generation;
 use super::handover::{HandedOver, Role};
 use super::listener::{BACKLOG, CurrentTerms, Kind, Secure};
 use super::pool::Pool;
+use super::seldom::Seldom;
 use super::signature::Signature;
 use super::sockets::Sockets;
 use super::trace::Tracing;
@@ -455,7 +455,7 @@ impl DataThread {
             unrouted,
             plan: FollowedPlan::new(updates),
             leaving: self.leaving.clone(),
-            told: Cell::default(),
+            seldom: Seldom::default(),
         });
         if self.opened.wait_for(|open| *open).await.is_err() {
             return;

@@ -1,10 +1,9 @@
-//! One thread per core, each with its own runtime, listening sockets and connections to services; only the plan's
-//! state (breakers, quotas, bulkheads, budgets, balancers) is shared.
+//! One thread per core, each with its own runtime and connections to services, and duplicates of the listening
+//! sockets; only the plan's state (breakers, quotas, bulkheads, budgets, balancers) is shared.
 //!
-//! A request is a `call::call` under its route's policies, and an `exchange::Exchange` that accounts for
-//! it from head to last byte; each attempt is an
-//! `attempt::Attempt`, a guard that resolves the breaker's permit, the outlier record and the counters
-//! exactly once, however the exchange ends.
+//! A request is a `call::call` under its route's policies, and an `exchange::Exchange` that accounts for it from
+//! head to last byte; each attempt is an `attempt::Attempt`, a guard that resolves the breaker's permit, the
+//! outlier record and the counters exactly once, however the exchange ends.
 
 mod acceptance;
 mod access;
@@ -42,6 +41,7 @@ mod preface;
 mod rate_limit;
 mod redirect;
 mod reset;
+mod seldom;
 mod send;
 mod signature;
 mod sockets;

@@ -1,6 +1,6 @@
 //! Connections to services, kept by one data thread for itself.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,7 +11,6 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::SendRequest;
 use intertie_core::clock::Instant;
-use intertie_core::telemetry::Events;
 use intertie_resilience::MonotonicClock;
 use tokio::sync::oneshot;
 
@@ -69,8 +68,6 @@ struct Shared {
 pub(super) struct Pool {
     idle: RefCell<HashMap<u64, Vec<Idle>>>,
     shared: RefCell<HashMap<u64, Shared>>,
-    /// When [`Self::tell_seldom`] last told something.
-    told: Cell<Option<Instant>>,
 }
 
 impl Pool {
@@ -193,20 +190,6 @@ impl Pool {
     pub(super) fn suspect(&self, endpoint: &Endpoint, since: Instant) {
         if let Some(shared) = self.shared.borrow().get(&endpoint.id) {
             shared.connections.iter().for_each(|connection| connection.suspect(since));
-        }
-    }
-
-    /// Tells an event that can come with every request, at most one a second: counters tell how many.
-    pub(super) fn tell_seldom(
-        &self,
-        events: &Events,
-        name: &'static str,
-        fields: impl FnOnce() -> Vec<(&'static str, String)>,
-    ) {
-        let now = MonotonicClock::now();
-        if self.told.get().is_none_or(|told| now.saturating_since(told) >= Duration::from_secs(1)) {
-            self.told.set(Some(now));
-            events.tell(name, fields);
         }
     }
 }

@@ -1,22 +1,21 @@
 //! One data thread's own world.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{CONNECTION, HeaderValue};
 use http::{Response, StatusCode};
-use intertie_core::clock::{Instant, WallClock};
+use intertie_core::clock::WallClock;
 use intertie_core::telemetry::Events;
-use intertie_resilience::MonotonicClock;
 use tokio::sync::watch;
 
 use super::access::AccessLogging;
 use super::audit::Auditor;
 use super::pool::Pool;
+use super::seldom::Seldom;
 use super::signature::Signature;
 use super::trace::Tracing;
 use crate::config::ClientLimitsConfig;
@@ -48,8 +47,8 @@ pub(super) struct Worker {
     /// Turns true once, when this thread accepts no more and its connections should go. Nobody marks what it
     /// says here as seen.
     pub(super) leaving: watch::Receiver<bool>,
-    /// When [`Self::tell_seldom`] last told something.
-    pub(super) told: Cell<Option<Instant>>,
+    /// What [`Self::tell_seldom`] told.
+    pub(super) seldom: Seldom,
 }
 
 impl Worker {
@@ -64,17 +63,13 @@ impl Worker {
         answer
     }
 
-    /// Tells an event that any stranger can cause, at most one a second: their counters tell how many.
+    /// Tells an event that any stranger can cause, at most one of its name a second.
     pub(super) fn tell_seldom(
         &self,
         name: &'static str,
         fields: impl FnOnce() -> Vec<(&'static str, String)>,
     ) {
-        let now = MonotonicClock::now();
-        if self.told.get().is_none_or(|told| now.saturating_since(told) >= Duration::from_secs(1)) {
-            self.told.set(Some(now));
-            self.events.tell(name, fields);
-        }
+        self.seldom.tell(&self.events, name, fields);
     }
 }
 
@@ -153,7 +148,7 @@ impl Worker {
             unrouted: Arc::default(),
             plan: FollowedPlan::new(watch::channel(Arc::new(plan)).1),
             leaving: watch::channel(false).1,
-            told: Cell::default(),
+            seldom: Seldom::default(),
         }
     }
 }

@@ -112,6 +112,11 @@ impl Loaded {
         Terms::load(&self.tls, &self.certificates, self.folder(), &WallClock::system())
     }
 
+    /// How many certificates clients may be shown.
+    pub(crate) fn certificates(&self) -> usize {
+        self.certificates.len()
+    }
+
     /// The certificate of clients that ask for no name that is known.
     pub(crate) fn default_certificate(&self) -> Option<&str> {
         self.tls.default_name(&self.certificates)

@@ -71,7 +71,8 @@ pub(crate) struct ServerConfig {
     /// Where finished requests are told: "stdout" (the default), "off", the path of a file, or a table that
     /// says which of them and how much of each.
     pub(crate) access_log: AccessLogSetting,
-    /// How long requests under way may take after SIGTERM. Default "30s".
+    /// How long requests under way may take after SIGTERM or SIGINT, in the old process of an upgrade, and on
+    /// threads that a reload replaced. Default "30s".
     #[serde(with = "quantity::duration")]
     #[schemars(with = "DurationText")]
     pub(crate) drain: Duration,

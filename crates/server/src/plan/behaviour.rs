@@ -43,23 +43,37 @@ pub(super) enum Known {
 
 /// nginx writes it when the client closed the connection before the answer.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
+const SWITCHING_PROTOCOLS: u16 = 101;
+
+/// Whether another protocol took over: the answer was its head, and what a line tells beyond it is of the tunnel.
+fn switched(request: &LoggedRequest) -> bool {
+    request.status == Some(SWITCHING_PROTOCOLS)
+}
+
+/// How long the answer took, where the line tells it.
+pub(super) fn answered_after(request: &LoggedRequest) -> Option<Duration> {
+    request.duration.filter(|_| !switched(request))
+}
 
 impl Known {
-    /// What `request` tells. `duration` is for a line without one.
+    /// What `request` tells. `duration` is for a line that does not tell how long the service took.
     pub(super) fn of(request: &LoggedRequest, duration: Duration) -> Self {
-        let took = request.duration.unwrap_or(duration);
+        let switched = switched(request);
+        let took = answered_after(request).unwrap_or(duration);
         let attempts = request.attempts.unwrap_or(1);
         let code = request.error.as_deref();
         let is = |wanted: ErrorCode| code == Some(wanted.code());
-        let left =
-            request.cut.as_deref() == Some("client_left") || request.status == Some(CLIENT_CLOSED_REQUEST);
-        let cut_off = request.cut.as_deref() == Some("deadline");
+        let cut = request.cut.as_deref().filter(|_| !switched);
+        let left = cut == Some("client_left") || request.status == Some(CLIENT_CLOSED_REQUEST);
+        let cut_off = cut == Some("deadline");
+        // A client that took nothing says nothing against the service either.
+        let broke_off = cut.is_some_and(|how| !["deadline", "send_timeout"].contains(&how));
         let timed_out = is(ErrorCode::AttemptTimeout) || is(ErrorCode::DeadlineExceeded);
         let last = if left || timed_out {
             Reply::Hang
         } else if is(ErrorCode::ServiceUnreachable) {
             Reply::Unreachable
-        } else if is(ErrorCode::ServiceFailed) || (request.cut.is_some() && !cut_off) {
+        } else if is(ErrorCode::ServiceFailed) || broke_off {
             Reply::Answer(Class::Transient)
         } else {
             Reply::Answer(request.status.map_or(Class::Unjudged, Class::of_http_status))
@@ -141,6 +155,8 @@ mod tests {
             ("504 30.0ms endpoint=a error=ATTEMPT_TIMEOUT", Reply::Hang),
             ("504 30.0ms endpoint=a error=DEADLINE_EXCEEDED", Reply::Hang),
             ("200 30.0ms endpoint=a cut=service_broke_off", Reply::Answer(Class::Transient)),
+            ("200 30.0ms endpoint=a cut=send_timeout", Reply::Answer(Class::Success)),
+            ("404 30.0ms endpoint=a cut=send_timeout", Reply::Answer(Class::Permanent)),
         ] {
             let behaviour = behaviour(line);
             assert_eq!(
@@ -183,6 +199,15 @@ mod tests {
             let behaviour = behaviour(line);
             assert_eq!(behaviour.leaves_after, Some(Duration::from_millis(30)), "{line}");
             assert_eq!(behaviour.last, Reply::Hang, "{line}");
+        }
+    }
+
+    #[test]
+    fn how_a_tunnel_ended_tells_nothing_of_the_service() {
+        for end in ["", " cut=client_left", " cut=service_broke_off", " cut=upgrade_idle_timeout"] {
+            let behaviour = behaviour(&format!("101 3600000.0ms endpoint=a{end}"));
+            assert!(behaviour.is_well(), "{end:?}: {behaviour:?}");
+            assert_eq!((behaviour.took, behaviour.leaves_after), (UNTOLD, None), "{end:?}");
         }
     }
 

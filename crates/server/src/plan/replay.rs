@@ -9,7 +9,7 @@ use intertie_gateway::plan::Route;
 use intertie_gateway::route::request_host;
 use intertie_observe::logged_request::LoggedRequest;
 
-use super::behaviour::{Behaviour, Known};
+use super::behaviour::{Behaviour, Known, answered_after};
 use super::call::Call;
 use super::gate::{Gate, Seen};
 use super::log::Lines;
@@ -44,7 +44,7 @@ pub(super) struct Replay {
     untold: Untold,
     /// Requests that the gateway answered itself.
     unknown: u64,
-    /// Requests whose lines tell no duration.
+    /// Requests whose lines do not tell how long their service took.
     untimed: u64,
     /// Requests for which no host is known.
     hostless: u64,
@@ -163,13 +163,14 @@ impl Replay {
     fn behaviour(&mut self, old: Destination, new: Destination, request: &LoggedRequest) -> Behaviour {
         match Known::of(request, self.untold.duration) {
             Known::Behaviour(mut behaviour) => {
-                self.untimed += u64::from(request.duration.is_none());
+                let timed = answered_after(request).is_some();
+                self.untimed += u64::from(!timed);
                 let limit = old.ok().and_then(|route| self.old.attempt_timeout(route));
                 if let Some(within) = limit.and_then(|limit| behaviour.within(limit)) {
                     behaviour = within;
                     self.long += 1;
                 }
-                if behaviour.is_well() {
+                if timed && behaviour.is_well() {
                     for (gate, destination) in [(&mut self.old, old), (&mut self.new, new)] {
                         if let Ok(route) = destination {
                             gate.answered_well(route, behaviour.took);
@@ -200,7 +201,10 @@ impl Replay {
             }
         };
         assume(self.unknown, "were answered by the gateway: their service would have answered well");
-        assume(self.untimed, "tell no duration: they take what `--duration` says, 0s if nothing");
+        assume(
+            self.untimed,
+            "do not tell how long their service took: they take what `--duration` says, 0s if nothing",
+        );
         let hostless = if self.old.asks_host || self.new.asks_host { self.hostless } else { 0 };
         assume(hostless, "name no host: only routes for any host take them, unless `--host` says one");
         let clientless = if self.old.asks_client || self.new.asks_client { self.clientless } else { 0 };

@@ -46,6 +46,7 @@ async fn it_tells_what_policies_decided_and_what_reloads_changed() {
     let lines = lines(&log);
     let sequence: Vec<_> = lines.iter().filter_map(|line| line["sequence"].as_u64()).collect();
     assert_eq!(sequence, (0..lines.len() as u64).collect::<Vec<_>>(), "no gaps");
+    assert!(lines.iter().all(|line| line["pid"] == server.process()), "{lines:?}");
     assert_eq!(lines[0]["event"], "server_started");
     assert_eq!(lines[lines.len() - 1]["event"], "server_stopped");
     assert_eq!(named(&lines, "circuit_breaker_opened")[0]["cause"], "failures");

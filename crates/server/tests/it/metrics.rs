@@ -4,9 +4,10 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::cli::check;
+use crate::cli::{check, folder, intertie};
 use crate::clients::require;
 use crate::harness::{Client, Origin, Reply, Server, answer, until};
+use crate::tls::Authority;
 
 fn file(origin: &Origin, server: &str, policy: &str) -> String {
     format!(
@@ -80,6 +81,28 @@ async fn their_number_follows_from_the_file_and_never_from_the_traffic() {
         let run = check(&text, code, &[]);
         assert_eq!(run.stderr.contains(&words), code == 2, "{}", run.stderr);
     }
+}
+
+#[tokio::test]
+async fn certificates_count_among_the_series() {
+    let origin = Origin::statuses(&[200]).await;
+    let authority = Authority::new("clients");
+    let most = |count: usize| {
+        let certificate =
+            |name| format!("[certificate.{name}]\nchain = \"{name}.crt\"\nkey = \"{name}.key\"\n");
+        let names: Vec<_> = (0..count).map(|number| format!("shop{number}")).collect();
+        let certificates: String = names.iter().map(certificate).collect();
+        let tls = format!("[server]\nlisten = []\n[tls]\nlisten = [\"127.0.0.1:8443\"]\n{certificates}");
+        let folder = folder(file(&origin, &tls, ""));
+        for name in &names {
+            authority.issue(folder.path(), name, &[&format!("{name}.example")]);
+        }
+        let run = intertie(folder.path(), &["check", "intertie.toml"]);
+        let most = run.stdout.lines().find_map(|line| line.strip_prefix("series of metrics: at most "));
+        let most = most.and_then(|line| line.split(' ').next()?.parse::<usize>().ok());
+        most.unwrap_or_else(|| panic!("{}{}", run.stdout, run.stderr))
+    };
+    assert_eq!(most(7), most(1) + 6);
 }
 
 #[tokio::test]

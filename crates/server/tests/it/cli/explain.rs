@@ -306,6 +306,24 @@ fn every_policy_can_be_switched_off_where_it_is_inherited() {
 }
 
 #[test]
+fn an_access_log_is_told_once_and_from_where_it_stands() {
+    for (keys, to) in [
+        ("[server]\nadmin = \"127.0.0.1:9901\"\naccess_log = \"off\"\n", "off  (intertie.toml:3)"),
+        ("[server.access_log]\nformat = \"text\"\nto = \"a.log\"\n", "a.log  (intertie.toml:3)"),
+        ("[server.access_log]\nformat = \"text\"\n", "stdout  (built-in default)"),
+    ] {
+        let base =
+            "[service.shop]\nendpoints = [{ at = \"127.0.0.1:7001\" }]\n\n[route.\"/**\"]\nto = \"shop\"\n";
+        let folder = folder(format!("{keys}{base}"));
+        for arguments in [&[][..], &["GET", "/"]] {
+            let told = explain_in(folder.path(), arguments).stdout;
+            assert!(told.contains(&format!("\naccess_log:\n  to               {to}\n")), "{told}");
+            assert_eq!(told.matches("access_log").count(), 1, "{told}");
+        }
+    }
+}
+
+#[test]
 fn a_worst_case_is_bounded_by_what_is_in_force() {
     let base =
         "[service.shop]\nendpoints = [{ at = \"127.0.0.1:7001\" }]\n\n[route.\"/**\"]\nto = \"shop\"\n";
