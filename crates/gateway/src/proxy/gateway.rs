@@ -5,7 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use intertie_core::clock::WallClock;
@@ -232,21 +232,33 @@ impl Gateway {
 
     /// Starts the next generation, and asks the one before to go.
     fn succeed(&self, threads: NonZeroUsize) -> io::Result<Option<Retired>> {
-        let mut shares: Vec<_> = (0..threads.get()).map(|_| Vec::new()).collect();
-        for sockets in self.sockets().iter_mut() {
-            for (share, more) in shares.iter_mut().zip(sockets.share(threads, &self.birth.events)?) {
-                share.extend(more);
-            }
-        }
+        let mut sockets = self.sockets();
         let mut generations = self.generations();
         let before = generations.last().map(|before| before.number);
-        let next = Generation::start(before.map_or(0, |before| before + 1), &self.birth, shares)?;
+        let counts: Vec<_> = sockets.iter().map(Sockets::count).collect();
+        sockets.iter_mut().for_each(|sockets| sockets.extend(threads, &self.birth.events));
+        let next = self.bear(before.map_or(0, |before| before + 1), &sockets, threads);
+        let next = next.inspect_err(|_| {
+            // Nobody would accept from those that were bound just now, and the kernel would give them clients.
+            sockets.iter_mut().zip(&counts).for_each(|(sockets, count)| sockets.truncate(*count));
+        })?;
         if let Some(before) = generations.last() {
             next.open();
             before.leave();
         }
         generations.push(next);
         Ok(before.map(|generation| Retired { generation }))
+    }
+
+    /// A generation that could accept from `sockets`.
+    fn bear(&self, number: u64, sockets: &[Sockets], threads: NonZeroUsize) -> io::Result<Generation> {
+        let mut shares: Vec<_> = (0..threads.get()).map(|_| Vec::new()).collect();
+        for sockets in sockets {
+            for (share, more) in shares.iter_mut().zip(sockets.share(threads)?) {
+                share.extend(more);
+            }
+        }
+        Generation::start(number, &self.birth, shares)
     }
 
     /// Waits until the connections of `retired` have gone, and cuts those that have not after `limit`. Returns
@@ -410,20 +422,24 @@ pub(super) struct DataThread {
 }
 
 impl DataThread {
-    pub(super) fn run(self) {
+    /// Serves. Says through `ready` once that it could accept, or that it never will.
+    pub(super) fn run(self, ready: mpsc::Sender<io::Result<()>>) {
         let runtime =
             Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default());
         match runtime {
             Ok(runtime) => {
                 let (position, generation) = self.number;
                 let _working = self.birth.busy.begin(position, generation, runtime.metrics());
-                runtime.block_on(self.serve());
+                runtime.block_on(self.serve(ready));
             }
-            Err(error) => self.birth.events.tell("data_thread_failed", || vec![("error", error.to_string())]),
+            Err(error) => {
+                // Whoever waits for it is there: it waits for all threads.
+                let _ = ready.send(Err(error));
+            }
         }
     }
 
-    async fn serve(mut self) {
+    async fn serve(mut self, ready: mpsc::Sender<io::Result<()>>) {
         let Birth {
             updates,
             admission,
@@ -457,11 +473,23 @@ impl DataThread {
             leaving: self.leaving.clone(),
             told: Cell::default(),
         });
+        let register = |(listener, kind)| Ok((tokio::net::TcpListener::from_std(listener)?, kind));
+        let listeners: io::Result<Vec<_>> = self.listeners.into_iter().map(register).collect();
+        let (listeners, word) = match listeners {
+            Ok(listeners) => (listeners, Ok(())),
+            Err(error) => (Vec::new(), Err(error)),
+        };
+        let works = word.is_ok();
+        let _ = ready.send(word);
+        drop(ready);
+        if !works {
+            return;
+        }
         if self.opened.wait_for(|open| *open).await.is_err() {
             return;
         }
         let mut accepting = Vec::new();
-        for (listener, kind) in self.listeners {
+        for (listener, kind) in listeners {
             let (worker, draining) = (Rc::clone(&worker), self.draining.clone());
             let admission = Arc::clone(&admission);
             accepting.push(tokio::task::spawn_local(accept(worker, listener, kind, draining, admission)));
@@ -493,17 +521,11 @@ impl DataThread {
 /// Accepts until its thread is to leave, then waits for the connections it accepted.
 async fn accept(
     worker: Rc<Worker>,
-    listener: TcpListener,
+    listener: tokio::net::TcpListener,
     kind: Kind,
     drain: watch::Receiver<bool>,
     admission: Arc<Admission>,
 ) {
-    let listener = match tokio::net::TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => {
-            return worker.events.tell("listener_failed", || vec![("error", error.to_string())]);
-        }
-    };
     let mut leaving = worker.leaving.clone();
     let admit = |client: SocketAddr| {
         let admitted = admission.admit(client.ip());
@@ -584,6 +606,7 @@ mod tests {
     #[tokio::test]
     async fn clients_that_wait_to_be_accepted_when_the_drain_begins_are_served() {
         let listener = super::super::listener::bind(([127, 0, 0, 1], 0).into(), false).expect("a free port");
+        let listener = tokio::net::TcpListener::from_std(listener).expect("registered");
         let address = listener.local_addr().expect("bound");
         let mut clients = Vec::new();
         for _ in 0..20 {
