@@ -191,14 +191,17 @@ impl Server {
         };
         let gateway = Gateway::start(config, plan, &mut activation.sockets)
             .map_err(|(address, error)| not_listening(address, error))?;
-        let successor = activation.successor.take();
+        let mut successor = activation.successor.take();
         for address in activation.released(&loaded.addresses(), successor.is_some())? {
             events.tell("listener_released", || vec![("address", address.to_string())]);
         }
-        if let Some(successor) = successor {
+        if let Some(successor) = &mut successor {
             successor.take_over().context("the process before goes on serving")?;
         }
         gateway.open();
+        if let Some(successor) = successor {
+            successor.accepts();
+        }
         let needed = Arc::new(Mutex::new(server.ready.services.clone()));
         Ok(Self {
             gateway: Arc::new(gateway),
@@ -262,8 +265,8 @@ impl Server {
                 _ = hangup.recv() => self.reload_for_manager("SIGHUP", true),
                 () = watch.changed() => self.reload_for_manager("the file changed", false),
                 _ = succeed.recv() => self.begin_upgrade(&mut upgrade),
-                ready = succession::ready(&mut upgrade) => {
-                    if self.finish_upgrade(&mut upgrade, ready).await {
+                progress = succession::progress(&mut upgrade) => {
+                    if self.continue_upgrade(&mut upgrade, progress).await {
                         break Cause::Upgrade;
                     }
                 }

@@ -3,12 +3,12 @@
 use intertie_gateway::proxy::Role;
 
 use super::Server;
-use crate::operation::{State, Upgrade, UpgradeFailure};
+use crate::operation::{State, Upgrade, UpgradeFailure, UpgradeProgress};
 
-/// Returns when the upgrade under way can be decided; never without one. Cancellation loses nothing.
-pub(super) async fn ready(upgrade: &mut Option<Upgrade>) -> Result<(), UpgradeFailure> {
+/// Returns when the upgrade under way has come further; never without one. Cancellation loses nothing.
+pub(super) async fn progress(upgrade: &mut Option<Upgrade>) -> Result<UpgradeProgress, UpgradeFailure> {
     match upgrade {
-        Some(upgrade) => upgrade.ready().await,
+        Some(upgrade) => upgrade.progress().await,
         None => std::future::pending().await,
     }
 }
@@ -38,28 +38,31 @@ impl Server {
         }
     }
 
-    /// Lets the new process serve, if it can. Returns whether it does, and this one should go.
-    pub(super) async fn finish_upgrade(
+    /// Lets the new process serve, once it can. Returns whether it does, and this one should go.
+    pub(super) async fn continue_upgrade(
         &self,
         upgrade: &mut Option<Upgrade>,
-        ready: Result<(), UpgradeFailure>,
+        progress: Result<UpgradeProgress, UpgradeFailure>,
     ) -> bool {
-        let Some(upgrade) = upgrade.take() else { return false };
-        let process = upgrade.process().unwrap_or_default();
-        let served = match ready {
+        let Some(under_way) = upgrade else { return false };
+        let process = under_way.process().unwrap_or_default();
+        let progress = match progress {
             // Before it serves, or the manager would not believe what it says then.
-            Ok(()) => {
+            Ok(UpgradeProgress::Ready) => {
                 self.notify.tell(State::MainProcess(process), "");
-                upgrade.let_serve().await
+                under_way.let_serve().await.map(|()| UpgradeProgress::Ready)
             }
-            Err(failure) => Err(failure),
+            other => other,
         };
-        match served {
-            Ok(()) => {
+        match progress {
+            Ok(UpgradeProgress::Ready) => false,
+            Ok(UpgradeProgress::Accepts) => {
+                *upgrade = None;
                 self.events.tell("upgraded", || vec![("process", process.to_string())]);
                 true
             }
             Err(failure) => {
+                *upgrade = None;
                 self.notify.tell(State::MainProcess(std::process::id()), "");
                 self.refuse_upgrade(&failure.to_string());
                 self.tell_ready();

@@ -150,6 +150,8 @@ async fn the_process_after_another_waits_for_its_word() {
     let accepted = std::iter::from_fn(|| listener.accept().ok()).count();
     assert_eq!(accepted, queued.len(), "all wait for who serves");
     channel.write_all(b"S").expect("told");
+    channel.read_exact(&mut word).expect("it accepts");
+    assert_eq!(&word, b"A");
     assert_eq!(Client::new(address).get("/").await.text(), "ok");
     drop(child.stdin.take());
     assert!(child.wait().expect("it ends").success());

@@ -250,6 +250,25 @@ async fn a_process_that_is_not_ready_in_time_is_killed() {
 }
 
 #[tokio::test]
+async fn a_process_that_does_not_accept_is_no_successor() {
+    let (_origin, server) = linked("upgrade_timeout = \"1s\"").await;
+    let note = server.folder.path().join("process");
+    let told = "channel=$((LISTEN_FDS + 2)); printf R >&$channel; head -c 1 <&$channel > /dev/null";
+    for (number, (then, cause)) in
+        [("exit 7", "exit status: 7"), ("exec sleep 1000", "upgrade_timeout, 1s")].into_iter().enumerate()
+    {
+        replace_binary(&server, &format!("#!/bin/sh\necho $$ > {}\n{told}\n{then}\n", note.display()));
+        server.signal("USR2");
+        let line = server.wait_for_nth("upgrade_refused", number + 1);
+        assert!(line.contains(cause), "{line}");
+        let process = started_by(&note).expect("it ran");
+        until(async || !is_running(process), "it is gone").await;
+        assert_eq!(Client::new(server.address).get("/").await.status, 200);
+    }
+    assert_eq!((server.count("upgraded "), server.count("drain_began")), (0, 0));
+}
+
+#[tokio::test]
 async fn a_server_that_ends_takes_the_upgrade_under_way_with_it() {
     let (_origin, mut server) = linked("").await;
     let note = server.folder.path().join("process");
