@@ -43,6 +43,9 @@ pub struct GatewayConfig {
     pub tls: Option<TlsListeners>,
     /// Data threads; each has its own socket on every address.
     pub threads: NonZeroUsize,
+    /// Whether another process serves the sockets that it handed over until [`Gateway::open`]. Before it none is
+    /// bound beside them: should this process not come to serve, clients that wait there would be reset.
+    pub after_another: bool,
     /// What a client may take.
     pub client_limits: ClientLimitsConfig,
     /// What the gateway says of itself.
@@ -91,6 +94,7 @@ pub struct Gateway {
     generations: Mutex<Vec<Generation>>,
     /// None once the gateway accepts no more.
     sockets: Mutex<Vec<Sockets>>,
+    after_another: bool,
     birth: Birth,
     pub(super) admission: Arc<Admission>,
     /// What requests without a route did.
@@ -193,6 +197,7 @@ impl Gateway {
             plan,
             generations: Mutex::default(),
             sockets: Mutex::new(sockets),
+            after_another: config.after_another,
             birth,
             admission,
             unrouted,
@@ -204,13 +209,52 @@ impl Gateway {
             busy,
             connections_max,
         };
-        gateway.succeed(config.threads).map_err(|error| (gateway.addresses.any(), error))?;
-        Ok(gateway)
+        match gateway.begin(config.threads) {
+            Ok(()) => Ok(gateway),
+            Err(error) => Err((gateway.addresses.any(), error)),
+        }
     }
 
     /// Lets the data threads accept.
     pub fn open(&self) {
+        let replaced = if self.after_another { self.spread() } else { None };
         self.generations().iter().for_each(Generation::open);
+        if let Some(replaced) = replaced {
+            replaced.end_unopened();
+        }
+    }
+
+    /// Starts the first generation.
+    fn begin(&self, threads: NonZeroUsize) -> io::Result<()> {
+        let mut sockets = self.sockets();
+        let first = if self.after_another {
+            self.bear(0, &sockets, threads)?
+        } else {
+            self.bear_on_more(0, &mut sockets, threads)?
+        };
+        self.generations().push(first);
+        Ok(())
+    }
+
+    /// Binds the sockets that were not bound beside those of another process, and puts threads that accept
+    /// from them in the place of those that stand. Returns these; they share what there is where that fails.
+    fn spread(&self) -> Option<Generation> {
+        let threads = NonZeroUsize::new(self.threads())?;
+        let mut sockets = self.sockets();
+        if sockets.iter().all(|sockets| sockets.count() >= threads.get()) {
+            return None;
+        }
+        let mut generations = self.generations();
+        let first = generations.last_mut()?;
+        match self.bear_on_more(first.number + 1, &mut sockets, threads) {
+            Ok(next) => Some(std::mem::replace(first, next)),
+            Err(error) => {
+                self.birth.events.tell("threads_refused", || {
+                    vec![("threads", threads.to_string()), ("cause", error.to_string())]
+                });
+                None
+            }
+        }
     }
 
     /// Data threads that accept.
@@ -235,19 +279,29 @@ impl Gateway {
         let mut sockets = self.sockets();
         let mut generations = self.generations();
         let before = generations.last().map(|before| before.number);
-        let counts: Vec<_> = sockets.iter().map(Sockets::count).collect();
-        sockets.iter_mut().for_each(|sockets| sockets.extend(threads, &self.birth.events));
-        let next = self.bear(before.map_or(0, |before| before + 1), &sockets, threads);
-        let next = next.inspect_err(|_| {
-            // Nobody would accept from those that were bound just now, and the kernel would give them clients.
-            sockets.iter_mut().zip(&counts).for_each(|(sockets, count)| sockets.truncate(*count));
-        })?;
+        let number = before.map_or(0, |before| before + 1);
+        let next = self.bear_on_more(number, &mut sockets, threads)?;
         if let Some(before) = generations.last() {
             next.open();
             before.leave();
         }
         generations.push(next);
         Ok(before.map(|generation| Retired { generation }))
+    }
+
+    /// A generation that could accept from `sockets`, of which it binds more.
+    fn bear_on_more(
+        &self,
+        number: u64,
+        sockets: &mut [Sockets],
+        threads: NonZeroUsize,
+    ) -> io::Result<Generation> {
+        let counts: Vec<_> = sockets.iter().map(Sockets::count).collect();
+        sockets.iter_mut().for_each(|sockets| sockets.extend(threads, &self.birth.events));
+        self.bear(number, sockets, threads).inspect_err(|_| {
+            // Nobody would accept from those that were bound just now, and the kernel would give them clients.
+            sockets.iter_mut().zip(&counts).for_each(|(sockets, count)| sockets.truncate(*count));
+        })
     }
 
     /// A generation that could accept from `sockets`.

@@ -69,7 +69,7 @@ impl Generation {
     }
 
     /// Ends threads that were never opened, and waits until they have let go of their sockets.
-    fn end_unopened(self) {
+    pub(super) fn end_unopened(self) {
         let Self { number: _, open, leave, drain, threads } = self;
         drop((open, leave, drain));
         for thread in threads {

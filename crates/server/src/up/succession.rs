@@ -15,8 +15,8 @@ pub(super) async fn progress(upgrade: &mut Option<Upgrade>) -> Result<UpgradePro
 
 impl Server {
     /// Starts the process that is to come after this one.
-    pub(super) fn begin_upgrade(&self, upgrade: &mut Option<Upgrade>) {
-        if let Some(cause) = refusal(std::process::id(), upgrade.is_some()) {
+    pub(super) fn begin_upgrade(&mut self) {
+        if let Some(cause) = refusal(std::process::id(), self.upgrade.is_some()) {
             return self.refuse_upgrade(cause);
         }
         self.notify.tell(State::Reloading, "starting the new process");
@@ -29,7 +29,7 @@ impl Server {
             Ok(started) => {
                 let process = started.process().map(|process| process.to_string()).unwrap_or_default();
                 self.events.tell("upgrade_began", || vec![("process", process)]);
-                *upgrade = Some(started);
+                self.upgrade = Some(started);
             }
             Err(error) => {
                 self.refuse_upgrade(&format!("the new process can not be started: {error}"));
@@ -40,11 +40,10 @@ impl Server {
 
     /// Lets the new process serve, once it can. Returns whether it does, and this one should go.
     pub(super) async fn continue_upgrade(
-        &self,
-        upgrade: &mut Option<Upgrade>,
+        &mut self,
         progress: Result<UpgradeProgress, UpgradeFailure>,
     ) -> bool {
-        let Some(under_way) = upgrade else { return false };
+        let Some(under_way) = &mut self.upgrade else { return false };
         let process = under_way.process().unwrap_or_default();
         let progress = match progress {
             // Before it serves, or the manager would not believe what it says then.
@@ -57,14 +56,16 @@ impl Server {
         match progress {
             Ok(UpgradeProgress::Ready) => false,
             Ok(UpgradeProgress::Accepts) => {
-                *upgrade = None;
+                self.upgrade = None;
                 self.events.tell("upgraded", || vec![("process", process.to_string())]);
                 true
             }
             Err(failure) => {
-                *upgrade = None;
+                self.upgrade = None;
                 self.notify.tell(State::MainProcess(std::process::id()), "");
                 self.refuse_upgrade(&failure.to_string());
+                // A reload may have wanted others, which had to wait.
+                self.change_threads(&self.loaded.server);
                 self.tell_ready();
                 false
             }

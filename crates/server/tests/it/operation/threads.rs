@@ -64,7 +64,7 @@ async fn threads_before_have_as_long_as_a_drain() {
 }
 
 /// The sockets that listen on `address`.
-fn listening(address: SocketAddr) -> usize {
+pub(super) fn listening(address: SocketAddr) -> usize {
     const LISTEN: &str = "0A";
     let port = format!(":{:04X}", address.port());
     let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
