@@ -140,6 +140,8 @@ struct Server {
     needed: Arc<Mutex<Vec<String>>>,
     loaded: Loaded,
     events: Events,
+    /// The process that is to come after this one, if one was started.
+    upgrade: Option<Upgrade>,
 }
 
 impl Server {
@@ -175,6 +177,7 @@ impl Server {
                 terms,
             }),
             threads: server.threads(),
+            after_another: activation.successor.is_some(),
             client_limits: server.client_limits.clone(),
             answers: server.answers.clone(),
             trust: Trust {
@@ -191,14 +194,17 @@ impl Server {
         };
         let gateway = Gateway::start(config, plan, &mut activation.sockets)
             .map_err(|(address, error)| not_listening(address, error))?;
-        let successor = activation.successor.take();
+        let mut successor = activation.successor.take();
         for address in activation.released(&loaded.addresses(), successor.is_some())? {
             events.tell("listener_released", || vec![("address", address.to_string())]);
         }
-        if let Some(successor) = successor {
+        if let Some(successor) = &mut successor {
             successor.take_over().context("the process before goes on serving")?;
         }
         gateway.open();
+        if let Some(successor) = successor {
+            successor.accepts();
+        }
         let needed = Arc::new(Mutex::new(server.ready.services.clone()));
         Ok(Self {
             gateway: Arc::new(gateway),
@@ -211,6 +217,7 @@ impl Server {
             needed,
             loaded,
             events,
+            upgrade: None,
         })
     }
 
@@ -243,7 +250,6 @@ impl Server {
             fields
         });
         self.tell_ready();
-        let mut upgrade: Option<Upgrade> = None;
         let mut watch = Watch::new(vec![self.loaded.path.clone()]);
         let mut watched = self.loaded.terms_files();
         let mut terms_watch = Watch::new(watched.clone());
@@ -261,9 +267,9 @@ impl Server {
                 }
                 _ = hangup.recv() => self.reload_for_manager("SIGHUP", true),
                 () = watch.changed() => self.reload_for_manager("the file changed", false),
-                _ = succeed.recv() => self.begin_upgrade(&mut upgrade),
-                ready = succession::ready(&mut upgrade) => {
-                    if self.finish_upgrade(&mut upgrade, ready).await {
+                _ = succeed.recv() => self.begin_upgrade(),
+                progress = succession::progress(&mut self.upgrade) => {
+                    if self.continue_upgrade(progress).await {
                         break Cause::Upgrade;
                     }
                 }
@@ -273,7 +279,7 @@ impl Server {
                 () = &mut stdin_closed => break Cause::StdinClosed,
             }
         };
-        if let Some(upgrade) = upgrade {
+        if let Some(upgrade) = self.upgrade.take() {
             upgrade.give_up().await;
         }
         let limit = self.loaded.server.drain;
@@ -337,9 +343,16 @@ impl Server {
             .tell(State::Ready, &format!("serving {} with {threads} data threads", addresses.join(" ")));
     }
 
-    /// Puts as many data threads to work as `fresh` and the machine say now.
+    /// Puts as many data threads to work as `fresh` and the machine say now; not while an upgrade is under way,
+    /// since sockets that were bound for them now would not be handed over, and reset who waits there at the end.
     fn change_threads(&self, fresh: &ServerConfig) {
         let (before, threads) = (self.gateway.threads(), fresh.threads());
+        if self.upgrade.is_some() {
+            if before != threads.get() {
+                self.events.tell("threads_deferred", || vec![("threads", threads.to_string())]);
+            }
+            return;
+        }
         match self.gateway.set_threads(threads) {
             Ok(None) => {}
             Ok(Some(retired)) => {

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use intertie_core::clock::WallClock;
@@ -43,6 +43,9 @@ pub struct GatewayConfig {
     pub tls: Option<TlsListeners>,
     /// Data threads; each has its own socket on every address.
     pub threads: NonZeroUsize,
+    /// Whether another process serves the sockets that it handed over until [`Gateway::open`]. Before it none is
+    /// bound beside them: should this process not come to serve, clients that wait there would be reset.
+    pub after_another: bool,
     /// What a client may take.
     pub client_limits: ClientLimitsConfig,
     /// What the gateway says of itself.
@@ -91,6 +94,7 @@ pub struct Gateway {
     generations: Mutex<Vec<Generation>>,
     /// None once the gateway accepts no more.
     sockets: Mutex<Vec<Sockets>>,
+    after_another: bool,
     birth: Birth,
     pub(super) admission: Arc<Admission>,
     /// What requests without a route did.
@@ -193,6 +197,7 @@ impl Gateway {
             plan,
             generations: Mutex::default(),
             sockets: Mutex::new(sockets),
+            after_another: config.after_another,
             birth,
             admission,
             unrouted,
@@ -204,13 +209,52 @@ impl Gateway {
             busy,
             connections_max,
         };
-        gateway.succeed(config.threads).map_err(|error| (gateway.addresses.any(), error))?;
-        Ok(gateway)
+        match gateway.begin(config.threads) {
+            Ok(()) => Ok(gateway),
+            Err(error) => Err((gateway.addresses.any(), error)),
+        }
     }
 
     /// Lets the data threads accept.
     pub fn open(&self) {
+        let replaced = if self.after_another { self.spread() } else { None };
         self.generations().iter().for_each(Generation::open);
+        if let Some(replaced) = replaced {
+            replaced.end_unopened();
+        }
+    }
+
+    /// Starts the first generation.
+    fn begin(&self, threads: NonZeroUsize) -> io::Result<()> {
+        let mut sockets = self.sockets();
+        let first = if self.after_another {
+            self.bear(0, &sockets, threads)?
+        } else {
+            self.bear_on_more(0, &mut sockets, threads)?
+        };
+        self.generations().push(first);
+        Ok(())
+    }
+
+    /// Binds the sockets that were not bound beside those of another process, and puts threads that accept
+    /// from them in the place of those that stand. Returns these; they share what there is where that fails.
+    fn spread(&self) -> Option<Generation> {
+        let threads = NonZeroUsize::new(self.threads())?;
+        let mut sockets = self.sockets();
+        if sockets.iter().all(|sockets| sockets.count() >= threads.get()) {
+            return None;
+        }
+        let mut generations = self.generations();
+        let first = generations.last_mut()?;
+        match self.bear_on_more(first.number + 1, &mut sockets, threads) {
+            Ok(next) => Some(std::mem::replace(first, next)),
+            Err(error) => {
+                self.birth.events.tell("threads_refused", || {
+                    vec![("threads", threads.to_string()), ("cause", error.to_string())]
+                });
+                None
+            }
+        }
     }
 
     /// Data threads that accept.
@@ -232,21 +276,43 @@ impl Gateway {
 
     /// Starts the next generation, and asks the one before to go.
     fn succeed(&self, threads: NonZeroUsize) -> io::Result<Option<Retired>> {
-        let mut shares: Vec<_> = (0..threads.get()).map(|_| Vec::new()).collect();
-        for sockets in self.sockets().iter_mut() {
-            for (share, more) in shares.iter_mut().zip(sockets.share(threads, &self.birth.events)?) {
-                share.extend(more);
-            }
-        }
+        let mut sockets = self.sockets();
         let mut generations = self.generations();
         let before = generations.last().map(|before| before.number);
-        let next = Generation::start(before.map_or(0, |before| before + 1), &self.birth, shares)?;
+        let number = before.map_or(0, |before| before + 1);
+        let next = self.bear_on_more(number, &mut sockets, threads)?;
         if let Some(before) = generations.last() {
             next.open();
             before.leave();
         }
         generations.push(next);
         Ok(before.map(|generation| Retired { generation }))
+    }
+
+    /// A generation that could accept from `sockets`, of which it binds more.
+    fn bear_on_more(
+        &self,
+        number: u64,
+        sockets: &mut [Sockets],
+        threads: NonZeroUsize,
+    ) -> io::Result<Generation> {
+        let counts: Vec<_> = sockets.iter().map(Sockets::count).collect();
+        sockets.iter_mut().for_each(|sockets| sockets.extend(threads, &self.birth.events));
+        self.bear(number, sockets, threads).inspect_err(|_| {
+            // Nobody would accept from those that were bound just now, and the kernel would give them clients.
+            sockets.iter_mut().zip(&counts).for_each(|(sockets, count)| sockets.truncate(*count));
+        })
+    }
+
+    /// A generation that could accept from `sockets`.
+    fn bear(&self, number: u64, sockets: &[Sockets], threads: NonZeroUsize) -> io::Result<Generation> {
+        let mut shares: Vec<_> = (0..threads.get()).map(|_| Vec::new()).collect();
+        for sockets in sockets {
+            for (share, more) in shares.iter_mut().zip(sockets.share(threads)?) {
+                share.extend(more);
+            }
+        }
+        Generation::start(number, &self.birth, shares)
     }
 
     /// Waits until the connections of `retired` have gone, and cuts those that have not after `limit`. Returns
@@ -410,20 +476,24 @@ pub(super) struct DataThread {
 }
 
 impl DataThread {
-    pub(super) fn run(self) {
+    /// Serves. Says through `ready` once that it could accept, or that it never will.
+    pub(super) fn run(self, ready: mpsc::Sender<io::Result<()>>) {
         let runtime =
             Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default());
         match runtime {
             Ok(runtime) => {
                 let (position, generation) = self.number;
                 let _working = self.birth.busy.begin(position, generation, runtime.metrics());
-                runtime.block_on(self.serve());
+                runtime.block_on(self.serve(ready));
             }
-            Err(error) => self.birth.events.tell("data_thread_failed", || vec![("error", error.to_string())]),
+            Err(error) => {
+                // Whoever waits for it is there: it waits for all threads.
+                let _ = ready.send(Err(error));
+            }
         }
     }
 
-    async fn serve(mut self) {
+    async fn serve(mut self, ready: mpsc::Sender<io::Result<()>>) {
         let Birth {
             updates,
             admission,
@@ -457,11 +527,23 @@ impl DataThread {
             leaving: self.leaving.clone(),
             seldom: Seldom::default(),
         });
+        let register = |(listener, kind)| Ok((tokio::net::TcpListener::from_std(listener)?, kind));
+        let listeners: io::Result<Vec<_>> = self.listeners.into_iter().map(register).collect();
+        let (listeners, word) = match listeners {
+            Ok(listeners) => (listeners, Ok(())),
+            Err(error) => (Vec::new(), Err(error)),
+        };
+        let works = word.is_ok();
+        let _ = ready.send(word);
+        drop(ready);
+        if !works {
+            return;
+        }
         if self.opened.wait_for(|open| *open).await.is_err() {
             return;
         }
         let mut accepting = Vec::new();
-        for (listener, kind) in self.listeners {
+        for (listener, kind) in listeners {
             let (worker, draining) = (Rc::clone(&worker), self.draining.clone());
             let admission = Arc::clone(&admission);
             accepting.push(tokio::task::spawn_local(accept(worker, listener, kind, draining, admission)));
@@ -493,17 +575,11 @@ impl DataThread {
 /// Accepts until its thread is to leave, then waits for the connections it accepted.
 async fn accept(
     worker: Rc<Worker>,
-    listener: TcpListener,
+    listener: tokio::net::TcpListener,
     kind: Kind,
     drain: watch::Receiver<bool>,
     admission: Arc<Admission>,
 ) {
-    let listener = match tokio::net::TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => {
-            return worker.events.tell("listener_failed", || vec![("error", error.to_string())]);
-        }
-    };
     let mut leaving = worker.leaving.clone();
     let admit = |client: SocketAddr| {
         let admitted = admission.admit(client.ip());
@@ -584,6 +660,7 @@ mod tests {
     #[tokio::test]
     async fn clients_that_wait_to_be_accepted_when_the_drain_begins_are_served() {
         let listener = super::super::listener::bind(([127, 0, 0, 1], 0).into(), false).expect("a free port");
+        let listener = tokio::net::TcpListener::from_std(listener).expect("registered");
         let address = listener.local_addr().expect("bound");
         let mut clients = Vec::new();
         for _ in 0..20 {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use tokio::sync::watch;
@@ -20,7 +21,10 @@ pub(super) struct Generation {
 }
 
 impl Generation {
-    /// Starts one thread for each of `shares`; they wait to be opened.
+    /// Starts one thread for each of `shares`. All of them have what they need to accept, and wait to be opened.
+    ///
+    /// # Errors
+    /// One of them can not be had, or can not work; none is left.
     pub(super) fn start(
         number: u64,
         birth: &Birth,
@@ -29,7 +33,9 @@ impl Generation {
         let (open, opened) = watch::channel(false);
         let (leave, leaving) = watch::channel(false);
         let (drain, draining) = watch::channel(false);
-        let mut threads = Vec::with_capacity(shares.len());
+        let mut generation = Self { number, open, leave, drain, threads: Vec::with_capacity(shares.len()) };
+        let (ready, said) = mpsc::channel();
+        let mut spawned = Ok(());
         for (position, listeners) in shares.into_iter().enumerate() {
             let thread = DataThread {
                 number: (position, number),
@@ -40,9 +46,36 @@ impl Generation {
                 birth: birth.clone(),
             };
             let builder = std::thread::Builder::new().name(format!("data-{position}"));
-            threads.push(builder.spawn(move || thread.run())?);
+            let ready = ready.clone();
+            match builder.spawn(move || thread.run(ready)) {
+                Ok(thread) => generation.threads.push(thread),
+                Err(error) => {
+                    spawned = Err(error);
+                    break;
+                }
+            }
         }
-        Ok(Self { number, open, leave, drain, threads })
+        // What is left are the threads' own, each of which goes with its word or with its thread.
+        drop(ready);
+        let gone = || io::Error::other("a data thread ended before it could accept");
+        let mut words = (0..generation.threads()).map(|_| said.recv().unwrap_or_else(|_| Err(gone())));
+        match spawned.and_then(|()| words.try_for_each(|word| word)) {
+            Ok(()) => Ok(generation),
+            Err(error) => {
+                generation.end_unopened();
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends threads that were never opened, and waits until they have let go of their sockets.
+    pub(super) fn end_unopened(self) {
+        let Self { number: _, open, leave, drain, threads } = self;
+        drop((open, leave, drain));
+        for thread in threads {
+            // One that panicked is as gone as the others.
+            let _ = thread.join();
+        }
     }
 
     pub(super) fn threads(&self) -> usize {

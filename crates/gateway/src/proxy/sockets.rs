@@ -43,14 +43,19 @@ impl Sockets {
         self.sockets.iter().map(TcpListener::try_clone).collect()
     }
 
-    /// For each of `threads` the sockets that it accepts from. Binds more beside those that are there, so
-    /// that each thread has one of its own; where that is not possible, they share.
-    pub(super) fn share(
-        &mut self,
-        threads: NonZeroUsize,
-        events: &Events,
-    ) -> io::Result<Vec<Vec<(TcpListener, Kind)>>> {
-        if let Err(error) = self.extend(threads.get()) {
+    pub(super) fn count(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// Closes the sockets after the first `count`, which nobody came to accept from.
+    pub(super) fn truncate(&mut self, count: usize) {
+        self.sockets.truncate(count);
+    }
+
+    /// Binds more sockets beside those that are there, so that each of `threads` can have one of its own;
+    /// tells where that is not possible.
+    pub(super) fn extend(&mut self, threads: NonZeroUsize, events: &Events) {
+        if let Err(error) = self.bind_up_to(threads.get()) {
             let (address, sockets) = (self.address, self.sockets.len());
             events.tell("listener_shared", || {
                 vec![
@@ -61,12 +66,16 @@ impl Sockets {
                 ]
             });
         }
+    }
+
+    /// For each of `threads` the sockets that it accepts from: one of its own, or all where there are fewer.
+    pub(super) fn share(&self, threads: NonZeroUsize) -> io::Result<Vec<Vec<(TcpListener, Kind)>>> {
         let accepting = accepting(self.sockets.len(), threads.get());
         let duplicate = |socket: &usize| Ok((self.sockets[*socket].try_clone()?, self.kind.clone()));
         accepting.iter().map(|sockets| sockets.iter().map(duplicate).collect()).collect()
     }
 
-    fn extend(&mut self, count: usize) -> io::Result<()> {
+    fn bind_up_to(&mut self, count: usize) -> io::Result<()> {
         if self.sockets.len() < count && !SockRef::from(&self.sockets[0]).reuse_port()? {
             let message = "the socket was opened without SO_REUSEPORT; in a socket unit it is ReusePort=yes";
             return Err(io::Error::new(io::ErrorKind::Unsupported, message));
@@ -124,7 +133,8 @@ mod tests {
             Sockets::open(Role::Plain, Kind::Plain, any, &mut handed_over).expect("a free port");
         for (threads, there) in [(2, 2), (1, 2), (4, 4), (3, 4)] {
             let threads = NonZeroUsize::new(threads).expect("not zero");
-            assert_eq!(sockets.share(threads, &events).expect("shared").len(), threads.get());
+            sockets.extend(threads, &events);
+            assert_eq!(sockets.share(threads).expect("shared").len(), threads.get());
             assert_eq!(sockets.duplicates().expect("descriptors").len(), there);
         }
     }
@@ -139,7 +149,9 @@ mod tests {
             Sockets::open(Role::Plain, Kind::Plain, address, &mut handed_over).expect("taken over");
         let events = Events::default();
         let told = events.subscribe(4);
-        let shares = sockets.share(NonZeroUsize::new(3).expect("not zero"), &events).expect("shared");
+        let threads = NonZeroUsize::new(3).expect("not zero");
+        sockets.extend(threads, &events);
+        let shares = sockets.share(threads).expect("shared");
         assert_eq!(shares.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 1]);
         assert_eq!(told.try_recv().expect("told").name, "listener_shared");
     }

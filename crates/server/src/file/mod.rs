@@ -76,7 +76,7 @@ pub(crate) struct ServerConfig {
     #[serde(with = "quantity::duration")]
     #[schemars(with = "DurationText")]
     pub(crate) drain: Duration,
-    /// How long the new process of an upgrade may take until it could serve. Default "30s".
+    /// How long the new process of an upgrade may take until it accepts. Default "30s".
     #[serde(with = "quantity::duration")]
     #[schemars(with = "DurationText")]
     pub(crate) upgrade_timeout: Duration,

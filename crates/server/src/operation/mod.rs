@@ -13,4 +13,4 @@ pub(crate) use descriptors::{limit, needed, raise_limit};
 pub(crate) use listen_failure::listen_failure;
 pub(crate) use memory::use_small_pages;
 pub(crate) use notify::{Notify, State};
-pub(crate) use upgrade::{Failure as UpgradeFailure, Upgrade};
+pub(crate) use upgrade::{Failure as UpgradeFailure, Progress as UpgradeProgress, Upgrade};

@@ -2,7 +2,8 @@
 //!
 //! The old process starts the new one with its sockets and one end of a channel. The new one says when it could
 //! serve, waits for the word of the old one, and only then accepts; so the old one can give up at any moment
-//! before without a connection lost. A new process that ends, or a channel that closes, is a refusal.
+//! before without a connection lost. The old one leaves when the new one has said that it accepts. A new process
+//! that ends, or a channel that closes, is a refusal.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -30,13 +31,27 @@ const READY: u8 = b'R';
 /// It shall.
 const SERVE: u8 = b'S';
 
+/// It accepts.
+const ACCEPTS: u8 = b'A';
+
 /// The old process's view of an upgrade under way.
 #[derive(Debug)]
 pub(crate) struct Upgrade {
     child: Child,
     channel: tokio::net::UnixStream,
+    /// Whether the new process was told to serve.
+    told: bool,
     deadline: Instant,
     limit: Duration,
+}
+
+/// How far the new process has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// It could serve, and waits for the word.
+    Ready,
+    /// It accepts, and is on its own from here.
+    Accepts,
 }
 
 /// Why the new process does not serve. The old one goes on.
@@ -44,7 +59,7 @@ pub(crate) struct Upgrade {
 pub(crate) enum Failure {
     /// It ended; its own messages say why.
     Ended(ExitStatus),
-    /// It was not ready in time, and was killed.
+    /// It was not ready or did not accept in time, and was killed.
     TimedOut(Duration),
     /// It could not be asked.
     Io(io::Error),
@@ -93,7 +108,7 @@ impl Upgrade {
             .fd_mappings(mappings.map(|(child_fd, parent_fd)| FdMapping { parent_fd, child_fd }).collect())
             .map_err(io::Error::other)?;
         let child = tokio::process::Command::from(command).spawn()?;
-        Ok(Self { child, channel, deadline: Instant::now() + limit, limit })
+        Ok(Self { child, channel, told: false, deadline: Instant::now() + limit, limit })
     }
 
     /// The new process.
@@ -101,14 +116,16 @@ impl Upgrade {
         self.child.id()
     }
 
-    /// Waits until the new process could serve. Cancelled, it can be asked again.
+    /// Waits until the new process could serve; once it was told to, until it does. Cancelled, it can be asked
+    /// again.
     ///
     /// # Errors
-    /// It could not, and is no more.
-    pub(crate) async fn ready(&mut self) -> Result<(), Failure> {
+    /// It did not, and is no more.
+    pub(crate) async fn progress(&mut self) -> Result<Progress, Failure> {
         let said = tokio::time::timeout_at(self.deadline, async {
             match self.channel.read_u8().await {
-                Ok(READY) => Ok(()),
+                Ok(READY) if !self.told => Ok(Progress::Ready),
+                Ok(ACCEPTS) if self.told => Ok(Progress::Accepts),
                 // The end of the channel is that of the process.
                 Ok(_) | Err(_) => match self.child.wait().await {
                     Ok(status) => Err(Failure::Ended(status)),
@@ -131,11 +148,12 @@ impl Upgrade {
         let _ = self.child.kill().await;
     }
 
-    /// Tells the new process to serve. It is on its own from here.
+    /// Tells the new process to serve.
     ///
     /// # Errors
     /// It is gone.
-    pub(crate) async fn let_serve(mut self) -> Result<(), Failure> {
+    pub(crate) async fn let_serve(&mut self) -> Result<(), Failure> {
+        self.told = true;
         if let Err(error) = self.channel.write_u8(SERVE).await {
             let _ = self.child.kill().await;
             return Err(Failure::Io(error));
@@ -157,10 +175,16 @@ impl Successor {
     ///
     /// # Errors
     /// The process before gave up, or is gone.
-    pub(crate) fn take_over(mut self) -> io::Result<()> {
+    pub(crate) fn take_over(&mut self) -> io::Result<()> {
         self.0.write_all(&[READY])?;
         let mut word = [0];
         self.0.read_exact(&mut word)?;
         if word == [SERVE] { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
+    }
+
+    /// Says that this process accepts, and lets the one before leave.
+    pub(crate) fn accepts(mut self) {
+        // One that is gone has left already.
+        let _ = self.0.write_all(&[ACCEPTS]);
     }
 }

@@ -3,20 +3,20 @@
 use intertie_gateway::proxy::Role;
 
 use super::Server;
-use crate::operation::{State, Upgrade, UpgradeFailure};
+use crate::operation::{State, Upgrade, UpgradeFailure, UpgradeProgress};
 
-/// Returns when the upgrade under way can be decided; never without one. Cancellation loses nothing.
-pub(super) async fn ready(upgrade: &mut Option<Upgrade>) -> Result<(), UpgradeFailure> {
+/// Returns when the upgrade under way has come further; never without one. Cancellation loses nothing.
+pub(super) async fn progress(upgrade: &mut Option<Upgrade>) -> Result<UpgradeProgress, UpgradeFailure> {
     match upgrade {
-        Some(upgrade) => upgrade.ready().await,
+        Some(upgrade) => upgrade.progress().await,
         None => std::future::pending().await,
     }
 }
 
 impl Server {
     /// Starts the process that is to come after this one.
-    pub(super) fn begin_upgrade(&self, upgrade: &mut Option<Upgrade>) {
-        if let Some(cause) = refusal(std::process::id(), upgrade.is_some()) {
+    pub(super) fn begin_upgrade(&mut self) {
+        if let Some(cause) = refusal(std::process::id(), self.upgrade.is_some()) {
             return self.refuse_upgrade(cause);
         }
         self.notify.tell(State::Reloading, "starting the new process");
@@ -29,7 +29,7 @@ impl Server {
             Ok(started) => {
                 let process = started.process().map(|process| process.to_string()).unwrap_or_default();
                 self.events.tell("upgrade_began", || vec![("process", process)]);
-                *upgrade = Some(started);
+                self.upgrade = Some(started);
             }
             Err(error) => {
                 self.refuse_upgrade(&format!("the new process can not be started: {error}"));
@@ -38,30 +38,34 @@ impl Server {
         }
     }
 
-    /// Lets the new process serve, if it can. Returns whether it does, and this one should go.
-    pub(super) async fn finish_upgrade(
-        &self,
-        upgrade: &mut Option<Upgrade>,
-        ready: Result<(), UpgradeFailure>,
+    /// Lets the new process serve, once it can. Returns whether it does, and this one should go.
+    pub(super) async fn continue_upgrade(
+        &mut self,
+        progress: Result<UpgradeProgress, UpgradeFailure>,
     ) -> bool {
-        let Some(upgrade) = upgrade.take() else { return false };
-        let process = upgrade.process().unwrap_or_default();
-        let served = match ready {
+        let Some(under_way) = &mut self.upgrade else { return false };
+        let process = under_way.process().unwrap_or_default();
+        let progress = match progress {
             // Before it serves, or the manager would not believe what it says then.
-            Ok(()) => {
+            Ok(UpgradeProgress::Ready) => {
                 self.notify.tell(State::MainProcess(process), "");
-                upgrade.let_serve().await
+                under_way.let_serve().await.map(|()| UpgradeProgress::Ready)
             }
-            Err(failure) => Err(failure),
+            other => other,
         };
-        match served {
-            Ok(()) => {
+        match progress {
+            Ok(UpgradeProgress::Ready) => false,
+            Ok(UpgradeProgress::Accepts) => {
+                self.upgrade = None;
                 self.events.tell("upgraded", || vec![("process", process.to_string())]);
                 true
             }
             Err(failure) => {
+                self.upgrade = None;
                 self.notify.tell(State::MainProcess(std::process::id()), "");
                 self.refuse_upgrade(&failure.to_string());
+                // A reload may have wanted others, which had to wait.
+                self.change_threads(&self.loaded.server);
                 self.tell_ready();
                 false
             }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
 
-use super::{file, upgrade};
+use super::threads::listening as sockets;
+use super::{data_threads, file, upgrade};
 use crate::harness::{Client, OWN, Origin, PATIENCE, Server, answer};
 
 /// Starts what follows as a service manager does, with sockets for the process that it becomes.
@@ -150,6 +151,8 @@ async fn the_process_after_another_waits_for_its_word() {
     let accepted = std::iter::from_fn(|| listener.accept().ok()).count();
     assert_eq!(accepted, queued.len(), "all wait for who serves");
     channel.write_all(b"S").expect("told");
+    channel.read_exact(&mut word).expect("it accepts");
+    assert_eq!(&word, b"A");
     assert_eq!(Client::new(address).get("/").await.text(), "ok");
     drop(child.stdin.take());
     assert!(child.wait().expect("it ends").success());
@@ -159,4 +162,30 @@ async fn the_process_after_another_waits_for_its_word() {
     channel.read_exact(&mut word).expect("it could serve");
     drop(channel);
     assert_eq!(child.wait().expect("it ends").code(), Some(3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_process_after_another_binds_more_sockets_only_once_it_serves() {
+    let origin = Origin::start(|_| async { answer(200, &[], "ok") }).await;
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseport(true).expect("a socket");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let listener = socket.listen(64).and_then(tokio::net::TcpListener::into_std).expect("it listens");
+    let address = listener.local_addr().expect("bound");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("intertie.toml");
+    std::fs::write(&path, file(&origin, "threads = 3").replace(OWN, &listening(address))).expect("written");
+
+    let (mut child, mut channel) = successor(&listener, &path);
+    let mut word = [0];
+    channel.read_exact(&mut word).expect("it could serve");
+    assert_eq!((sockets(address), data_threads(child.id())), (1, 3));
+    channel.write_all(b"S").expect("told");
+    channel.read_exact(&mut word).expect("it accepts");
+    assert_eq!((sockets(address), data_threads(child.id())), (3, 3));
+    for _ in 0..20 {
+        assert_eq!(Client::new(address).get("/").await.text(), "ok");
+    }
+    drop(child.stdin.take());
+    assert!(child.wait().expect("it ends").success());
 }

@@ -6,7 +6,7 @@ use super::{data_threads, file};
 use crate::harness::{Origin, Server};
 
 /// A server that begins with the limits that `script` sets.
-fn limited(script: &str, text: &str) -> Server {
+pub(super) fn limited(script: &str, text: &str) -> Server {
     let mut command = Command::new("sh");
     let script = format!("{script}; exec \"$0\" \"$@\"");
     command.args(["-c", &script, env!("CARGO_BIN_EXE_intertie")]);

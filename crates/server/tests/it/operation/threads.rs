@@ -1,10 +1,12 @@
 //! Another number of data threads.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 
+use super::limits::limited;
 use super::{data_threads, file};
 use crate::harness::{Client, OWN, Origin, Reply, Server, answer, until};
 
@@ -59,4 +61,33 @@ async fn threads_before_have_as_long_as_a_drain() {
     assert!(line.contains("threads=1"), "{line}");
     assert!(under_way.await.expect("no panic").is_err());
     until(async || data_threads(server.process()) == 2, "the thread before is gone").await;
+}
+
+/// The sockets that listen on `address`.
+pub(super) fn listening(address: SocketAddr) -> usize {
+    const LISTEN: &str = "0A";
+    let port = format!(":{:04X}", address.port());
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
+    let sockets = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    sockets.filter(|fields| fields[1].ends_with(&port) && fields[3] == LISTEN).count()
+}
+
+#[tokio::test]
+async fn threads_that_can_not_be_had_leave_everything_as_it_was() {
+    let origin = Origin::start(|_| async { answer(200, &[], "ok") }).await;
+    let text = |threads: usize| file(&origin, &format!("threads = {threads}"));
+    let server = limited("ulimit -n 100", &text(1));
+    assert_eq!(listening(server.address), 1);
+    // Descriptors end at the runtimes of the threads, at the duplicates of the sockets, and at the sockets.
+    for (number, threads) in [25, 60, 200].into_iter().enumerate() {
+        std::fs::write(&server.file, text(threads)).expect("written");
+        server.signal("HUP");
+        let line = server.wait_for_nth("threads_refused", number + 1);
+        assert!(line.contains("Too many open files"), "{line}");
+        assert_eq!((data_threads(server.process()), listening(server.address)), (1, 1), "{threads}");
+        for _ in 0..20 {
+            assert_eq!(Client::new(server.address).get("/").await.status, 200);
+        }
+    }
+    assert_eq!(server.count("threads_changed"), 0);
 }

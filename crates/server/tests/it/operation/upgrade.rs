@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
+use super::threads::listening;
 use super::{binary, end, file, is_running, processes, upgrade};
 use crate::harness::{Client, OWN, Origin, Reply, Server, answer, full, signal, until};
 use crate::tls::Authority;
@@ -246,6 +247,43 @@ async fn a_process_that_is_not_ready_in_time_is_killed() {
     assert!(lines.1.contains("not ready within upgrade_timeout, 300ms"), "{}", lines.1);
     let process = started_by(&note).expect("it ran");
     until(async || !is_running(process), "it is killed").await;
+    assert_eq!(Client::new(server.address).get("/").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_process_that_does_not_accept_is_no_successor() {
+    let (_origin, server) = linked("upgrade_timeout = \"1s\"").await;
+    let note = server.folder.path().join("process");
+    let told = "channel=$((LISTEN_FDS + 2)); printf R >&$channel; head -c 1 <&$channel > /dev/null";
+    for (number, (then, cause)) in
+        [("exit 7", "exit status: 7"), ("exec sleep 1000", "upgrade_timeout, 1s")].into_iter().enumerate()
+    {
+        replace_binary(&server, &format!("#!/bin/sh\necho $$ > {}\n{told}\n{then}\n", note.display()));
+        server.signal("USR2");
+        let line = server.wait_for_nth("upgrade_refused", number + 1);
+        assert!(line.contains(cause), "{line}");
+        let process = started_by(&note).expect("it ran");
+        until(async || !is_running(process), "it is gone").await;
+        assert_eq!(Client::new(server.address).get("/").await.status, 200);
+    }
+    assert_eq!((server.count("upgraded "), server.count("drain_began")), (0, 0));
+}
+
+#[tokio::test]
+async fn other_threads_wait_for_the_end_of_an_upgrade() {
+    let (origin, server) = linked("threads = 1").await;
+    let end = server.folder.path().join("end");
+    let script = format!("until [ -e {} ]; do sleep 0.02; done; exit 7", end.display());
+    replace_binary(&server, &format!("#!/bin/sh\n{script}\n"));
+    server.signal("USR2");
+    server.wait_for("upgrade_began");
+    std::fs::write(&server.file, file(&origin, "threads = 3")).expect("written");
+    server.signal("HUP");
+    assert!(server.wait_for("threads_deferred").contains("threads=3"));
+    assert_eq!(listening(server.address), 1, "those that were handed over");
+    std::fs::write(end, "").expect("written");
+    assert!(server.wait_for("threads_changed").contains("from=1 to=3"));
+    assert_eq!((listening(server.address), server.count("upgrade_refused")), (3, 1));
     assert_eq!(Client::new(server.address).get("/").await.status, 200);
 }
 
