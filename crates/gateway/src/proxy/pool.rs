@@ -58,6 +58,8 @@ struct Idle {
 #[derive(Debug, Default)]
 struct Shared {
     connections: Vec<Rc<Multiplexed>>,
+    /// How many there are, with those that only the exchanges on them hold.
+    live: Rc<Cell<usize>>,
     opening: Option<Rc<Opening>>,
     /// Whether the service agreed to HTTP/1.1 when it was last asked.
     speaks_http1: bool,
@@ -170,9 +172,9 @@ impl Pool {
         self.shared.borrow_mut().entry(endpoint.id).or_default().opening = None;
     }
 
-    /// How many connections to `endpoint` carry several exchanges.
-    pub(super) fn shared(&self, endpoint: &Endpoint) -> usize {
-        self.shared.borrow().get(&endpoint.id).map_or(0, |shared| shared.connections.len())
+    /// How many connections to `endpoint` carry several exchanges, those included that begin none any more.
+    pub(super) fn live(&self, endpoint: &Endpoint) -> Rc<Cell<usize>> {
+        Rc::clone(&self.shared.borrow_mut().entry(endpoint.id).or_default().live)
     }
 
     /// Lets all exchanges with `endpoint` use `connection`.

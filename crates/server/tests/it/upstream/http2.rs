@@ -235,6 +235,40 @@ async fn a_connection_that_may_be_dead_carries_nothing_new() {
     assert_eq!(liar.connections(), 2);
 }
 
+/// Its socket too: what was written for it is read by nobody.
+#[tokio::test]
+async fn a_connection_to_a_service_that_ceased_to_read_is_closed() {
+    const CALLS: usize = 6;
+    let liar = Liar::start(&vec![Lie::Deaf; CALLS]).await;
+    let server = server(liar.address, "http2 = { connections_max = 1 }", "attempt_timeout = \"200ms\"");
+    let body = "x".repeat(32 << 20);
+    for call in 1..=CALLS {
+        let request = Request::post("/").body(full(body.clone())).expect("a request");
+        // The answer may come to a client that still writes.
+        let _ = Client::new(server.address).try_send(request).await;
+        assert_eq!(liar.connections(), call);
+    }
+    assert_eq!(Client::new(server.address).get("/").await.status, 200);
+    until(async || server.connections_to(liar.address) == 1, "one is open").await;
+}
+
+/// What may be dead and still carries something counts among `connections_max`.
+#[tokio::test]
+async fn a_connection_that_begins_nothing_new_counts_until_it_is_over() {
+    let liar = Liar::start(&[Lie::Frames(vec![frames::Frame::ok(0)]), Lie::Frames(vec![])]).await;
+    let route = "attempt_timeout = \"200ms\"\ndeadline = \"off\"";
+    let server = server(liar.address, "http2 = { connections_max = 1 }", route);
+    let mut client = Client::new(server.address).connect().await.expect("connects");
+    client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
+    client.read_u8().await.expect("an answer that goes on");
+    assert_eq!(Client::new(server.address).get("/").await.status, 504);
+    let answer = Client::new(server.address).get("/").await;
+    assert!(answer.text().contains("http2.connections_max"), "{}", answer.text());
+    assert_eq!(liar.connections(), 1);
+    drop(client);
+    until(async || Client::new(server.address).get("/").await.status == 200, "its place is free").await;
+}
+
 #[tokio::test]
 async fn windows_are_those_of_the_file() {
     let liar = Liar::start(&[]).await;
