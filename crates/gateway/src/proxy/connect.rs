@@ -94,16 +94,19 @@ fn begin(worker: &Rc<Worker>, service: &Arc<Service>, endpoint: &Endpoint) -> Re
         return Err(OpenError::Exhausted { connections, streams: http2.streams_max.get() });
     }
     let opening = worker.pool.begin_opening(endpoint);
-    let opener = Opener::new(Rc::clone(&opening));
+    let opener = {
+        let (worker, endpoint) = (Rc::clone(worker), endpoint.clone());
+        // Also when opening it panics: nobody is to wait for what will never come.
+        Opener::new(Rc::clone(&opening), move || worker.pool.end_opening(&endpoint))
+    };
     let (worker, service, endpoint) = (Rc::clone(worker), Arc::clone(service), endpoint.clone());
     tokio::task::spawn_local(async move {
         let connected = connect(&worker, &service, &endpoint).await;
         let pool = &worker.pool;
-        pool.end_opening(&endpoint);
         opener.end(connected.map(|connected| match connected {
             Connected::Http1(connection) => {
                 pool.expect_no_streams(&endpoint);
-                pool.keep(&service, connection, MonotonicClock::now());
+                pool.offer(&service, connection, MonotonicClock::now());
             }
             Connected::Http2(connection) => pool.share(&endpoint, connection),
         }));

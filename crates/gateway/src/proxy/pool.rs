@@ -110,13 +110,18 @@ impl Pool {
 
     /// Keeps a connection whose exchange is complete, if it can carry another and there is room.
     pub(super) fn keep(&self, service: &Service, mut connection: Connection, now: Instant) {
+        connection.reused = true;
+        self.offer(service, connection, now);
+    }
+
+    /// Keeps a connection for whoever waits for one, as it is.
+    pub(super) fn offer(&self, service: &Service, connection: Connection, now: Instant) {
         if connection.is_multiplexed() || connection.is_over() {
             return;
         }
         let mut idle = self.idle.borrow_mut();
         let connections = idle.entry(connection.endpoint).or_default();
         if connections.len() < service.config.idle_connections_max.get() as usize {
-            connection.reused = true;
             connections.push(Idle { connection, since: now });
         }
     }
@@ -224,6 +229,11 @@ impl Connection {
     ) -> Self {
         let link = Link::Http1 { sender, observation, handed, driver };
         Self { endpoint, transport, link, reused: false }
+    }
+
+    /// It was open before its exchange came, though perhaps for none.
+    pub(super) fn was_kept(&mut self) {
+        self.reused |= !self.is_multiplexed();
     }
 
     /// Whether it shares its connection with other exchanges.

@@ -55,7 +55,10 @@ impl Call {
             let kept = if reuse { pool.take(service, endpoint, now) } else { None };
             let opened = kept.is_none();
             let mut connection = match kept {
-                Some(kept) => kept,
+                Some(mut kept) => {
+                    kept.was_kept();
+                    kept
+                }
                 // In a box, since it is rare and large.
                 None => Box::pin(open(&exchange.worker, service, endpoint)).await.map_err(|error| {
                     self.restore(request.take());
