@@ -235,6 +235,26 @@ async fn a_connection_that_may_be_dead_carries_nothing_new() {
     assert_eq!(liar.connections(), 2);
 }
 
+/// Answers are held to `headers_max` as they are over HTTP/1.1.
+#[tokio::test]
+async fn an_answer_with_too_many_headers_is_refused() {
+    let with = |headers: usize| {
+        let block = [&[0x88][..], &b"\x00\x01x\x01y".repeat(headers)].concat();
+        let flags = frames::END_HEADERS | frames::END_STREAM;
+        Lie::Frames(vec![frames::Frame::new(frames::HEADERS, flags, 0, &block)])
+    };
+    let liar = Liar::start(&[with(100), with(101)]).await;
+    let server = server(liar.address, "", "");
+    let client = Client::new(server.address).http2();
+    assert_eq!(client.get("/").await.status, 200);
+    let answer = client.get("/").await;
+    assert_eq!((answer.status, answer.code().as_str()), (502, "SERVICE_FAILED"));
+    let refused = "intertie_messages_refused_total{from=\"service\",reason=\"headers_max\"}";
+    assert_eq!(server.metric(refused).await, 1.0);
+    server.wait_for("answer_refused");
+    assert_eq!((client.get("/").await.status, liar.connections()), (200, 1));
+}
+
 /// Its socket too: what was written for it is read by nobody.
 #[tokio::test]
 async fn a_connection_to_a_service_that_ceased_to_read_is_closed() {
