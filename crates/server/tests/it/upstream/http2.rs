@@ -235,6 +235,17 @@ async fn a_connection_that_may_be_dead_carries_nothing_new() {
     assert_eq!(liar.connections(), 2);
 }
 
+/// The service would hear of another host than the one that was asked for.
+#[tokio::test]
+async fn a_host_that_http2_can_not_name_is_refused() {
+    let origin = Origin::telling(Terms::http2()).await;
+    let server = server(origin.address, "", "");
+    let answer = Client::new(server.address).get_with("/", &[("host", "a%41.example")]).await;
+    assert_eq!((answer.status, answer.code().as_str()), (400, "BAD_REQUEST"));
+    assert!(answer.text().contains("can not be named in HTTP/2"), "{}", answer.text());
+    assert!(origin.seen.heads().is_empty());
+}
+
 /// Answers are held to `headers_max` as they are over HTTP/1.1.
 #[tokio::test]
 async fn an_answer_with_too_many_headers_is_refused() {
