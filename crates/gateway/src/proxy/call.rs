@@ -26,6 +26,7 @@ use super::error_code::ErrorCode;
 use super::exchange::{Answer, Exchange};
 use super::headers::{self, Marks, Passage, Present};
 use super::rate_limit::push_item;
+use super::translate::is_authority;
 use super::upgrade::Upgrade;
 use super::worker::RouteRef;
 use crate::plan::LimitKey;
@@ -75,6 +76,11 @@ impl Call {
         exchange.route = Some(route.clone());
         let now = exchange.started;
         let host = write_host(&mut parts);
+        if route.service.transport.may_multiplex() && !is_authority(&host) {
+            let detail =
+                "the host that the request names can not be named in HTTP/2, which the service speaks";
+            return Err(Failure::new(ErrorCode::BadRequest, detail));
+        }
         let upgrade = match &route.effective.upgrade.value {
             Some(allowed) if present.any(Present::UPGRADE) && incoming.is_end_stream() => {
                 Upgrade::asked(&parts, allowed).map(Box::new)

@@ -13,18 +13,18 @@ use intertie_core::quantity::ByteSize;
 use intertie_resilience::MonotonicClock;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::body::AbortOnDrop;
 use super::dial::{CONNECT_TIMEOUT_DEFAULT, DialError, Stream as Dialled, dial};
 use super::exhausted::is_exhausted;
 use super::io::{Io, Protocol as Spoken};
-use super::multiplexed::Multiplexed;
+use super::multiplexed::{Multiplexed, Socket};
 use super::observed::{HEADERS_MAX_OF_HYPER, Observation, Observed, Refusal};
 use super::opening::{Opener, Opening};
 use super::pool::Connection;
 use super::preface::{Preface, Prefaced};
-use super::streams::LocalExecutor;
+use super::streams::ConnectionExecutor;
 use super::tunnel::End;
 use super::worker::Worker;
 use crate::plan::{Endpoint, Service};
@@ -89,21 +89,24 @@ pub(super) async fn open(
 fn begin(worker: &Rc<Worker>, service: &Arc<Service>, endpoint: &Endpoint) -> Result<Rc<Opening>, OpenError> {
     let http2 = &service.transport.http2;
     let connections = http2.connections_max.get();
-    if worker.pool.shared(endpoint) >= connections as usize {
+    if worker.pool.live(endpoint).get() >= connections as usize {
         endpoint.stats.exhausted.increment();
         return Err(OpenError::Exhausted { connections, streams: http2.streams_max.get() });
     }
     let opening = worker.pool.begin_opening(endpoint);
-    let opener = Opener::new(Rc::clone(&opening));
+    let opener = {
+        let (worker, endpoint) = (Rc::clone(worker), endpoint.clone());
+        // Also when opening it panics: nobody is to wait for what will never come.
+        Opener::new(Rc::clone(&opening), move || worker.pool.end_opening(&endpoint))
+    };
     let (worker, service, endpoint) = (Rc::clone(worker), Arc::clone(service), endpoint.clone());
     tokio::task::spawn_local(async move {
         let connected = connect(&worker, &service, &endpoint).await;
         let pool = &worker.pool;
-        pool.end_opening(&endpoint);
         opener.end(connected.map(|connected| match connected {
             Connected::Http1(connection) => {
                 pool.expect_no_streams(&endpoint);
-                pool.keep(&service, connection, MonotonicClock::now());
+                pool.offer(&service, connection, MonotonicClock::now());
             }
             Connected::Http2(connection) => pool.share(&endpoint, connection),
         }));
@@ -154,8 +157,8 @@ async fn connect_untold(
     match (dialled.spoken, dialled.stream) {
         (Spoken::Http1, Dialled::Plain(stream)) => http1(worker, service, endpoint, stream).await,
         (Spoken::Http1, Dialled::Tls(stream)) => http1(worker, service, endpoint, stream).await,
-        (Spoken::Http2, Dialled::Plain(stream)) => http2(worker, service, stream, deadline).await,
-        (Spoken::Http2, Dialled::Tls(stream)) => http2(worker, service, stream, deadline).await,
+        (Spoken::Http2, Dialled::Plain(stream)) => http2(worker, service, endpoint, stream, deadline).await,
+        (Spoken::Http2, Dialled::Tls(stream)) => http2(worker, service, endpoint, stream, deadline).await,
     }
 }
 
@@ -223,15 +226,20 @@ const PING_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// Bytes of one request's body that may wait for a service that is slow to read.
 const SEND_BUFFER_BYTES: usize = 64 << 10;
 
+/// A connection that is wanted no more says so and ends within this time, or is cut.
+const CLOSING_MAX: Duration = Duration::from_secs(1);
+
 async fn http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     worker: &Rc<Worker>,
     service: &Arc<Service>,
+    endpoint: &Endpoint,
     stream: S,
     deadline: Instant,
 ) -> Result<Connected, DialError> {
     let config = &service.transport.http2;
     let window = |bytes: ByteSize| u32::try_from(bytes.bytes()).unwrap_or(u32::MAX >> 1);
-    let mut builder = http2::Builder::new(LocalExecutor);
+    let (spawned, socket) = oneshot::channel();
+    let mut builder = http2::Builder::new(ConnectionExecutor::new(spawned));
     builder
         .initial_stream_window_size(window(config.stream_window))
         .initial_connection_window_size(window(config.connection_window))
@@ -247,9 +255,24 @@ async fn http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     // Polled by a task of its own, and asked in between how many streams the service allows by now.
     let driver = Rc::new(RefCell::new(driver));
     let asked = Rc::downgrade(&driver);
+    // hyper gives the socket to a task that nobody holds, and that ends only once all is written: never, when
+    // the service has ceased to read. So the connection ends with who holds it.
+    let mut socket = socket.await.map_err(|_| DialError::NotHttp2)?;
+    let cutting = socket.0.abort_handle();
+    let (held, mut released) = oneshot::channel();
     tokio::task::spawn_local(async move {
         // Its errors reach whoever waits for an answer on it.
-        let _ = std::future::poll_fn(|context| Pin::new(&mut *driver.borrow_mut()).poll(context)).await;
+        let driving = std::future::poll_fn(|context| Pin::new(&mut *driver.borrow_mut()).poll(context));
+        let is_held = tokio::select! {
+            _ = driving => true,
+            _ = &mut released => false,
+        };
+        drop(driver);
+        if is_held {
+            // After a GOAWAY there are no new exchanges to drive, but those under way go on.
+            let _ = released.await;
+        }
+        let _ = timeout(CLOSING_MAX, &mut socket.0).await;
     });
     match timeout_at(deadline, preface.spoken()).await {
         Ok(true) => {}
@@ -258,5 +281,6 @@ async fn http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     }
     let peer_streams_max =
         Box::new(move || asked.upgrade().map_or(0, |driver| driver.borrow().current_max_send_streams()));
-    Ok(Connected::Http2(Multiplexed::new(sender, peer_streams_max, &service.transport)))
+    let socket = Socket::new(cutting, held, worker.pool.live(endpoint));
+    Ok(Connected::Http2(Multiplexed::new(sender, peer_streams_max, socket, &service.transport)))
 }

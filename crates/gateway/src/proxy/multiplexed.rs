@@ -1,6 +1,7 @@
 //! Connections that carry many exchanges at a time.
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::fmt;
 use std::rc::Rc;
 
@@ -11,12 +12,15 @@ use hyper::client::conn::TrySendError;
 use hyper::client::conn::http2::SendRequest;
 use intertie_core::clock::Instant;
 use intertie_resilience::MonotonicClock;
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 
 use super::body::RequestBody;
 use super::translate::{to_http1, to_http2};
 use crate::plan::{Endpoint, Transport};
 
-/// One connection that speaks HTTP/2. It ends when nobody holds it any more and its last exchange is over.
+/// One connection that speaks HTTP/2. It ends when nobody holds it any more and its last exchange is over: in
+/// order, or at once when its service may be dead.
 pub(super) struct Multiplexed {
     sender: RefCell<SendRequest<RequestBody>>,
     /// The transport that it belongs to.
@@ -33,6 +37,7 @@ pub(super) struct Multiplexed {
     idle_since: Cell<Instant>,
     /// Whether the service may be dead.
     suspected: Cell<bool>,
+    socket: Socket,
 }
 
 impl fmt::Debug for Multiplexed {
@@ -45,6 +50,7 @@ impl Multiplexed {
     pub(super) fn new(
         sender: SendRequest<RequestBody>,
         peer_streams_max: Box<dyn Fn() -> usize>,
+        socket: Socket,
         transport: &Transport,
     ) -> Rc<Self> {
         let now = MonotonicClock::now();
@@ -59,6 +65,7 @@ impl Multiplexed {
             answered: Cell::new(None),
             idle_since: Cell::new(now),
             suspected: Cell::new(false),
+            socket,
         })
     }
 
@@ -86,6 +93,41 @@ impl Multiplexed {
         if self.answered.get().is_none_or(|at| at < since) {
             self.suspected.set(true);
         }
+    }
+}
+
+impl Drop for Multiplexed {
+    fn drop(&mut self) {
+        if self.suspected.get() {
+            // One that has ceased to read would not let it end in order.
+            self.socket.cutting.abort();
+        }
+    }
+}
+
+/// What ends a connection, and counts it until then.
+#[derive(Debug)]
+pub(super) struct Socket {
+    cutting: AbortHandle,
+    _held: oneshot::Sender<Infallible>,
+    live: Rc<Cell<usize>>,
+}
+
+impl Socket {
+    /// `cutting` ends it at once, the end of `held` in order; it counts in `live`.
+    pub(super) fn new(
+        cutting: AbortHandle,
+        held: oneshot::Sender<Infallible>,
+        live: Rc<Cell<usize>>,
+    ) -> Self {
+        live.set(live.get() + 1);
+        Self { cutting, _held: held, live }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.live.set(self.live.get() - 1);
     }
 }
 

@@ -28,35 +28,43 @@ impl Opening {
 }
 
 /// Ends an opening for all who wait for it, also when it is dropped before its time.
-#[derive(Debug)]
-pub(super) struct Opener(Rc<Opening>);
+pub(super) struct Opener<F: FnMut()> {
+    opening: Rc<Opening>,
+    forget: F,
+}
 
-impl Opener {
-    pub(super) fn new(opening: Rc<Opening>) -> Self {
-        Self(opening)
+impl<F: FnMut()> Opener<F> {
+    /// `forget` sees to it that nobody else begins to wait.
+    pub(super) fn new(opening: Rc<Opening>, forget: F) -> Self {
+        Self { opening, forget }
     }
 
     pub(super) fn end(self, outcome: Result<(), OpenError>) {
-        *self.0.outcome.borrow_mut() = Some(outcome);
+        *self.opening.outcome.borrow_mut() = Some(outcome);
     }
 }
 
-impl Drop for Opener {
+impl<F: FnMut()> Drop for Opener<F> {
     fn drop(&mut self) {
-        self.0.outcome.borrow_mut().get_or_insert_with(|| Err(OpenError::Failed("it was given up".into())));
-        self.0.ended.notify_waiters();
+        (self.forget)();
+        let mut outcome = self.opening.outcome.borrow_mut();
+        outcome.get_or_insert_with(|| Err(OpenError::Failed("it was given up".into())));
+        self.opening.ended.notify_waiters();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[tokio::test]
     async fn all_who_wait_hear_of_the_end_and_so_do_those_who_come_late() {
         for given_up in [false, true] {
             let opening = Rc::<Opening>::default();
-            let opener = Opener::new(Rc::clone(&opening));
+            let forgotten = Cell::new(false);
+            let opener = Opener::new(Rc::clone(&opening), || forgotten.set(true));
             let ending = async move {
                 tokio::task::yield_now().await;
                 if !given_up {
@@ -66,6 +74,7 @@ mod tests {
             let (one, other, ()) = tokio::join!(opening.outcome(), opening.outcome(), ending);
             let late = opening.outcome().await;
             assert!([one, other, late].into_iter().all(|outcome| outcome.is_err() == given_up));
+            assert!(forgotten.get(), "the next one begins anew");
         }
     }
 }

@@ -57,6 +57,8 @@ struct Idle {
 #[derive(Debug, Default)]
 struct Shared {
     connections: Vec<Rc<Multiplexed>>,
+    /// How many there are, with those that only the exchanges on them hold.
+    live: Rc<Cell<usize>>,
     opening: Option<Rc<Opening>>,
     /// Whether the service agreed to HTTP/1.1 when it was last asked.
     speaks_http1: bool,
@@ -105,13 +107,18 @@ impl Pool {
 
     /// Keeps a connection whose exchange is complete, if it can carry another and there is room.
     pub(super) fn keep(&self, service: &Service, mut connection: Connection, now: Instant) {
+        connection.reused = true;
+        self.offer(service, connection, now);
+    }
+
+    /// Keeps a connection for whoever waits for one, as it is.
+    pub(super) fn offer(&self, service: &Service, connection: Connection, now: Instant) {
         if connection.is_multiplexed() || connection.is_over() {
             return;
         }
         let mut idle = self.idle.borrow_mut();
         let connections = idle.entry(connection.endpoint).or_default();
         if connections.len() < service.config.idle_connections_max.get() as usize {
-            connection.reused = true;
             connections.push(Idle { connection, since: now });
         }
     }
@@ -167,9 +174,9 @@ impl Pool {
         self.shared.borrow_mut().entry(endpoint.id).or_default().opening = None;
     }
 
-    /// How many connections to `endpoint` carry several exchanges.
-    pub(super) fn shared(&self, endpoint: &Endpoint) -> usize {
-        self.shared.borrow().get(&endpoint.id).map_or(0, |shared| shared.connections.len())
+    /// How many connections to `endpoint` carry several exchanges, those included that begin none any more.
+    pub(super) fn live(&self, endpoint: &Endpoint) -> Rc<Cell<usize>> {
+        Rc::clone(&self.shared.borrow_mut().entry(endpoint.id).or_default().live)
     }
 
     /// Lets all exchanges with `endpoint` use `connection`.
@@ -205,6 +212,11 @@ impl Connection {
     ) -> Self {
         let link = Link::Http1 { sender, observation, handed, driver };
         Self { endpoint, transport, link, reused: false }
+    }
+
+    /// It was open before its exchange came, though perhaps for none.
+    pub(super) fn was_kept(&mut self) {
+        self.reused |= !self.is_multiplexed();
     }
 
     /// Whether it shares its connection with other exchanges.

@@ -18,6 +18,7 @@ use super::pool::Connection;
 use super::reset::{Reset, reset};
 use super::trace;
 use crate::tls::{ServiceHandshake, is_refusal};
+use crate::wire::Violation;
 
 /// Why an attempt got no answer.
 pub(super) enum SendFailure {
@@ -55,7 +56,10 @@ impl Call {
             let kept = if reuse { pool.take(service, endpoint, now) } else { None };
             let opened = kept.is_none();
             let mut connection = match kept {
-                Some(kept) => kept,
+                Some(mut kept) => {
+                    kept.was_kept();
+                    kept
+                }
                 // In a box, since it is rare and large.
                 None => Box::pin(open(&exchange.worker, service, endpoint)).await.map_err(|error| {
                     self.restore(request.take());
@@ -70,6 +74,10 @@ impl Call {
                 None => self.request(exchange, remaining, &connection),
             };
             let mut error = match connection.send(outgoing, endpoint).await {
+                Ok(response) if connection.is_multiplexed() => {
+                    let refused = refusal(exchange, attempt, &response);
+                    return refused.map_or(Ok((response, connection)), Err);
+                }
                 Ok(response) => return Ok((response, connection)),
                 Err(error) => error,
             };
@@ -147,6 +155,25 @@ impl Call {
         *request.headers_mut() = headers;
         request
     }
+}
+
+/// Why an answer over HTTP/2 is not passed on, told and counted as over HTTP/1.1; there the connection was
+/// looked at before hyper read it, and here h2 held the head to `header_bytes_max`.
+fn refusal(exchange: &Exchange, attempt: &Attempt, response: &Response<Incoming>) -> Option<SendFailure> {
+    let worker = &exchange.worker;
+    if response.headers().len() <= worker.client_limits.headers_max.get() as usize {
+        return None;
+    }
+    let violation = Violation::Headers;
+    worker.refused.refused_answer(violation);
+    worker.pool.tell_seldom(&worker.events, "answer_refused", || {
+        vec![
+            ("service", attempt.service().name.to_string()),
+            ("endpoint", attempt.endpoint().address.to_string()),
+            ("reason", violation.name().to_owned()),
+        ]
+    });
+    Some(SendFailure::Exchange { detail: violation.to_string(), closed_idle: false })
 }
 
 /// Whether an error says that the other side closed or reset the connection.

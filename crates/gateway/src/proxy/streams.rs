@@ -9,7 +9,10 @@ use std::future::Future;
 use std::rc::Rc;
 
 use hyper::rt::Executor;
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
+
+use super::body::AbortOnDrop;
 
 /// The streams that are open.
 #[derive(Debug, Default)]
@@ -103,16 +106,27 @@ where
     }
 }
 
-/// Runs what belongs to an HTTP/2 connection on the thread that opened it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct LocalExecutor;
+/// Runs what belongs to an HTTP/2 connection to a service on the thread that opened it, and hands over the
+/// task that owns its socket.
+#[derive(Debug, Clone)]
+pub(super) struct ConnectionExecutor(Rc<RefCell<Option<oneshot::Sender<AbortOnDrop>>>>);
 
-impl<F> Executor<F> for LocalExecutor
+impl ConnectionExecutor {
+    pub(super) fn new(socket: oneshot::Sender<AbortOnDrop>) -> Self {
+        Self(Rc::new(RefCell::new(Some(socket))))
+    }
+}
+
+impl<F> Executor<F> for ConnectionExecutor
 where
     F: Future<Output = ()> + 'static,
 {
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
+        let task = tokio::task::spawn_local(future);
+        // hyper spawns the socket's task at the end of the handshake, and those of its streams later.
+        if let Some(socket) = self.0.borrow_mut().take() {
+            let _ = socket.send(AbortOnDrop(task));
+        }
     }
 }
 

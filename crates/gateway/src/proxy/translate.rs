@@ -5,7 +5,8 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Request, Uri};
 
 /// Puts the host of a request into its target: what HTTP/1.1 says in `Host` and in the headers of its framing,
-/// HTTP/2 says elsewhere (RFC 9113, section 8.3.1). A request that names no host names the endpoint.
+/// HTTP/2 says elsewhere (RFC 9113, section 8.3.1). A request that names no host names the endpoint; one that
+/// names a host that is no authority has been refused ([`is_authority`]).
 pub(crate) fn to_http2<B>(request: &mut Request<B>, scheme: &Scheme, endpoint: &str) {
     let host = request.headers_mut().remove(HOST);
     let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
@@ -19,6 +20,11 @@ pub(crate) fn to_http2<B>(request: &mut Request<B>, scheme: &Scheme, endpoint: &
     parts.scheme = Some(scheme.clone());
     parts.authority = authority;
     *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+}
+
+/// Whether a host can be named in HTTP/2; one that is empty need not be.
+pub(super) fn is_authority(host: &HeaderValue) -> bool {
+    host.is_empty() || Authority::try_from(host.as_bytes()).is_ok()
 }
 
 /// The headers and the target as they were before [`to_http2`], for a request that was not sent.

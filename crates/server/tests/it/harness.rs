@@ -338,6 +338,18 @@ impl Server {
         panic!("the server still runs after {PATIENCE:?}");
     }
 
+    /// How many sockets the process has open to `address`, an IPv4 one.
+    pub(crate) fn connections_to(&self, address: SocketAddr) -> usize {
+        let folder = format!("/proc/{}", self.child.id());
+        let open = std::fs::read_dir(format!("{folder}/fd")).expect("Linux").flatten();
+        let own: Vec<_> = open.filter_map(|file| std::fs::read_link(file.path()).ok()).collect();
+        let table = std::fs::read_to_string(format!("{folder}/net/tcp")).expect("Linux");
+        let port = format!(":{:04X}", address.port());
+        let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let theirs = rows.filter(|row| row[2].ends_with(&port)).map(|row| format!("socket:[{}]", row[9]));
+        theirs.filter(|socket| own.iter().any(|file| file.as_os_str() == socket.as_str())).count()
+    }
+
     /// The most memory that the process ever had resident.
     pub(crate) fn peak_memory_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("Linux");

@@ -235,6 +235,71 @@ async fn a_connection_that_may_be_dead_carries_nothing_new() {
     assert_eq!(liar.connections(), 2);
 }
 
+/// The service would hear of another host than the one that was asked for.
+#[tokio::test]
+async fn a_host_that_http2_can_not_name_is_refused() {
+    let origin = Origin::telling(Terms::http2()).await;
+    let server = server(origin.address, "", "");
+    let answer = Client::new(server.address).get_with("/", &[("host", "a%41.example")]).await;
+    assert_eq!((answer.status, answer.code().as_str()), (400, "BAD_REQUEST"));
+    assert!(answer.text().contains("can not be named in HTTP/2"), "{}", answer.text());
+    assert!(origin.seen.heads().is_empty());
+}
+
+/// Answers are held to `headers_max` as they are over HTTP/1.1.
+#[tokio::test]
+async fn an_answer_with_too_many_headers_is_refused() {
+    let with = |headers: usize| {
+        let block = [&[0x88][..], &b"\x00\x01x\x01y".repeat(headers)].concat();
+        let flags = frames::END_HEADERS | frames::END_STREAM;
+        Lie::Frames(vec![frames::Frame::new(frames::HEADERS, flags, 0, &block)])
+    };
+    let liar = Liar::start(&[with(100), with(101)]).await;
+    let server = server(liar.address, "", "");
+    let client = Client::new(server.address).http2();
+    assert_eq!(client.get("/").await.status, 200);
+    let answer = client.get("/").await;
+    assert_eq!((answer.status, answer.code().as_str()), (502, "SERVICE_FAILED"));
+    let refused = "intertie_messages_refused_total{from=\"service\",reason=\"headers_max\"}";
+    assert_eq!(server.metric(refused).await, 1.0);
+    server.wait_for("answer_refused");
+    assert_eq!((client.get("/").await.status, liar.connections()), (200, 1));
+}
+
+/// Its socket too: what was written for it is read by nobody.
+#[tokio::test]
+async fn a_connection_to_a_service_that_ceased_to_read_is_closed() {
+    const CALLS: usize = 6;
+    let liar = Liar::start(&vec![Lie::Deaf; CALLS]).await;
+    let server = server(liar.address, "http2 = { connections_max = 1 }", "attempt_timeout = \"200ms\"");
+    let body = "x".repeat(32 << 20);
+    for call in 1..=CALLS {
+        let request = Request::post("/").body(full(body.clone())).expect("a request");
+        // The answer may come to a client that still writes.
+        let _ = Client::new(server.address).try_send(request).await;
+        assert_eq!(liar.connections(), call);
+    }
+    assert_eq!(Client::new(server.address).get("/").await.status, 200);
+    until(async || server.connections_to(liar.address) == 1, "one is open").await;
+}
+
+/// What may be dead and still carries something counts among `connections_max`.
+#[tokio::test]
+async fn a_connection_that_begins_nothing_new_counts_until_it_is_over() {
+    let liar = Liar::start(&[Lie::Frames(vec![frames::Frame::ok(0)]), Lie::Frames(vec![])]).await;
+    let route = "attempt_timeout = \"200ms\"\ndeadline = \"off\"";
+    let server = server(liar.address, "http2 = { connections_max = 1 }", route);
+    let mut client = Client::new(server.address).connect().await.expect("connects");
+    client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
+    client.read_u8().await.expect("an answer that goes on");
+    assert_eq!(Client::new(server.address).get("/").await.status, 504);
+    let answer = Client::new(server.address).get("/").await;
+    assert!(answer.text().contains("http2.connections_max"), "{}", answer.text());
+    assert_eq!(liar.connections(), 1);
+    drop(client);
+    until(async || Client::new(server.address).get("/").await.status == 200, "its place is free").await;
+}
+
 #[tokio::test]
 async fn windows_are_those_of_the_file() {
     let liar = Liar::start(&[]).await;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::frames::{ACK, DATA, END_STREAM, Frame, HEADERS, PING, RST_STREAM, SETTINGS};
+use super::frames::{ACK, DATA, END_STREAM, Frame, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE};
 use crate::harness::{free_port, services};
 
 /// What becomes of a request.
@@ -22,7 +22,7 @@ pub(super) enum Lie {
     FramesAndClose(Vec<Frame>),
     /// Some frames are sent at once, and others when so many bytes of its body are there.
     After { first: Vec<Frame>, bytes: usize, then: Vec<Frame> },
-    /// Nothing is sent, and nothing is read any more.
+    /// Nothing is read any more, though the windows are opened wide.
     Deaf,
 }
 
@@ -108,7 +108,14 @@ async fn speak(mut stream: TcpStream, script: &Mutex<VecDeque<Lie>>, log: &Log) 
                         waiting = Some((bytes, then));
                         (first, false)
                     }
-                    Lie::Deaf => std::future::pending().await,
+                    Lie::Deaf => {
+                        let window = (1_u32 << 30).to_be_bytes();
+                        Frame::new(SETTINGS, 0, 0, &[&[0, 4], &window[..]].concat())
+                            .write(&mut stream)
+                            .await?;
+                        Frame::new(WINDOW_UPDATE, 0, 0, &window).write(&mut stream).await?;
+                        std::future::pending().await
+                    }
                 };
                 write(&mut stream, frames, frame.stream).await?;
                 if close {
