@@ -166,7 +166,7 @@ fn refusal(exchange: &Exchange, attempt: &Attempt, response: &Response<Incoming>
     }
     let violation = Violation::Headers;
     worker.refused.refused_answer(violation);
-    worker.pool.tell_seldom(&worker.events, "answer_refused", || {
+    worker.tell_seldom("answer_refused", || {
         vec![
             ("service", attempt.service().name.to_string()),
             ("endpoint", attempt.endpoint().address.to_string()),
