@@ -4,6 +4,7 @@ mod succession;
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -283,20 +284,19 @@ impl Server {
             upgrade.give_up().await;
         }
         let limit = self.loaded.server.drain;
-        self.events.tell("drain_began", || vec![("cause", cause.name().to_owned())]);
         health_task.abort();
-        let drain = async {
-            if cause == Cause::Upgrade {
-                // The new process answers for the address from now on.
-                admin_task.abort();
-                admin.leave();
-                self.gateway.leave(limit).await
-            } else {
-                admin.drain();
-                self.notify.tell(State::Stopping, "draining");
-                self.gateway.drain(limit).await
-            }
+        let drain: Pin<Box<dyn Future<Output = usize> + '_>> = if cause == Cause::Upgrade {
+            // The new process answers for the address from now on.
+            admin_task.abort();
+            admin.leave();
+            Box::pin(self.gateway.leave(limit))
+        } else {
+            admin.drain();
+            self.notify.tell(State::Stopping, "draining");
+            Box::pin(self.gateway.drain(limit))
         };
+        // Told when it holds: whoever reads this finds that connections are asked to go.
+        self.events.tell("drain_began", || vec![("cause", cause.name().to_owned())]);
         let left = tokio::select! {
             left = drain => left,
             // A second signal means it.

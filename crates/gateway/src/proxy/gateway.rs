@@ -403,22 +403,23 @@ impl Gateway {
 
     /// Stops listening, lets requests under way end, and closes what is still open after `limit`.
     /// Returns the number of connections that were closed so.
-    pub async fn drain(&self, limit: Duration) -> usize {
-        self.end(Generation::drain, limit).await
+    pub fn drain(&self, limit: Duration) -> impl Future<Output = usize> {
+        self.end(Generation::drain, limit)
     }
 
     /// The same for a process whose listening sockets another one serves from now on: clients come back to that
     /// one, so an idle connection may be used once more before it is closed.
-    pub async fn leave(&self, limit: Duration) -> usize {
-        self.end(Generation::leave, limit).await
+    pub fn leave(&self, limit: Duration) -> impl Future<Output = usize> {
+        self.end(Generation::leave, limit)
     }
 
-    async fn end(&self, tell: fn(&Generation), limit: Duration) -> usize {
+    /// The threads are told at once, and waited for by the future.
+    fn end(&self, tell: fn(&Generation), limit: Duration) -> impl Future<Output = usize> {
         // First, so that each socket is closed by a thread that has just emptied its queue.
         self.sockets().clear();
         self.generations().iter().for_each(tell);
         let serving = || self.generations().iter().map(Generation::serving).sum();
-        if ended(serving, limit).await { 0 } else { self.connections() }
+        async move { if ended(serving, limit).await { 0 } else { self.connections() } }
     }
 }
 

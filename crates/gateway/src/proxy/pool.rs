@@ -1,6 +1,6 @@
 //! Connections to services, kept by one data thread for itself.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;

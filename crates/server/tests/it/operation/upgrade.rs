@@ -68,6 +68,7 @@ async fn the_old_process_ends_what_it_began_and_its_connections_with_it() {
 
     let process = upgrade(&server);
     assert!(is_running(server.process()), "it has a request to answer");
+    assert!(server.wait_for("drain_began").contains("a new process serves"));
     // The connection was idle when its process was told to leave: no request that comes now is lost.
     idle.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
     let mut rest = String::new();
@@ -79,7 +80,6 @@ async fn the_old_process_ends_what_it_began_and_its_connections_with_it() {
     until(async || !is_running(server.process()), "the old process ends").await;
     let stopped = server.wait_for("server_stopped");
     assert!(stopped.contains("connections_cut=0"), "{stopped}");
-    assert!(server.wait_for("drain_began").contains("a new process serves"));
     end(process).await;
 }
 
