@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::watch;
 
-use super::gateway::{Birth, DataThread};
+use super::data_thread::{Birth, DataThread};
 use super::listener::Kind;
 
 /// Data threads that were born together. Dropping them cuts what they still serve.

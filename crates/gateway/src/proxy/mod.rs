@@ -18,6 +18,7 @@ mod call;
 mod client;
 mod connect;
 mod connection;
+mod data_thread;
 pub(crate) mod dial;
 mod drive;
 mod error_code;
