@@ -34,7 +34,7 @@ pub(crate) struct AccessLogConfig {
     pub(crate) slow: Duration,
     /// Whether the query is told. Default false: it may hold secrets.
     pub(crate) query: bool,
-    /// Query parameters and headers, at most 64, whose values are replaced by "[redacted]". Default: the usual
+    /// Query parameters and headers, at most 64, whose values are replaced by `[redacted]`. Default: the usual
     /// names of secrets in queries.
     pub(crate) redact: Vec<String>,
     /// Request headers that are told, at most 16 and 256 bytes of each. Authorization and cookies never are.
