@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
+use intertie_resilience::pipeline::http::remaining;
 
 use super::Present;
 
@@ -28,44 +29,20 @@ impl Marks {
     /// Reads the marks; those that are malformed count as absent.
     pub(in crate::proxy) fn read(headers: &HeaderMap, present: Present) -> Self {
         let value = |which, name| if present.any(which) { headers.get(name) } else { None };
-        let deadline = value(Present::INTERTIE_DEADLINE, &INTERTIE_DEADLINE).and_then(number);
-        let grpc = value(Present::GRPC_TIMEOUT, &GRPC_TIMEOUT).and_then(grpc_timeout);
         let attempt = value(Present::ATTEMPT, &INTERTIE_ATTEMPT).and_then(number).unwrap_or(1);
         let grpc_previous = value(Present::ATTEMPT, &GRPC_PREVIOUS_ATTEMPTS).and_then(number).unwrap_or(0);
         Self {
-            remaining: [deadline.map(Duration::from_millis), grpc].into_iter().flatten().min(),
+            remaining: if present.any(Present::TIME) { remaining(headers) } else { None },
             is_repetition: attempt > 1 || grpc_previous > 0,
             has_idempotency_key: value(Present::IDEMPOTENCY_KEY, &IDEMPOTENCY_KEY).is_some(),
         }
     }
 }
 
-fn number(value: &HeaderValue) -> Option<u64> {
-    digits(value.to_str().ok()?.trim())
-}
-
 /// A number as HTTP and gRPC write it. `parse` alone would take a sign.
-fn digits(text: &str) -> Option<u64> {
+fn number(value: &HeaderValue) -> Option<u64> {
+    let text = value.to_str().ok()?.trim();
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
-}
-
-/// gRPC's `TimeoutValue TimeoutUnit`: at most eight digits and one of `HMSmun`.
-fn grpc_timeout(value: &HeaderValue) -> Option<Duration> {
-    let text = value.to_str().ok()?;
-    let (amount, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if amount.len() > 8 {
-        return None;
-    }
-    let amount = digits(amount)?;
-    Some(match unit {
-        "H" => Duration::from_secs(amount * 3600),
-        "M" => Duration::from_secs(amount * 60),
-        "S" => Duration::from_secs(amount),
-        "m" => Duration::from_millis(amount),
-        "u" => Duration::from_micros(amount),
-        "n" => Duration::from_nanos(amount),
-        _ => return None,
-    })
 }
 
 /// Tells the service how long it may take and which attempt this is, a gRPC service as gRPC does.

@@ -38,6 +38,8 @@ impl Present {
     pub(super) const CORRELATION_ID: Self = Self(1 << 10);
     pub(super) const GRPC_TIMEOUT: Self = Self(1 << 11);
     pub(super) const INTERTIE_DEADLINE: Self = Self(1 << 12);
+    /// What says how much time the caller leaves.
+    pub(super) const TIME: Self = Self(Self::GRPC_TIMEOUT.0 | Self::INTERTIE_DEADLINE.0);
     pub(super) const ATTEMPT: Self = Self(1 << 13);
     pub(super) const COOKIE: Self = Self(1 << 14);
     pub(super) const CONTENT_LENGTH: Self = Self(1 << 15);
