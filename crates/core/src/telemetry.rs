@@ -4,6 +4,7 @@
 //! - An [`Event`] is told when it happens: transitions, ejections, reloads. It is built only while someone
 //!   listens, and travels through a bounded channel that counts what it drops.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +22,8 @@ pub trait Source: Send + Sync {
 #[derive(Debug, Default)]
 pub struct Snapshot {
     families: Vec<Family>,
+    /// The series that each first label makes, where samples are only counted.
+    counted: Option<BTreeMap<&'static str, usize>>,
 }
 
 /// All samples of one name.
@@ -63,7 +66,28 @@ pub enum Value {
     },
 }
 
+impl Value {
+    /// The series that a sample of it is shown as.
+    fn series(&self) -> usize {
+        match self {
+            Self::Counter(_) | Self::FloatCounter(_) | Self::Gauge(_) => 1,
+            // And sum and count.
+            Self::Histogram { buckets, .. } => buckets.len() + 2,
+        }
+    }
+}
+
 impl Snapshot {
+    /// One that keeps no sample, and only counts the series that they would be shown as.
+    pub fn counting() -> Self {
+        Self { families: Vec::new(), counted: Some(BTreeMap::new()) }
+    }
+
+    /// The series that samples with each first label make, in one that is [`Self::counting`].
+    pub fn series(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        self.counted.iter().flatten().map(|(label, count)| (*label, *count))
+    }
+
     /// The families collected so far.
     pub fn families(&self) -> &[Family] {
         &self.families
@@ -77,6 +101,10 @@ impl Snapshot {
         labels: &[(&'static str, &str)],
         value: Value,
     ) {
+        if let Some(counted) = &mut self.counted {
+            *counted.entry(labels.first().map_or("", |(name, _)| *name)).or_default() += value.series();
+            return;
+        }
         let labels = labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         let sample = Sample { labels, value };
         match self.families.iter_mut().find(|family| family.name == name) {

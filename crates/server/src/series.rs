@@ -1,8 +1,6 @@
 //! How many series of metrics a file makes: as many as its routes, services and endpoints, never its traffic.
 
-use std::collections::BTreeMap;
-
-use intertie_core::telemetry::{Snapshot, Source, Value};
+use intertie_core::telemetry::{Snapshot, Source};
 use intertie_gateway::config::Problem;
 use intertie_gateway::plan::Plan;
 
@@ -22,14 +20,10 @@ pub(crate) struct Series {
 impl Series {
     /// Counts what `plan`, the data threads and the certificates of `loaded` would show.
     pub(crate) fn of(plan: &Plan, loaded: &Loaded) -> Self {
-        let mut snapshot = Snapshot::default();
+        // Nothing is kept of them: of many routes they would be several times what the plan itself takes.
+        let mut snapshot = Snapshot::counting();
         plan.read(&mut snapshot);
-        let mut by_label = BTreeMap::<_, usize>::new();
-        for sample in snapshot.families().iter().flat_map(|family| &family.samples) {
-            let label = sample.labels.first().map_or("", |(name, _)| *name);
-            *by_label.entry(label).or_default() += series(&sample.value);
-        }
-        let mut by_label: Vec<_> = by_label.into_iter().collect();
+        let mut by_label: Vec<_> = snapshot.series().collect();
         by_label.push(("thread", loaded.server.threads().get()));
         by_label.extend(Some(("certificate", loaded.certificates())).filter(|(_, count)| *count > 0));
         by_label.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
@@ -49,14 +43,5 @@ impl Series {
             );
             Problem::error(["server", "metric_series_max"], message)
         })
-    }
-}
-
-/// The series that a sample is shown as.
-fn series(value: &Value) -> usize {
-    match value {
-        Value::Counter(_) | Value::FloatCounter(_) | Value::Gauge(_) => 1,
-        // And sum and count.
-        Value::Histogram { buckets, .. } => buckets.len() + 2,
     }
 }
