@@ -396,7 +396,7 @@ fn tunnels_take_the_routes_of_their_hosts_and_websockets_those_of_their_paths() 
     let (chat, with_tunnel) = (GOOD.replace("/**", "/chat"), format!("{GOOD}{tunnel}"));
     let log = |path, status| {
         let asked = json!({ "method": "CONNECT", "host": "db.example", "path": path, "status": status });
-        line(0.0, 3_600_000.0, &asked)
+        line(0.0, 600_000.0, &asked)
     };
     let moved = |report: &Value| ["old", "new"].map(|side| report["moves"][0][side].to_string()).join(" ");
     let report = as_json(GOOD, &with_tunnel, &log("db.example:5432", 200), &[]);

@@ -137,7 +137,7 @@ async fn each_stream_is_a_tunnel_of_its_own_beside_requests() {
     assert_eq!(rest(&mut second_service).await, "");
     let ended = of_tunnels("upgrades_ended_total", ",how=\"closed\"");
     until(async || server.metric(&ended).await == 2.0, "both are counted").await;
-    assert_eq!(server.metric(&of_tunnels("upgrade_bytes_total", ",to=\"service\"")).await, 29.0);
+    assert_eq!(server.metric(&of_tunnels("upgrade_bytes_total", ",to=\"service\"")).await, 33.0);
     assert_eq!(server.metric(&of_tunnels("upgrade_bytes_total", ",to=\"client\"")).await, 28.0);
 }
 
