@@ -356,6 +356,7 @@ impl Drop for Exchange {
 }
 
 /// How a call went well, as far as is known.
+#[expect(clippy::large_enum_variant, reason = "most calls are answered, and none should allocate for it")]
 pub(super) enum Settled {
     Answered(Answer),
     /// With another protocol, or a tunnel.

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::header::SEC_WEBSOCKET_ACCEPT;
+use http::response::Parts;
 use http::{Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -21,18 +22,14 @@ use crate::stats::UpgradeEnd;
 
 /// What a service has granted, before its client is told.
 pub(super) struct Granted {
-    service: Service,
+    /// The head that says so: the service's, or one of our own for a tunnel.
+    head: Parts,
+    /// The protocol that it was asked for; none for a tunnel.
+    upgrade: Option<Box<Upgrade>>,
+    service: ServiceSide,
     attempt: Option<(Attempt, Class)>,
     /// The client's stream, if it is one of HTTP/2.
     stream: Option<OnUpgrade>,
-}
-
-/// What it granted.
-enum Service {
-    /// The protocol that it was asked for, in an answer.
-    Switched { answer: Response<Incoming>, connection: Connection, upgrade: Box<Upgrade> },
-    /// A connection that has carried nothing yet.
-    Connected(Box<End>),
 }
 
 impl Granted {
@@ -44,12 +41,14 @@ impl Granted {
         attempt: Option<(Attempt, Class)>,
         stream: Option<OnUpgrade>,
     ) -> Self {
-        Self { service: Service::Switched { answer, connection, upgrade }, attempt, stream }
+        let (head, service) = (answer.into_parts().0, ServiceSide::Switched(connection));
+        Self { head, upgrade: Some(upgrade), service, attempt, stream }
     }
 
-    /// A tunnel over `connection`.
+    /// A tunnel over `connection`, which has carried nothing yet.
     pub(super) fn tunnel(connection: Box<End>, attempt: (Attempt, Class), stream: Option<OnUpgrade>) -> Self {
-        Self { service: Service::Connected(connection), attempt: Some(attempt), stream }
+        let (head, service) = (Response::new(()).into_parts().0, ServiceSide::Connected(connection));
+        Self { head, upgrade: None, service, attempt: Some(attempt), stream }
     }
 }
 
@@ -71,25 +70,18 @@ enum ServiceSide {
 impl Upgraded {
     /// Has the client's side carry what is granted, as soon as that is written; what is written.
     pub(super) fn open(mut exchange: Exchange, granted: Granted) -> Response<ResponseBody> {
-        let Granted { service, attempt, stream } = granted;
-        let (mut parts, service) = match service {
-            Service::Switched { answer, connection, upgrade } => {
-                let mut parts = answer.into_parts().0;
-                let present = Present::among(&parts.headers);
-                headers::remove_hop_by_hop(&mut parts.headers, present);
-                if stream.is_some() {
-                    parts.status = StatusCode::OK;
-                    parts.headers.remove(SEC_WEBSOCKET_ACCEPT);
-                } else {
-                    upgrade.write(&mut parts.headers);
-                }
-                exchange.worker.signature.write_via_answer(&mut parts.headers, parts.version);
-                (parts, ServiceSide::Switched(connection))
+        let Granted { head: mut parts, upgrade, service, attempt, stream } = granted;
+        if let Some(upgrade) = upgrade {
+            let present = Present::among(&parts.headers);
+            headers::remove_hop_by_hop(&mut parts.headers, present);
+            if stream.is_some() {
+                parts.status = StatusCode::OK;
+                parts.headers.remove(SEC_WEBSOCKET_ACCEPT);
+            } else {
+                upgrade.write(&mut parts.headers);
             }
-            Service::Connected(connection) => {
-                (Response::new(()).into_parts().0, ServiceSide::Connected(connection))
-            }
-        };
+            exchange.worker.signature.write_via_answer(&mut parts.headers, parts.version);
+        }
         exchange.sign(&mut parts);
         parts.version = Version::HTTP_11;
         parts.extensions.clear();
