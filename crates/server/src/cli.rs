@@ -395,6 +395,12 @@ fn tell(loaded: &Loaded, method: &Method, uri: &Uri, explanation: &Explanation<'
                 "  takes route `{}` ({at}) to service `{}`\n",
                 route.name, route.service.name
             ));
+            if *method == Method::CONNECT {
+                text.push_str("  opens a tunnel to an endpoint of the service, whatever port is named\n");
+            }
+        }
+        (Found::OtherMethods(methods), _) if methods.is_empty() => {
+            text.push_str("  is answered 405: no route opens a tunnel to this host\n");
         }
         (Found::OtherMethods(methods), _) => {
             let methods: Vec<_> = methods.iter().map(Method::as_str).collect();

@@ -40,7 +40,8 @@ pub struct MatchConfig {
     /// `"/orders"` alone, `"/orders/{id}"` with one segment, `"/files/*/raw"` likewise without a name,
     /// `"/orders/**"` with everything below. Default: `"/**"`.
     pub path: Option<String>,
-    /// One method or a list of them. Default: any method.
+    /// One method or a list of them. Default: any method but CONNECT. `"CONNECT"` alone, without `path` and
+    /// `query`: tunnels to this host are opened, and lead to the service.
     pub method: Option<Methods>,
     /// Header names and the value each must have; `"*"` for any value.
     pub headers: BTreeMap<String, String>,

@@ -118,7 +118,11 @@ pub(super) struct RequestLine {
 impl RequestLine {
     pub(super) fn read(terms: &AccessTerms, parts: &Parts) -> Self {
         let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
-        let mut path = parts.uri.path().to_owned();
+        let mut path = match parts.uri.authority() {
+            // CONNECT names no path, but a port.
+            Some(authority) if parts.uri.path().is_empty() => authority.to_string(),
+            _ => parts.uri.path().to_owned(),
+        };
         if let Some(query) = parts.uri.query().filter(|_| terms.query) {
             path.push('?');
             path.push_str(&terms.query(query));
@@ -189,6 +193,9 @@ mod tests {
         assert_eq!((line.host.as_str(), line.path.as_str()), ("shop", "/orders?token=[redacted]"));
         let headers: Vec<_> = line.headers.iter().map(|(name, value)| (&**name, value.as_str())).collect();
         assert_eq!(headers, [("x-key", REDACTED), ("user-agent", &long[..HEADER_BYTES_MAX])]);
+        let tunnel = Request::connect("db.example:5432").body(()).expect("a request").into_parts().0;
+        let line = RequestLine::read(&terms(), &tunnel);
+        assert_eq!((line.host.as_str(), line.path.as_str()), ("db.example", "db.example:5432"));
         let silent = AccessTerms { query: false, headers: Vec::new(), ..terms() };
         let line = RequestLine::read(&silent, &parts);
         assert_eq!((line.path.as_str(), line.headers.len()), ("/orders", 0));

@@ -23,14 +23,17 @@ use super::attempt::{Attempt, Tried};
 use super::body::BodyError;
 use super::call::{Call, acquire, body_too_large};
 use super::error_code::ErrorCode;
-use super::exchange::{Answer, Exchange};
+use super::exchange::{Answer, Exchange, Settled};
 use super::pool::Connection;
 use super::send::SendFailure;
+use super::tunnel::End;
+use super::upgraded::Granted;
 use super::worker::RouteRef;
 use crate::wire::Violation;
 
 #[cfg(test)]
 mod tests;
+mod tunnel;
 
 /// How one attempt ended.
 struct Ended {
@@ -44,6 +47,8 @@ struct Ended {
 /// What is answered if this attempt stays the last.
 enum Last {
     Answered(Box<Answered>),
+    /// A tunnel leads to the service.
+    Connected(Box<End>, Attempt),
     Failed(Failure),
 }
 
@@ -67,6 +72,14 @@ impl Missed {
     fn new(class: Class, failure: Failure) -> Self {
         Self { class, evidence: class, failure }
     }
+
+    /// Ends the attempt with it.
+    fn end(self, exchange: &mut Exchange, attempt: Attempt, unprocessed: bool, now: Instant) -> Ended {
+        let Self { class, evidence, failure } = self;
+        exchange.attempt_ended(now, evidence, attempt.elapsed(now), Err(failure.code));
+        attempt.resolve(evidence, now, &exchange.worker.events);
+        Ended { class, retry_after: None, unprocessed, last: Last::Failed(failure) }
+    }
 }
 
 impl Call {
@@ -75,7 +88,7 @@ impl Call {
         &mut self,
         exchange: &mut Exchange,
         now: Instant,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Settled, Failure> {
         let route = self.route.clone();
         let mut retry = route.settings.retry.as_deref().map(Retry::new);
         let mut tried = Tried::default();
@@ -120,15 +133,25 @@ impl Call {
         whole && (ended.unprocessed || self.idempotent)
     }
 
-    fn settle(&self, ended: Ended, exhausted: bool) -> Result<Answer, Failure> {
+    fn settle(&mut self, ended: Ended, exhausted: bool) -> Result<Settled, Failure> {
+        let mut stream = || self.connect.take().and_then(|connect| connect.stream);
         match ended.last {
             Last::Failed(failure) => Err(Failure { exhausted, ..failure }),
+            Last::Connected(service, attempt) => {
+                let granted = Granted::tunnel(service, (attempt, ended.class), stream());
+                Ok(Settled::Granted(Box::new(granted)))
+            }
             Last::Answered(answered) => {
                 let Answered { response, connection, attempt } = *answered;
                 let attempt = attempt.map(|attempt| (attempt, ended.class));
-                let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-                let upgrade = self.upgrade.clone().filter(|_| switches);
-                Ok(Answer { response, connection, attempt, deadline: self.deadline, exhausted, upgrade })
+                if response.status() == StatusCode::SWITCHING_PROTOCOLS
+                    && let Some(upgrade) = self.upgrade.take()
+                {
+                    let granted = Granted::switch(response, connection, upgrade, attempt, stream());
+                    return Ok(Settled::Granted(Box::new(granted)));
+                }
+                let deadline = self.deadline;
+                Ok(Settled::Answered(Answer { response, connection, attempt, deadline, exhausted }))
             }
         }
     }
@@ -155,6 +178,10 @@ impl Call {
         }
         exchange.attempt_begins(attempt.endpoint(), now);
         let limit = self.deadline.attempt(now, self.route.settings.attempt_timeout);
+        if self.asks_tunnel() {
+            // In a box, or each call would have room for what few do.
+            return Ok(Box::pin(self.tunnel(exchange, attempt, limit)).await);
+        }
         let remaining = limit.at.map(|at| at.saturating_since(now));
         let sent = {
             // Pinned where it stands: moved into its timeout, it would be copied.
@@ -177,15 +204,9 @@ impl Call {
             _ => false,
         };
         let missed = match sent {
-            Ok(Ok((response, connection))) if response.status() != StatusCode::SWITCHING_PROTOCOLS => {
-                return Ok(answered(exchange, attempt, response, connection, now));
-            }
-            Ok(Ok((response, connection))) => match self.granted(&response, &connection) {
+            Ok(Ok((response, connection))) => match self.switch_in_order(&response, &connection) {
                 Ok(()) => return Ok(answered(exchange, attempt, response, connection, now)),
-                Err(how) => {
-                    let detail = format!("the service switched protocols {how}");
-                    Missed::new(Class::Permanent, Failure::new(ErrorCode::ServiceFailed, detail))
-                }
+                Err(detail) => Missed::new(Class::Permanent, Failure::new(ErrorCode::ServiceFailed, detail)),
             },
             Ok(Err(failure)) => self.not_sent(exchange, failure),
             Err(_) => {
@@ -195,17 +216,22 @@ impl Call {
                 self.timed_out(&attempt, limit)
             }
         };
-        exchange.attempt_ended(now, missed.evidence, attempt.elapsed(now), Err(missed.failure.code));
-        attempt.resolve(missed.evidence, now, &exchange.worker.events);
-        Ok(Ended { class: missed.class, retry_after: None, unprocessed, last: Last::Failed(missed.failure) })
+        Ok(missed.end(exchange, attempt, unprocessed, now))
     }
 
-    /// Whether a switch to another protocol is the one that the client asked for.
-    fn granted(&self, response: &Response<Incoming>, connection: &Connection) -> Result<(), &'static str> {
-        if connection.is_multiplexed() {
-            return Err("in HTTP/2");
-        }
-        self.upgrade.as_ref().ok_or("unasked")?.granted(response.headers())
+    /// Whether an answer switches to another protocol only as the client asked for.
+    fn switch_in_order(&self, response: &Response<Incoming>, connection: &Connection) -> Result<(), String> {
+        let granted = match (response.status(), &self.upgrade) {
+            (StatusCode::SWITCHING_PROTOCOLS, _) if connection.is_multiplexed() => Err("in HTTP/2"),
+            (StatusCode::SWITCHING_PROTOCOLS, None) => Err("unasked"),
+            (StatusCode::SWITCHING_PROTOCOLS, Some(upgrade)) => upgrade.granted(response.headers()),
+            // A client of HTTP/2 would take the success for the switch.
+            (status, _) if status.is_success() && self.connect.is_some() => {
+                return Err("the service answered without switching protocols".to_owned());
+            }
+            _ => Ok(()),
+        };
+        granted.map_err(|how| format!("the service switched protocols {how}"))
     }
 
     /// What a failure to get an answer means.

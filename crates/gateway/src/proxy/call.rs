@@ -22,8 +22,9 @@ use intertie_resilience::{MonotonicClock, RateLimiter};
 use super::acceptance::accept;
 use super::answer::Failure;
 use super::body::BodySource;
+use super::connect_request::ConnectRequest;
 use super::error_code::ErrorCode;
-use super::exchange::{Answer, Exchange};
+use super::exchange::{Exchange, Settled};
 use super::headers::{self, Marks, Passage, Present};
 use super::rate_limit::push_item;
 use super::translate::is_authority;
@@ -50,6 +51,8 @@ pub(super) struct Call {
     is_repetition: bool,
     /// The protocol that the client asks to go on in.
     pub(super) upgrade: Option<Box<Upgrade>>,
+    /// Where the client asks by CONNECT.
+    pub(super) connect: Option<Box<ConnectRequest>>,
 }
 
 impl Call {
@@ -68,10 +71,11 @@ impl Call {
         let identity = exchange.client.secured.as_ref().and_then(|secured| secured.identity.as_ref());
         headers::write_identity(&mut parts.headers, present, identity);
         accept(exchange, &parts)?;
-        if parts.method == Method::CONNECT {
-            let failure = Failure::new(ErrorCode::MethodNotAllowed, "no tunnel is opened by CONNECT");
-            return Err(Failure { allow: Some(HeaderValue::from_static("")), ..failure });
-        }
+        let connect = if parts.method == Method::CONNECT {
+            Some(Box::new(ConnectRequest::read(&mut parts)?))
+        } else {
+            None
+        };
         let route = find_route(exchange, &parts)?;
         exchange.route = Some(route.clone());
         let now = exchange.started;
@@ -81,8 +85,13 @@ impl Call {
                 "the host that the request names can not be named in HTTP/2, which the service speaks";
             return Err(Failure::new(ErrorCode::BadRequest, detail));
         }
-        let upgrade = if present.any(Present::UPGRADE) && incoming.is_end_stream() {
-            Upgrade::asked(&parts, &route.settings.upgrade).map(Box::new)
+        let allowed = &route.settings.upgrade;
+        let upgrade = if let Some(connect) = &connect {
+            connect
+                .upgrade(&parts, !incoming.is_end_stream(), allowed, route.service.config.protocol)?
+                .map(Box::new)
+        } else if present.any(Present::UPGRADE) && incoming.is_end_stream() {
+            Upgrade::asked(&parts, allowed).map(Box::new)
         } else {
             None
         };
@@ -136,11 +145,17 @@ impl Call {
             body,
             is_repetition: marks.is_repetition,
             upgrade,
+            connect,
         })
     }
 
+    /// Whether the service is asked for nothing but a connection.
+    pub(super) fn asks_tunnel(&self) -> bool {
+        self.connect.is_some() && self.upgrade.is_none()
+    }
+
     /// Waits for a place in the bulkhead, then attempts.
-    pub(super) async fn run(&mut self, exchange: &mut Exchange) -> Result<Answer, Failure> {
+    pub(super) async fn run(&mut self, exchange: &mut Exchange) -> Result<Settled, Failure> {
         let mut now = exchange.started;
         if let Some(bulkhead) = &self.route.bulkhead {
             let permit = bulkhead.acquire_owned(self.deadline.remaining(now)).await;
@@ -175,7 +190,9 @@ fn find_route(exchange: &Exchange, parts: &Parts) -> Result<RouteRef, Failure> {
     if host.is_empty() && parts.version != Version::HTTP_10 {
         return Err(bad_host());
     }
-    if exchange.client.secured.as_ref().is_some_and(|secured| !secured.is_for(host)) {
+    // A tunnel leads elsewhere, whatever the gateway's own name was.
+    let leads_here = parts.method != Method::CONNECT;
+    if leads_here && exchange.client.secured.as_ref().is_some_and(|secured| !secured.is_for(host)) {
         let detail =
             "the connection was opened for another host, with a certificate that is not for this one";
         return Err(Failure::new(ErrorCode::MisdirectedRequest, detail));
@@ -195,6 +212,10 @@ fn find_route(exchange: &Exchange, parts: &Parts) -> Result<RouteRef, Failure> {
             ErrorCode::BadRequest,
             "the path can be read in more than one way: dot or empty segments, escaped slashes, backslashes or malformed escapes",
         )),
+        Found::OtherMethods(methods) if methods.is_empty() => {
+            let failure = Failure::new(ErrorCode::MethodNotAllowed, "no tunnel is opened to this host");
+            Err(Failure { allow: Some(HeaderValue::from_static("")), ..failure })
+        }
         Found::OtherMethods(methods) => {
             let methods: Vec<_> = methods.iter().map(http::Method::as_str).collect();
             let allow = methods.join(", ");

@@ -44,6 +44,8 @@ pub(super) struct Client {
     /// What its connection is for once HTTP has ended on it. It refers to this client: whoever drives the
     /// connection takes it out.
     upgraded: Cell<Option<Box<Upgraded>>>,
+    /// Whether it was answered that its connection is for something else.
+    switches: Cell<bool>,
 }
 
 impl Client {
@@ -66,6 +68,7 @@ impl Client {
             ends_cut: Cell::new(false),
             requests: Cell::new(0),
             upgraded: Cell::default(),
+            switches: Cell::default(),
         }
     }
 
@@ -86,13 +89,16 @@ impl Client {
         vec![("client", self.address.to_string()), ("reason", violation.name().to_owned())]
     }
 
-    /// Tells that the latest request is answered, and whether with another protocol.
-    fn answered(&self, switched: bool) {
-        self.observation.switch.answer(self.requests.get(), switched);
+    /// Tells that the latest request is answered, and whether its connection is for something else from now on.
+    fn answered(&self) -> bool {
+        let switches = self.switches.get();
+        self.observation.switch.answer(self.requests.get(), switches);
+        switches
     }
 
-    /// Has its connection carry another protocol as soon as the answer is written.
+    /// Has its connection carry something else than HTTP as soon as the answer is written.
     pub(super) fn upgrade(&self, upgraded: Box<Upgraded>) {
+        self.switches.set(true);
         self.upgraded.set(Some(upgraded));
     }
 
@@ -160,9 +166,21 @@ pub(super) struct UnderWay {
 }
 
 impl UnderWay {
-    /// Tells that it is answered, and whether with another protocol.
-    pub(super) fn answered(&self, switched: bool) {
-        self.client.answered(switched);
+    /// Tells that it is answered, and returns whether its connection is for something else from now on.
+    pub(super) fn answered(&self) -> bool {
+        self.client.answered()
+    }
+
+    /// Whether nothing more can be sent on its stream.
+    pub(super) fn is_over(&self) -> bool {
+        self.stream.is_none_or(|stream| self.client.streams.is_over(stream))
+    }
+
+    /// Ends its stream, by a reset unless it has ended.
+    pub(super) fn reset(&self) {
+        if let Some(stream) = self.stream {
+            self.client.streams.reset(stream);
+        }
     }
 
     /// Notes whether a part of the answer waits for the client.

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use intertie_core::quantity::ByteSize;
@@ -16,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::body::AbortOnDrop;
-use super::dial::{CONNECT_TIMEOUT_DEFAULT, DialError, Stream as Dialled, dial};
+use super::dial::{CONNECT_TIMEOUT_DEFAULT, DialError, Stream as Dialled, dial, dial_for_tunnel};
 use super::exhausted::is_exhausted;
 use super::io::{Io, Protocol as Spoken};
 use super::multiplexed::{Multiplexed, Socket};
@@ -126,23 +127,46 @@ async fn connect(
     endpoint: &Endpoint,
 ) -> Result<Connected, OpenError> {
     let connected = connect_untold(worker, service, endpoint).await;
-    connected.map_err(|error| {
-        let cause = error.to_string();
-        if let DialError::Handshake { how, .. } = &error {
-            worker.tell_seldom("service_handshake_failed", || {
-                vec![
-                    ("service", service.name.to_string()),
-                    ("endpoint", endpoint.address.to_string()),
-                    ("outcome", how.name().to_owned()),
-                    ("cause", cause.clone()),
-                ]
-            });
-        }
-        match error {
-            DialError::Connect(error) if is_exhausted(&error) => OpenError::Starved(cause.into()),
-            _ => OpenError::Failed(cause.into()),
-        }
+    connected.map_err(|error| told(worker, service, endpoint, &error))
+}
+
+/// Opens a connection within `connect_timeout` that carries no HTTP, only what a tunnel does.
+pub(super) async fn open_for_tunnel(
+    worker: &Worker,
+    service: &Service,
+    endpoint: &Endpoint,
+) -> Result<End, OpenError> {
+    let deadline = connect_deadline(service);
+    let dialled = dial_for_tunnel(&endpoint.address, &service.transport, &endpoint.stats, deadline).await;
+    let stream = dialled.map_err(|error| told(worker, service, endpoint, &error))?;
+    endpoint.stats.connections.increment();
+    Ok(match stream {
+        Dialled::Plain(stream) => End::new(stream, Bytes::new()),
+        Dialled::Tls(stream) => End::new(stream, Bytes::new()),
     })
+}
+
+/// Tells of a failed handshake, and what a failure means to whoever wants a connection.
+fn told(worker: &Worker, service: &Service, endpoint: &Endpoint, error: &DialError) -> OpenError {
+    let cause = error.to_string();
+    if let DialError::Handshake { how, .. } = error {
+        worker.tell_seldom("service_handshake_failed", || {
+            vec![
+                ("service", service.name.to_string()),
+                ("endpoint", endpoint.address.to_string()),
+                ("outcome", how.name().to_owned()),
+                ("cause", cause.clone()),
+            ]
+        });
+    }
+    match error {
+        DialError::Connect(error) if is_exhausted(error) => OpenError::Starved(cause.into()),
+        _ => OpenError::Failed(cause.into()),
+    }
+}
+
+fn connect_deadline(service: &Service) -> Instant {
+    Instant::now() + service.config.connect_timeout.map_or(CONNECT_TIMEOUT_DEFAULT, |time| time.0)
 }
 
 async fn connect_untold(
@@ -150,8 +174,7 @@ async fn connect_untold(
     service: &Arc<Service>,
     endpoint: &Endpoint,
 ) -> Result<Connected, DialError> {
-    let limit = service.config.connect_timeout.map_or(CONNECT_TIMEOUT_DEFAULT, |time| time.0);
-    let deadline = Instant::now() + limit;
+    let deadline = connect_deadline(service);
     let dialled = dial(&endpoint.address, &service.transport, &endpoint.stats, deadline).await?;
     endpoint.stats.connections.increment();
     match (dialled.spoken, dialled.stream) {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode, Version};
+use http::{Request, Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -105,7 +105,7 @@ async fn run_redirect(
                 redirect::answer(&request.into_parts().0, port)
             }
         };
-        under_way.answered(false);
+        under_way.answered();
         async move { Ok::<_, Infallible>(answer) }
     });
     speak(&worker, io, protocol, service, &client, drain).await;
@@ -251,7 +251,8 @@ fn http2(limits: &ClientLimitsConfig, streams: &Rc<Streams>) -> http2::Builder<S
         .max_header_list_size(limits.header_list_bytes)
         .max_pending_accept_reset_streams(limits.resets_unseen)
         .max_local_error_reset_streams(limits.resets_made)
-        .max_send_buf_size(limits.send_buffer_bytes);
+        .max_send_buf_size(limits.send_buffer_bytes)
+        .enable_connect_protocol();
     builder
 }
 
@@ -287,10 +288,9 @@ impl<F: Future<Output = Response<ResponseBody>>> Future for Unwinding<F> {
         let under_way = this.under_way;
         let worker = this.worker;
         polled.map(|response| {
-            if let Some(under_way) = under_way {
-                under_way.answered(response.status() == StatusCode::SWITCHING_PROTOCOLS);
-            }
-            worker.farewell(response).map(|body| Answering::new(body, under_way.take()))
+            let switches = under_way.as_ref().is_some_and(UnderWay::answered);
+            let response = if switches { response } else { worker.farewell(response) };
+            response.map(|body| Answering::new(body, under_way.take()))
         })
     }
 }

@@ -1,4 +1,4 @@
-//! From an endpoint's address to a stream that HTTP can be spoken on.
+//! From an endpoint's address to a stream on which HTTP is spoken, or whatever a tunnel carries.
 
 use std::fmt;
 use std::io;
@@ -90,6 +90,26 @@ pub(crate) async fn dial(
     stats: &EndpointStats,
     deadline: Instant,
 ) -> Result<Dialled, DialError> {
+    dial_for(address, transport, Some(transport.protocol), stats, deadline).await
+}
+
+/// The same for what is not HTTP: nothing is said of a protocol in the handshake.
+pub(super) async fn dial_for_tunnel(
+    address: &Address,
+    transport: &Transport,
+    stats: &EndpointStats,
+    deadline: Instant,
+) -> Result<Stream, DialError> {
+    dial_for(address, transport, None, stats, deadline).await.map(|dialled| dialled.stream)
+}
+
+async fn dial_for(
+    address: &Address,
+    transport: &Transport,
+    protocol: Option<Protocol>,
+    stats: &EndpointStats,
+    deadline: Instant,
+) -> Result<Dialled, DialError> {
     let tls = match &transport.security {
         Security::Plain => None,
         Security::Tls(tls) => Some(tls),
@@ -104,8 +124,8 @@ pub(crate) async fn dial(
         let spoken = if transport.may_multiplex() { Spoken::Http2 } else { Spoken::Http1 };
         return Ok(Dialled { stream: Stream::Plain(stream), spoken });
     };
-    let shaken = match timeout_at(deadline, shake(tls, address, stream)).await {
-        Ok(shaken) => shaken.and_then(|stream| agreed(transport.protocol, stream)),
+    let shaken = match timeout_at(deadline, shake(tls, address, protocol, stream)).await {
+        Ok(shaken) => shaken.and_then(|stream| agreed(protocol, stream)),
         Err(_) => Err((ServiceHandshake::TimedOut, None)),
     };
     match shaken {
@@ -132,17 +152,22 @@ type Failed = (ServiceHandshake, Option<io::Error>);
 async fn shake(
     tls: &ServiceTls,
     address: &Address,
+    protocol: Option<Protocol>,
     stream: TcpStream,
 ) -> Result<TlsStream<TcpStream>, Failed> {
     let unnameable = |error| (ServiceHandshake::WrongName, Some(io::Error::other(error)));
     let name = tls.server_name(address.host()).map_err(unnameable)?;
     let connector = TlsConnector::from(tls.client().clone());
-    connector.connect(name, stream).await.map_err(|error| (ServiceHandshake::of(&error), Some(error)))
+    let shaking = match protocol {
+        Some(_) => connector.connect(name, stream),
+        None => connector.with_alpn(Vec::new()).connect(name, stream),
+    };
+    shaking.await.map_err(|error| (ServiceHandshake::of(&error), Some(error)))
 }
 
 /// What was agreed on by ALPN; a service that knows nothing of it speaks HTTP/1.1.
 fn agreed(
-    wanted: Protocol,
+    wanted: Option<Protocol>,
     stream: TlsStream<TcpStream>,
 ) -> Result<(ServiceHandshake, TlsStream<TcpStream>, Spoken), Failed> {
     let (_, connection) = stream.get_ref();
@@ -152,7 +177,7 @@ fn agreed(
     };
     let spoken = match connection.alpn_protocol() {
         Some(b"h2") => Spoken::Http2,
-        _ if wanted == Protocol::Http2 => return Err((ServiceHandshake::NoProtocol, None)),
+        _ if wanted == Some(Protocol::Http2) => return Err((ServiceHandshake::NoProtocol, None)),
         _ => Spoken::Http1,
     };
     Ok((how, stream, spoken))

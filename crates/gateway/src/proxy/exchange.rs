@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::CONNECTION;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, response};
 use hyper::body::Incoming;
 use intertie_core::clock::Instant;
 use intertie_core::failure::Class;
@@ -32,8 +32,7 @@ use super::pool::Connection;
 use super::rate_limit::Told;
 use super::reset::Reset;
 use super::trace::{self, Outcome, Recording};
-use super::upgrade::Upgrade;
-use super::upgraded::Upgraded;
+use super::upgraded::{Granted, Upgraded};
 use super::worker::{RouteRef, Worker};
 use crate::forwarded::{Origin, origin};
 use crate::plan::Endpoint;
@@ -67,7 +66,8 @@ pub(super) async fn serve(
         Err(failure) => Err(failure),
     };
     match answered {
-        Ok(answer) => answer.deliver(exchange),
+        Ok(Settled::Answered(answer)) => answer.deliver(exchange),
+        Ok(Settled::Granted(granted)) => Upgraded::open(exchange, *granted),
         Err(failure) => exchange.answer(failure),
     }
 }
@@ -100,7 +100,7 @@ pub(super) struct Exchange {
     pub(super) expects_continue: bool,
     /// How it ended, unless with a complete answer.
     cut: Option<&'static str>,
-    /// For a switch to another protocol, which was counted when it was answered: how that ended.
+    /// For a tunnel, which was counted when it was granted: how that ended.
     upgrade: Option<UpgradeEnd>,
     /// Kept only for the access log.
     line: Option<Box<RequestLine>>,
@@ -231,14 +231,22 @@ impl Exchange {
         }
     }
 
-    /// It is answered by a switch to another protocol.
-    pub(super) fn upgraded(&mut self, now: Instant) {
-        self.status = StatusCode::SWITCHING_PROTOCOLS.as_u16();
+    /// It is answered by a switch to another protocol, or by a tunnel.
+    pub(super) fn upgraded(&mut self, status: StatusCode, now: Instant) {
+        self.status = status.as_u16();
         // Until the other protocol has been spoken to its end.
         self.upgrade = Some(UpgradeEnd::ClientLeft);
         if let Some(route) = &self.route {
             route.stats.finished(self.status, now.saturating_since(self.started));
             route.stats.upgrades.begin();
+        }
+    }
+
+    /// Writes into the head of an answer what clients are told of their request.
+    pub(super) fn sign(&mut self, parts: &mut response::Parts) {
+        parts.headers.insert(&headers::REQUEST_ID, self.request_id.clone());
+        if let Some(route) = &self.route {
+            self.told.write(&mut parts.headers, route.rate_limit_policy());
         }
     }
 
@@ -347,6 +355,14 @@ impl Drop for Exchange {
     }
 }
 
+/// How a call went well, as far as is known.
+#[expect(clippy::large_enum_variant, reason = "most calls are answered, and none should allocate for it")]
+pub(super) enum Settled {
+    Answered(Answer),
+    /// With another protocol, or a tunnel.
+    Granted(Box<Granted>),
+}
+
 /// A service's answer, and what must be kept until its body is delivered.
 pub(super) struct Answer {
     pub(super) response: Response<Incoming>,
@@ -355,27 +371,19 @@ pub(super) struct Answer {
     pub(super) attempt: Option<(Attempt, Class)>,
     pub(super) deadline: Deadline,
     pub(super) exhausted: bool,
-    /// The other protocol that it switches to.
-    pub(super) upgrade: Option<Box<Upgrade>>,
 }
 
 impl Answer {
-    fn deliver(mut self, mut exchange: Exchange) -> Response<ResponseBody> {
-        if let Some(upgrade) = self.upgrade.take() {
-            return Upgraded::open(exchange, self, &upgrade);
-        }
+    fn deliver(self, mut exchange: Exchange) -> Response<ResponseBody> {
         let (mut parts, incoming) = self.response.into_parts();
         exchange.status = parts.status.as_u16();
         let present = Present::among(&parts.headers);
         headers::remove_hop_by_hop(&mut parts.headers, present);
-        parts.headers.insert(&headers::REQUEST_ID, exchange.request_id.clone());
         if self.exhausted {
             headers::mark_exhausted(&mut parts.headers);
         }
         exchange.worker.signature.write_via_answer(&mut parts.headers, parts.version);
-        if let Some(route) = &exchange.route {
-            exchange.told.write(&mut parts.headers, route.rate_limit_policy());
-        }
+        exchange.sign(&mut parts);
         parts.version = Version::HTTP_11;
         parts.extensions.clear();
         let delivery = Delivery {

@@ -38,6 +38,15 @@ pub(super) enum SendFailure {
     Body(BodyError),
 }
 
+impl From<OpenError> for SendFailure {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Failed(cause) => Self::Unsent(cause.to_string()),
+            OpenError::Starved(_) | OpenError::Exhausted { .. } => Self::Exhausted(error),
+        }
+    }
+}
+
 impl Call {
     /// Sends the request and waits for the head of the answer. A kept connection that its service closed
     /// before it took the request is replaced, as often as there are kept ones.
@@ -63,10 +72,7 @@ impl Call {
                 // In a box, since it is rare and large.
                 None => Box::pin(open(&exchange.worker, service, endpoint)).await.map_err(|error| {
                     self.restore(request.take());
-                    match error {
-                        OpenError::Failed(cause) => SendFailure::Unsent(cause.to_string()),
-                        OpenError::Starved(_) | OpenError::Exhausted { .. } => SendFailure::Exhausted(error),
-                    }
+                    SendFailure::from(error)
                 })?,
             };
             let outgoing = match request.take() {

@@ -74,6 +74,19 @@ impl Streams {
         self.slots.borrow().get(place).is_some_and(|slot| slot.is_cut)
     }
 
+    /// Whether the task of the stream has ended.
+    pub(super) fn is_over(&self, place: usize) -> bool {
+        let slots = self.slots.borrow();
+        slots.get(place).and_then(|slot| slot.task.as_ref()).is_none_or(AbortHandle::is_finished)
+    }
+
+    /// Ends the stream, by a reset unless it has ended.
+    pub(super) fn reset(&self, place: usize) {
+        if let Some(task) = self.slots.borrow().get(place).and_then(|slot| slot.task.as_ref()) {
+            task.abort();
+        }
+    }
+
     /// The stream is over.
     pub(super) fn close(&self, place: usize) {
         if let Some(slot) = self.slots.borrow_mut().get_mut(place) {
@@ -98,7 +111,8 @@ where
 {
     fn execute(&self, future: F) {
         let task = tokio::task::spawn_local(future);
-        // hyper spawns a stream as soon as it has called the service.
+        // hyper spawns a stream as soon as it has called the service, and one that goes on as a tunnel a second
+        // time as soon as that is answered.
         let Some(place) = self.0.newest.take() else { return };
         if let Some(slot) = self.0.slots.borrow_mut().get_mut(place) {
             slot.task = Some(task.abort_handle());

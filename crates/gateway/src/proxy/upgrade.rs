@@ -25,13 +25,20 @@ impl Upgrade {
         let is_allowed =
             |name: &&str| allowed.iter().any(|allowed| allowed.name().eq_ignore_ascii_case(name));
         let protocol = list(&parts.headers, &UPGRADE).find(is_allowed)?;
-        let accept = if protocol.eq_ignore_ascii_case("websocket") {
+        let accept = if protocol.eq_ignore_ascii_case(WEBSOCKET) {
             let key = only(&parts.headers, &SEC_WEBSOCKET_KEY).filter(|_| parts.method == Method::GET)?;
             Some(accept_of(key.as_bytes()))
         } else {
             None
         };
         Some(Self { protocol: HeaderValue::from_str(protocol).ok()?, accept })
+    }
+
+    /// A WebSocket whose handshake begins here with `key`, if it is among `allowed`.
+    pub(super) fn websocket(key: &HeaderValue, allowed: &[UpgradeProtocol]) -> Option<Self> {
+        let is_allowed = allowed.iter().any(|protocol| protocol.name() == WEBSOCKET);
+        let protocol = HeaderValue::from_static(WEBSOCKET);
+        is_allowed.then(|| Self { protocol, accept: Some(accept_of(key.as_bytes())) })
     }
 
     /// Says in a request, or in the answer that grants it, which protocol it is about.
@@ -69,6 +76,14 @@ impl Upgrade {
     }
 }
 
+const WEBSOCKET: &str = "websocket";
+
+/// What a client asks a service to answer in a WebSocket's handshake (RFC 6455, section 4.1).
+pub(super) fn fresh_key() -> HeaderValue {
+    let key = base64::<24>(&fastrand::u128(..).to_be_bytes());
+    HeaderValue::from_bytes(&key).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
 /// The parts of a header that is a list.
 fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
@@ -96,9 +111,9 @@ fn accept_of(key: &[u8]) -> [u8; ACCEPT_LENGTH] {
     base64(context.finish().as_ref())
 }
 
-fn base64(bytes: &[u8]) -> [u8; ACCEPT_LENGTH] {
+fn base64<const LENGTH: usize>(bytes: &[u8]) -> [u8; LENGTH] {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = [b'='; ACCEPT_LENGTH];
+    let mut text = [b'='; LENGTH];
     for (three, four) in bytes.chunks(3).zip(text.chunks_mut(4)) {
         let bits =
             three.iter().enumerate().fold(0, |bits, (at, byte)| bits | u32::from(*byte) << (16 - 8 * at));
@@ -197,6 +212,16 @@ mod tests {
         ] {
             assert!(asked.granted(&headers(&wrong)).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn bytes_are_written_as_rfc_4648_says() {
+        // Section 10, and the two bytes without a letter or digit.
+        assert_eq!(&base64::<8>(b"foobar"), b"Zm9vYmFy");
+        assert_eq!(&base64::<8>(b"fooba"), b"Zm9vYmE=");
+        assert_eq!(&base64::<8>(b"foob"), b"Zm9vYg==");
+        assert_eq!(&base64::<4>(&[0xfb, 0xff, 0xbf]), b"+/+/");
+        assert_ne!(fresh_key(), fresh_key());
     }
 
     proptest! {

@@ -6,8 +6,8 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::Response;
 use http::header::{CONNECTION, HeaderValue};
-use http::{Response, StatusCode};
 use intertie_core::clock::WallClock;
 use intertie_core::telemetry::Events;
 use tokio::sync::watch;
@@ -57,7 +57,7 @@ impl Worker {
     pub(super) fn farewell<B>(&self, mut answer: Response<B>) -> Response<B> {
         // Not `borrow`, whose lock the threads would pass from core to core with each answer.
         let leaving = self.leaving.has_changed().unwrap_or(true);
-        if leaving && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        if leaving {
             answer.headers_mut().entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
         }
         answer

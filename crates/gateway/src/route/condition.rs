@@ -11,7 +11,7 @@ use crate::config::MatchConfig;
 /// What a route asks of a request besides host and path.
 #[derive(Debug, Clone, Default)]
 pub struct Condition {
-    /// Any of these; empty: any method at all.
+    /// Any of these; empty: any method but CONNECT, which asks for no answer but for a tunnel.
     pub methods: Vec<Method>,
     /// All of these; `None`: any value.
     pub headers: Vec<(HeaderName, Option<String>)>,
@@ -89,7 +89,10 @@ impl Condition {
                 return Some(Mismatch::Query(name.clone()));
             }
         }
-        let method_holds = self.methods.is_empty() || self.methods.contains(request.method);
+        let method_holds = match self.methods.as_slice() {
+            [] => *request.method != Method::CONNECT,
+            methods => methods.contains(request.method),
+        };
         (!method_holds).then_some(Mismatch::Method)
     }
 

@@ -6,6 +6,8 @@
 //! method, then the one with more header conditions, then the one with more query conditions. Two routes
 //! that are equal in all of this and that one request can satisfy both are refused when the file is loaded.
 //!
+//! CONNECT asks for a tunnel to a host and names no path: only routes that name this method want it.
+//!
 //! The cost of a lookup grows with the segments of the path, not with the number of routes.
 
 mod condition;
@@ -64,7 +66,7 @@ pub struct BadHost;
 pub struct RequestView<'a> {
     /// The host without its port, in any case of letters.
     pub host: &'a str,
-    /// The path, percent-encoded as it came.
+    /// The path, percent-encoded as it came; nothing is asked of it with CONNECT.
     pub path: &'a str,
     /// The query without its question mark.
     pub query: Option<&'a str>,

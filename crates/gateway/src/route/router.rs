@@ -34,7 +34,7 @@ pub struct Tie {
 pub enum Found {
     /// The position of the route.
     Route(usize),
-    /// Routes want this path with one of these methods.
+    /// Routes want this path with one of these methods. None of them: no route opens a tunnel to this host.
     OtherMethods(Vec<Method>),
     /// No route wants it.
     Nothing,
@@ -127,8 +127,9 @@ impl Router {
         &mut self.nodes[at].here
     }
 
-    /// The route that `request` takes.
+    /// The route that `request` takes. A tunnel, which CONNECT asks for, has no path: its host alone decides.
     pub fn find(&self, request: &RequestView<'_>) -> Found {
+        let wants_tunnel = *request.method == Method::CONNECT;
         let mut other_methods: Vec<Method> = Vec::new();
         let mut found = None;
         let visited = self.visit(request, &mut |entry| {
@@ -136,7 +137,8 @@ impl Router {
                 None => found = Some(entry.route),
                 Some(Mismatch::Method) => {
                     for method in &entry.condition.methods {
-                        if !other_methods.contains(method) {
+                        // What a host takes as the end of a tunnel says nothing of its paths, and the reverse.
+                        if !wants_tunnel && *method != Method::CONNECT && !other_methods.contains(method) {
                             other_methods.push(method.clone());
                         }
                     }
@@ -148,7 +150,7 @@ impl Router {
         match (visited, found) {
             (false, _) => Found::Ambiguous,
             (true, Some(route)) => Found::Route(route),
-            (true, None) if other_methods.is_empty() => Found::Nothing,
+            (true, None) if other_methods.is_empty() && !wants_tunnel => Found::Nothing,
             (true, None) => Found::OtherMethods(other_methods),
         }
     }
@@ -167,7 +169,8 @@ impl Router {
     /// Visits the routes that want host and path, the most specific first, until `done` says so.
     /// False when the path is ambiguous.
     fn visit(&self, request: &RequestView<'_>, done: &mut dyn FnMut(&Entry) -> bool) -> bool {
-        let Some(path) = readable(request.path) else { return false };
+        let path = if *request.method == Method::CONNECT { Some("") } else { readable(request.path) };
+        let Some(path) = path else { return false };
         let lower;
         let host = if request.host.bytes().any(|byte| byte.is_ascii_uppercase()) {
             lower = request.host.to_ascii_lowercase();

@@ -149,6 +149,30 @@ fn a_known_path_with_another_method_is_told_which() {
 }
 
 #[test]
+fn a_tunnel_is_opened_only_by_a_route_that_names_connect() {
+    let routes = [
+        ("*", "/**", ""),
+        ("*", "/", ""),
+        ("db.example", "/**", "method = 'CONNECT'"),
+        ("*.lab.example", "/**", "method = 'CONNECT'\nheaders = { team = 'a' }"),
+        ("shop.example", "/orders", "method = 'GET'"),
+    ];
+    let connect = |host, headers: &[_], expected| {
+        for path in ["", "/", "/orders", "/a/../b"] {
+            check(&routes, &Request::new("CONNECT", host, path, headers), &expected);
+        }
+    };
+    connect("db.example", &[], Found::Route(2));
+    connect("a.lab.example", &[("team", "a")], Found::Route(3));
+    connect("a.lab.example", &[("team", "b")], Found::OtherMethods(Vec::new()));
+    connect("shop.example", &[], Found::OtherMethods(Vec::new()));
+    check(&routes, &Request::new("GET", "db.example", "/", &[]), &Found::Route(1));
+    // Whoever asks for a page is not told of tunnels.
+    let alone = [("*", "/**", "method = 'CONNECT'")];
+    check(&alone, &Request::new("GET", "db.example", "/", &[]), &Found::Nothing);
+}
+
+#[test]
 fn paths_that_servers_read_differently_are_ambiguous() {
     let routes = [("*", "/**", "")];
     for path in [
@@ -245,7 +269,8 @@ fn wants(route: &RoutePattern, request: &Request) -> bool {
         HostPattern::Exact(name) => *name == request.host,
         HostPattern::Below(name) => request.host.ends_with(&format!(".{name}")),
     };
-    let parts: Vec<&str> = request.path[1..].split('/').collect();
+    let path = if request.method == Method::CONNECT { "/" } else { &request.path };
+    let parts: Vec<&str> = path[1..].split('/').collect();
     let segments = &route.path.segments;
     let rest = segments.last() == Some(&Segment::Rest);
     let fixed = if rest { &segments[..segments.len() - 1] } else { segments };
@@ -276,6 +301,8 @@ fn any_route() -> impl Strategy<Value = RoutePattern> {
         "headers = { h = '1', i = '1' }",
         "query = { q = '1' }",
         "method = 'PUT'\nquery = { q = '*' }",
+        "method = 'CONNECT'",
+        "method = 'CONNECT'\nheaders = { h = '1' }",
     ]);
     (host, path, condition).prop_map(|(host, path, config)| pattern(host, &path, config))
 }
@@ -285,7 +312,7 @@ fn any_request() -> impl Strategy<Value = Request> {
     let path = prop::collection::vec(prop::sample::select(vec!["p", "q", "r"]), 0..5)
         .prop_map(|parts| format!("/{}", parts.join("/")));
     let query = prop::sample::select(vec!["", "?q=1", "?q=2", "?r=1&q=1"]);
-    let method = prop::sample::select(vec!["GET", "PUT", "POST"]);
+    let method = prop::sample::select(vec!["GET", "PUT", "POST", "CONNECT"]);
     let headers =
         prop::sample::select(vec![vec![], vec![("h", "1")], vec![("h", "2")], vec![("h", "1"), ("i", "1")]]);
     (method, host, path, query, headers).prop_map(|(method, host, path, query, headers)| {
@@ -321,6 +348,9 @@ proptest! {
             let found = router.find(&request.view());
             match wanting.first() {
                 Some(best) => prop_assert_eq!(found, Found::Route(*best)),
+                None if request.method == Method::CONNECT => {
+                    prop_assert_eq!(found, Found::OtherMethods(Vec::new()));
+                }
                 None => prop_assert!(matches!(found, Found::Nothing | Found::OtherMethods(_))),
             }
             let candidates = router.candidates(&request.view());

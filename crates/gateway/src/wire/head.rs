@@ -10,6 +10,8 @@ pub(super) struct Head {
     chunked: bool,
     /// Whether another protocol is asked for.
     asks_upgrade: bool,
+    /// Whether a tunnel is asked for.
+    asks_tunnel: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +58,9 @@ impl Head {
             let (version, status) = status_line(line)?;
             First { version, status: Some(status) }
         } else {
-            First { version: request_line(line, limits)?, status: None }
+            let (version, asks_tunnel) = request_line(line, limits)?;
+            self.asks_tunnel = asks_tunnel;
+            First { version, status: None }
         });
         Ok(())
     }
@@ -118,7 +122,8 @@ impl Head {
             _ => {}
         }
         // HTTP/1.0 knows no upgrade, and one with a body is not granted (RFC 9110, section 7.8).
-        let may_switch = self.asks_upgrade && status.is_none() && version == Version::Http11;
+        let may_upgrade = self.asks_upgrade && status.is_none() && version == Version::Http11;
+        let may_switch = may_upgrade || self.asks_tunnel;
         Ok(match self.content_length {
             _ if self.chunked => Follows::Chunks,
             None | Some(0) if may_switch => Follows::Verdict,

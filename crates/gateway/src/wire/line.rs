@@ -15,8 +15,8 @@ fn version(bytes: &[u8]) -> Result<Version, Violation> {
     }
 }
 
-/// `METHOD target HTTP/1.1`.
-pub(super) fn request_line(line: &[u8], limits: &HeadLimits) -> Result<Version, Violation> {
+/// `METHOD target HTTP/1.1`; its version, and whether it asks for a tunnel.
+pub(super) fn request_line(line: &[u8], limits: &HeadLimits) -> Result<(Version, bool), Violation> {
     let wrong = || check_text(line).err().unwrap_or(Violation::RequestLine);
     let (method, rest) = line.split_at(token_length(line));
     let [b' ', rest @ ..] = rest else { return Err(wrong()) };
@@ -30,12 +30,13 @@ pub(super) fn request_line(line: &[u8], limits: &HeadLimits) -> Result<Version, 
     if target.len() > limits.uri_bytes_max {
         return Err(Violation::UriBytes);
     }
-    version(end).map_err(|error| match end {
+    let version = version(end).map_err(|error| match end {
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if is_other(*major, *minor) => {
             Violation::MajorVersion
         }
         _ => check_text(end).err().unwrap_or(error),
-    })
+    })?;
+    Ok((version, method == b"CONNECT"))
 }
 
 /// Whether two digits are of another major version than ours.

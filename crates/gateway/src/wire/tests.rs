@@ -197,6 +197,26 @@ fn what_follows_a_request_for_another_protocol_waits_for_the_answer() {
 }
 
 #[test]
+fn what_follows_a_request_for_a_tunnel_waits_for_the_answer() {
+    for ask in [
+        "CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n\r\n",
+        "CONNECT a:1 HTTP/1.0\r\n\r\n",
+        "CONNECT a:1 HTTP/1.1\r\ncontent-length: 0\r\n\r\n",
+    ] {
+        check(None, &ask.repeat(2), ask, None);
+    }
+    for plain in [
+        "CONNECT a:1 HTTP/1.1\r\ncontent-length: 3\r\n\r\nabc",
+        "CONNECT a:1 HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "connect a:1 HTTP/1.1\r\n\r\n",
+        "CONNECTS a:1 HTTP/1.1\r\n\r\n",
+    ] {
+        let twice = plain.repeat(2);
+        check(None, &twice, &twice, None);
+    }
+}
+
+#[test]
 fn limits_are_exact() {
     let head = |target: usize, value: usize| {
         format!("GET /{} HTTP/1.1\r\nx: {}\r\n\r\n", "t".repeat(target - 1), "v".repeat(value))

@@ -26,7 +26,7 @@ pub(super) fn parse(line: &str) -> Result<LoggedRequest, LineError> {
         Some((target, protocol)) if protocol.starts_with("HTTP/") => target,
         _ => target,
     };
-    let (host, path, query) = split_target(target);
+    let (host, path, query) = split_target(method, target);
     Ok(LoggedRequest {
         form: Form::Common,
         at,

@@ -29,7 +29,7 @@ pub(super) fn parse(line: &[u8]) -> Result<LoggedRequest, LineError> {
     if !is_method(&line.method) {
         return Err(LineError::Part("method"));
     }
-    let (_, path, query) = split_target(&line.path);
+    let (_, path, query) = split_target(&line.method, &line.path);
     let duration = Duration::try_from_secs_f64(line.duration_ms / 1e3);
     Ok(LoggedRequest {
         form: Form::Json,

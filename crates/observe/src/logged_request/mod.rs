@@ -32,7 +32,7 @@ pub struct LoggedRequest {
     pub method: String,
     /// The host that it was sent to, as the client wrote it.
     pub host: Option<String>,
-    /// The path, percent-encoded as it came.
+    /// The path, percent-encoded as it came; empty for a tunnel, which CONNECT asks for by its host alone.
     pub path: String,
     /// What stands behind the question mark.
     pub query: Option<String>,
@@ -120,7 +120,11 @@ fn is_method(method: &str) -> bool {
 }
 
 /// A request's target as host, path and query.
-fn split_target(target: &str) -> (Option<&str>, &str, Option<&str>) {
+fn split_target<'a>(method: &str, target: &'a str) -> (Option<&'a str>, &'a str, Option<&'a str>) {
+    // A WebSocket over HTTP/2 has the same method, and a path.
+    if method == "CONNECT" && !target.starts_with('/') {
+        return (Some(target).filter(|host| !host.is_empty()), "", None);
+    }
     let target = target.split_once('#').map_or(target, |(target, _)| target);
     let (host, rest) = match target.split_once("://") {
         // A path may hold the same letters.

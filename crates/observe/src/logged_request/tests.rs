@@ -62,6 +62,19 @@ fn common_lines_in_the_wild_are_read() {
 }
 
 #[test]
+fn a_tunnel_has_a_host_and_no_path() {
+    for line in [
+        r#"::1 - - [01/Mar/2026:00:00:00 +0100] "CONNECT db.example:5432 HTTP/1.1" 200 5"#,
+        "2026-03-01T10:00:00.000Z ::1 CONNECT db.example:5432 200 30.0ms endpoint=a id=7",
+    ] {
+        let tunnel = read(line);
+        assert_eq!((tunnel.host.as_deref(), tunnel.path.as_str()), (Some("db.example:5432"), ""), "{line}");
+    }
+    let websocket = read("2026-03-01T10:00:00.000Z ::1 CONNECT /chat?room=7 200 30.0ms endpoint=a id=7");
+    assert_eq!((websocket.path.as_str(), websocket.query.as_deref()), ("/chat", Some("room=7")));
+}
+
+#[test]
 fn moments_in_any_zone_are_the_same() {
     let at = |time: &str| read(&format!(r#"::1 - - [{time}] "GET / HTTP/1.1" 200 5"#)).at;
     let noon = at("29/Feb/2028:12:00:00 +0000");

@@ -16,13 +16,14 @@ pub(super) fn parse(line: &str) -> Result<LoggedRequest, LineError> {
     };
     let duration = next("duration")?.strip_suffix("ms").and_then(|millis| millis.parse::<f64>().ok());
     let duration = duration.and_then(|millis| Duration::try_from_secs_f64(millis / 1e3).ok());
-    let (_, bare, query) = split_target(&path);
+    let method = method.ok_or(LineError::Part("method"))?;
+    let (host, bare, query) = split_target(method, &path);
     let mut request = LoggedRequest {
         form: Form::Text,
         at,
         client: Some(client),
-        method: method.ok_or(LineError::Part("method"))?.to_owned(),
-        host: None,
+        method: method.to_owned(),
+        host: host.map(str::to_owned),
         path: bare.to_owned(),
         query: query.map(str::to_owned),
         status,

@@ -45,9 +45,10 @@ pub(super) enum Known {
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 const SWITCHING_PROTOCOLS: u16 = 101;
 
-/// Whether another protocol took over: the answer was its head, and what a line tells beyond it is of the tunnel.
+/// Whether a tunnel took over: the answer was its head, and what a line tells beyond it is of the tunnel.
 fn switched(request: &LoggedRequest) -> bool {
-    request.status == Some(SWITCHING_PROTOCOLS)
+    let connected = request.method == "CONNECT" && matches!(request.status, Some(200..=299));
+    connected || request.status == Some(SWITCHING_PROTOCOLS)
 }
 
 /// How long the answer took, where the line tells it.
@@ -205,9 +206,15 @@ mod tests {
     #[test]
     fn how_a_tunnel_ended_tells_nothing_of_the_service() {
         for end in ["", " cut=client_left", " cut=service_broke_off", " cut=upgrade_idle_timeout"] {
-            let behaviour = behaviour(&format!("101 3600000.0ms endpoint=a{end}"));
-            assert!(behaviour.is_well(), "{end:?}: {behaviour:?}");
-            assert_eq!((behaviour.took, behaviour.leaves_after), (UNTOLD, None), "{end:?}");
+            for asked in ["GET / 101", "CONNECT db.example:5432 200", "CONNECT /chat 200"] {
+                let line = format!("2026-03-01T10:00:00.000Z ::1 {asked} 3600000.0ms endpoint=a{end} id=7");
+                let request = LoggedRequest::parse(line.as_bytes()).expect("a line");
+                let Known::Behaviour(behaviour) = Known::of(&request, UNTOLD) else {
+                    panic!("{line} tells nothing");
+                };
+                assert!(behaviour.is_well(), "{line}: {behaviour:?}");
+                assert_eq!((behaviour.took, behaviour.leaves_after), (UNTOLD, None), "{line}");
+            }
         }
     }
 

@@ -105,6 +105,9 @@ impl Replay {
         self.clientless += u64::from(request.client.is_none());
         self.hostless += u64::from(named.is_none() && self.untold.host.is_empty());
         let method = Method::from_bytes(request.method.as_bytes()).ok();
+        // A WebSocket over HTTP/2 takes the route of the GET that it stands for.
+        let stands_for_get = |method: &Method| *method == Method::CONNECT && !request.path.is_empty();
+        let method = method.map(|method| if stands_for_get(&method) { Method::GET } else { method });
         let (target, mut headers) = (Uri::default(), HeaderMap::new());
         let host = named.unwrap_or_else(|| Ok(self.untold.host.clone()));
         headers.extend(host.as_ref().ok().map(|host| (HOST, host.clone())));

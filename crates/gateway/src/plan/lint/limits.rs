@@ -165,7 +165,10 @@ impl Linter<'_> {
         }
         let methods = pattern(name, &self.config.routes[name]).map(|pattern| pattern.condition.methods);
         let methods = methods.unwrap_or_default();
-        if !methods.is_empty() && !methods.iter().any(http::Method::is_idempotent) {
+        // A tunnel that could not be opened is always tried again.
+        let sends_none_again =
+            |method: &http::Method| !method.is_idempotent() && *method != http::Method::CONNECT;
+        if !methods.is_empty() && methods.iter().all(sends_none_again) {
             let message = format!(
                 "route `{name}` takes no idempotent method: only requests with an Idempotency-Key are retried"
             );

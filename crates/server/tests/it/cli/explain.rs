@@ -189,6 +189,7 @@ fn a_request_that_no_route_takes_fails() {
         (["GET", "http://shop.example"], "is answered 404"),
         (["DELETE", "http://shop.example/orders/7"], "is answered 405: this path takes GET, POST, PUT"),
         (["DELETE", "http://other.test/orders/7"], "is answered 405: this path takes GET\n"),
+        (["CONNECT", "shop.example:443"], "is answered 405: no route opens a tunnel to this host\n"),
         (["GET", "/orders/../admin"], "is answered 400: the path can be read in more than one way"),
         (["GET", "/orders/%2e%2E/admin"], "is answered 400"),
     ] {
@@ -197,6 +198,28 @@ fn a_request_that_no_route_takes_fails() {
         assert!(run.stdout.contains(words), "{request:?}: {}", run.stdout);
         assert!(!run.stdout.contains("policies"), "{}", run.stdout);
     }
+}
+
+#[test]
+fn a_tunnel_is_explained_by_its_host() {
+    let tunnel = "[route.db]\nto = \"shop\"\nmatch = { host = \"db.example\", method = \"CONNECT\" }\n";
+    let folder = folder(&format!("{GOOD}{tunnel}"));
+    let run = explain_in(folder.path(), &["CONNECT", "db.example:5432"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    for words in [
+        "CONNECT db.example:5432\n  takes route `db` (",
+        ") to service `shop`\n  opens a tunnel to an endpoint of the service, whatever port is named\n",
+        "  not route `/**` (",
+        "): it wants another method\n",
+    ] {
+        assert!(run.stdout.contains(words), "no `{words}` in {}", run.stdout);
+    }
+    let other = explain_in(folder.path(), &["GET", "http://db.example/"]);
+    assert!(
+        other.stdout.contains("takes route `/**`") && !other.stdout.contains("tunnel"),
+        "{}",
+        other.stdout
+    );
 }
 
 #[test]

@@ -391,6 +391,22 @@ fn a_log_comes_from_the_standard_input_too() {
 }
 
 #[test]
+fn tunnels_take_the_routes_of_their_hosts_and_websockets_those_of_their_paths() {
+    let tunnel = "\n[route.tunnel]\nto = \"shop\"\nmatch = { host = \"db.example\", method = \"CONNECT\" }\n";
+    let (chat, with_tunnel) = (GOOD.replace("/**", "/chat"), format!("{GOOD}{tunnel}"));
+    let log = |path, status| {
+        let asked = json!({ "method": "CONNECT", "host": "db.example", "path": path, "status": status });
+        line(0.0, 600_000.0, &asked)
+    };
+    let moved = |report: &Value| ["old", "new"].map(|side| report["moves"][0][side].to_string()).join(" ");
+    let report = as_json(GOOD, &with_tunnel, &log("db.example:5432", 200), &[]);
+    assert_eq!(moved(&report), r#""answered 405: other methods" "`tunnel` to shop""#);
+    assert_eq!(outcomes(&report)["answered"], 1, "{report}");
+    let report = as_json(&chat, &with_tunnel, &log("/chat", 200), &[]);
+    assert_eq!(moved(&report), r#""`/chat` to shop" "`/**` to shop""#);
+}
+
+#[test]
 fn what_a_client_wrote_does_not_reach_the_terminal_raw() {
     let log = line(0.0, 1.0, &json!({ "path": "/\u{1b}[2J" }));
     let run = plan(GOOD, &GOOD.replace("/**", "/a"), log, &[]);

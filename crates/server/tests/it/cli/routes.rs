@@ -154,6 +154,26 @@ fn methods_are_upper_case() {
 }
 
 #[test]
+fn a_route_that_opens_tunnels_asks_for_nothing_that_they_do_not_have() {
+    let text = |matches: &str| routes(&format!("[route.x]\nto = \"shop\"\nmatch = {{ {matches} }}"));
+    for (matches, place, words) in [
+        ("method = [\"GET\", \"CONNECT\"]", "6:11 method", "takes no other method"),
+        ("method = \"CONNECT\", path = \"/db\"", "6:31 path", "there is no path in it"),
+        ("method = \"CONNECT\", query = { a = \"*\" }", "6:31 query", "there is no query in it"),
+    ] {
+        let help = "match = { host = \"db.example\", method = \"CONNECT\" }";
+        refused(&text(matches), &[place], &[words, help]);
+    }
+    let named = routes("[route.\"CONNECT /db\"]\nto = \"shop\"");
+    refused(&named, &["4:8 \"CONNECT /db\""], &["there is no path in it"]);
+    for good in ["method = \"CONNECT\", path = \"/**\"", "method = [\"CONNECT\"], headers = { team = \"a\" }"]
+    {
+        check(&text(good), 0, &[]);
+    }
+    check(&routes("[route.\"CONNECT /**\"]\nto = \"shop\""), 0, &[]);
+}
+
+#[test]
 fn routes_of_one_service_agree_on_what_it_has_once() {
     for (one, other, words) in [
         (

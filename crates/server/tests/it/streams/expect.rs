@@ -1,6 +1,4 @@
-//! `Expect: 100-continue`, and CONNECT.
-
-use std::time::Duration;
+//! `Expect: 100-continue`.
 
 use tokio::io::AsyncWriteExt;
 
@@ -87,27 +85,4 @@ async fn an_http2_client_need_not_wait() {
     };
     let (answer, _service) = tokio::join!(asking.send(request.expect("a request")), answering);
     assert_eq!((answer.status, answer.text().as_str()), (200, "done"));
-}
-
-#[tokio::test]
-async fn connect_opens_nothing() {
-    let mut played = Played::start().await;
-    let server = Server::start(&chatting(played.address, ""));
-    let target = played.address;
-    for behind in ["", "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"] {
-        let request = format!("CONNECT {target} HTTP/1.1\r\nhost: {target}\r\n\r\n{behind}");
-        let mut client = client(&server, &request).await;
-        let answer = head(&mut client).await;
-        assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("allow: \r\n"), "{answer}");
-        if !behind.is_empty() {
-            // What follows is HTTP as before.
-            let (mut service, asked) = played.asked().await;
-            assert!(asked.starts_with("GET / "), "{asked}");
-            service.write_all(DONE).await.expect("written");
-            let answers = rest(&mut client).await;
-            assert!(answers.contains("METHOD_NOT_ALLOWED") && answers.ends_with("done"), "{answers}");
-        }
-    }
-    let connected = tokio::time::timeout(Duration::from_millis(100), played.next()).await;
-    assert!(connected.is_err(), "the service was connected to");
 }

@@ -1,10 +1,13 @@
-//! Exchanges without an end of their own: other protocols after an upgrade, events, bodies that wait.
+//! Exchanges without an end of their own: tunnels, other protocols after an upgrade, events, bodies that wait.
 
+mod connect;
+mod connect_http2;
 mod events;
 mod expect;
 mod lies;
 mod slow;
 mod upgrades;
+mod websockets_http2;
 
 use std::net::SocketAddr;
 use std::time::Duration;

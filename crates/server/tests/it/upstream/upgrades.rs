@@ -64,6 +64,44 @@ async fn a_tunnel_to_a_service_with_tls_carries_the_ends_of_both_sides() {
     assert_eq!(tokio::time::timeout(PATIENCE, both).await.expect("in time"), "hellohello");
 }
 
+/// The handshake says nothing of protocols: what is spoken in a tunnel is not the gateway's to offer.
+#[tokio::test]
+async fn a_tunnel_of_bytes_leads_through_tls_too() {
+    for protocol in ["http1", "http2", "negotiate"] {
+        let folder = TempDir::new().expect("a temporary folder");
+        let authority = Authority::new("roots");
+        authority.write_into(folder.path());
+        authority.issue(folder.path(), "service", &["127.0.0.1"]);
+        let terms = Terms::tls(folder.path(), "service", &["postgresql"]);
+        let acceptor = TlsAcceptor::from(terms.tls.expect("TLS"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let keys = format!("protocol = \"{protocol}\"\ntls = {{ roots = \"roots.crt\" }}");
+        let text = before(&[listener.local_addr().expect("bound")], &keys, "");
+        let server = Server::start_among(folder, &text.replace("\"/**\"", "\"CONNECT /**\""));
+        let serving = async {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            let mut stream = acceptor.accept(stream).await.expect("TLS");
+            assert_eq!(stream.get_ref().1.alpn_protocol(), None);
+            let mut heard = String::new();
+            stream.read_to_string(&mut heard).await.expect("the end that the client said");
+            stream.write_all(heard.repeat(2).as_bytes()).await.expect("written");
+            stream.shutdown().await.expect("an orderly end");
+        };
+        let talking = async {
+            let mut client = Client::new(server.address).connect().await.expect("connects");
+            let ask = "CONNECT db.example:5432 HTTP/1.1\r\nhost: db.example:5432\r\n\r\nhello";
+            client.write_all(ask.as_bytes()).await.expect("written");
+            assert!(head(&mut client).await.starts_with("HTTP/1.1 200 "));
+            client.shutdown().await.expect("half closed");
+            let mut heard = String::new();
+            client.read_to_string(&mut heard).await.expect("an orderly end");
+            heard
+        };
+        let both = async { tokio::join!(talking, serving).0 };
+        assert_eq!(tokio::time::timeout(PATIENCE, both).await.expect("in time"), "hellohello", "{protocol}");
+    }
+}
+
 #[tokio::test]
 async fn http2_has_no_other_protocol_to_go_on_in() {
     let origin = Origin::telling(Terms::http2()).await;
