@@ -50,6 +50,8 @@ pub(super) struct Call {
     is_repetition: bool,
     /// The protocol that the client asks to go on in.
     pub(super) upgrade: Option<Box<Upgrade>>,
+    /// Whether the attempt under way waits for a connection.
+    pub(super) connects: bool,
 }
 
 impl Call {
@@ -138,6 +140,7 @@ impl Call {
             body,
             is_repetition: marks.is_repetition,
             upgrade,
+            connects: false,
         })
     }
 

@@ -24,6 +24,7 @@ use super::observed::{HEADERS_MAX_OF_HYPER, Observation, Observed, Refusal};
 use super::opening::{Opener, Opening};
 use super::pool::Connection;
 use super::preface::{Preface, Prefaced};
+use super::proxy_error::ProxyError;
 use super::streams::ConnectionExecutor;
 use super::tunnel::End;
 use super::worker::Worker;
@@ -34,7 +35,7 @@ use crate::wire::{HeadLimits, Reader};
 #[derive(Debug, Clone)]
 pub(super) enum OpenError {
     /// None could be opened.
-    Failed(Rc<str>),
+    Failed(Rc<str>, ProxyError),
     /// This machine had no port, descriptor or memory left for one.
     Starved(Rc<str>),
     /// As many as there may be are open, and all are full.
@@ -44,7 +45,7 @@ pub(super) enum OpenError {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failed(cause) | Self::Starved(cause) => f.write_str(cause),
+            Self::Failed(cause, _) | Self::Starved(cause) => f.write_str(cause),
             Self::Exhausted { connections, streams } => write!(
                 f,
                 "as many are open as http2.connections_max allows, {connections}, and each is full; \
@@ -55,6 +56,17 @@ impl fmt::Display for OpenError {
 }
 
 impl std::error::Error for OpenError {}
+
+impl OpenError {
+    /// What clients are told.
+    pub(super) const fn proxy_error(&self) -> ProxyError {
+        match self {
+            Self::Failed(_, error) => *error,
+            Self::Starved(_) => ProxyError::ProxyInternalError,
+            Self::Exhausted { .. } => ProxyError::ConnectionLimitReached,
+        }
+    }
+}
 
 /// A connection for one exchange with `endpoint`, when none that is open has room.
 pub(super) async fn open(
@@ -138,9 +150,9 @@ async fn connect(
                 ]
             });
         }
-        match error {
-            DialError::Connect(error) if is_exhausted(&error) => OpenError::Starved(cause.into()),
-            _ => OpenError::Failed(cause.into()),
+        match &error {
+            DialError::Connect(error) if is_exhausted(error) => OpenError::Starved(cause.into()),
+            error => OpenError::Failed(cause.into(), ProxyError::from(error)),
         }
     })
 }

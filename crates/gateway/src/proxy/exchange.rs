@@ -190,7 +190,7 @@ impl Exchange {
                 ]
             });
         }
-        let (code, worker) = (failure.code, &self.worker);
+        let (code, proxy_error, worker) = (failure.code, failure.proxy_error, &self.worker);
         // A body that is not read to its end would pass for the next request (RFC 9112, section 9.3).
         let in_body = matches!(code, ErrorCode::RequestTimeout | ErrorCode::BodyTooLarge);
         let closes = in_body || self.expects_continue;
@@ -198,7 +198,7 @@ impl Exchange {
         let response = failure.into_response(self.manner, &about);
         let (mut parts, bytes) = response.into_parts();
         parts.headers.insert(&headers::REQUEST_ID, self.request_id.clone());
-        worker.signature.write_proxy_status(&mut parts.headers, code);
+        worker.signature.write_proxy_status(&mut parts.headers, proxy_error);
         if closes {
             parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -466,7 +466,7 @@ pub(super) fn panicked(worker: &Worker, id: Id) -> Response<ResponseBody> {
     let about = About { request_id: &id.to_string(), route: None, clock: &worker.clock, pages };
     let mut response = failure.into_response(Manner::DEFAULT, &about);
     response.headers_mut().insert(&headers::REQUEST_ID, id_value(id));
-    worker.signature.write_proxy_status(response.headers_mut(), ErrorCode::InternalError);
+    worker.signature.write_proxy_status(response.headers_mut(), ErrorCode::InternalError.proxy_error());
     response.map(|bytes: Bytes| ResponseBody::Own { bytes, _delivery: None })
 }
 

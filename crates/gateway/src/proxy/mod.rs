@@ -39,6 +39,7 @@ mod observed_frames;
 mod opening;
 mod pool;
 mod preface;
+mod proxy_error;
 mod rate_limit;
 mod redirect;
 mod reset;

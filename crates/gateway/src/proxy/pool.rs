@@ -263,6 +263,14 @@ impl Connection {
         }
     }
 
+    /// Whether it ended in the middle of the head of an answer.
+    pub(super) fn broke_off_in_head(&self) -> bool {
+        match &self.link {
+            Link::Http1 { observation, .. } => observation.broke_off_in_head(),
+            Link::Http2(_) => false,
+        }
+    }
+
     /// Sends a request and waits for the head of its answer.
     pub(super) async fn send(
         &mut self,

@@ -22,4 +22,6 @@ pub use service::{
 pub use stats::{Outcome, TlsStats};
 
 pub(crate) use certificate::identity;
-pub(crate) use service::{deserialize as deserialize_service_tls, is_refusal, schema as service_tls_schema};
+pub(crate) use service::{
+    deserialize as deserialize_service_tls, failure, is_refusal, received_alert, schema as service_tls_schema,
+};
