@@ -21,11 +21,29 @@ use super::observed::{Observation, Refusal};
 use super::streams::Streams;
 use super::tls::Secured;
 use super::upgraded::Upgraded;
+use crate::forwarded::Trust;
 use crate::wire::Violation;
+
+/// Whom a connection is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Peer {
+    pub(super) address: IpAddr,
+    /// Whether it is a proxy whose word counts for what lies before it.
+    pub(super) is_trusted: bool,
+}
+
+impl Peer {
+    /// Whoever speaks from `address`.
+    pub(super) fn new(address: IpAddr, trust: &Trust) -> Self {
+        Self { address, is_trusted: trust.covers(address) }
+    }
+}
 
 /// The client of a connection, as its exchanges know it.
 pub(super) struct Client {
     pub(super) address: IpAddr,
+    /// Whether it is a proxy whose word counts for what lies before it.
+    pub(super) is_trusted: bool,
     /// The address as services are told it.
     pub(super) forwarded_for: HeaderValue,
     /// What TLS says of it, where it is spoken.
@@ -48,14 +66,15 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(
-        address: IpAddr,
+        peer: Peer,
         stall: Rc<Stall>,
         secured: Option<Secured>,
         observation: Rc<Observation>,
     ) -> Self {
         Self {
-            address,
-            forwarded_for: headers::address_value(address),
+            address: peer.address,
+            is_trusted: peer.is_trusted,
+            forwarded_for: headers::address_value(peer.address),
             secured,
             under_way: Cell::new(0),
             stall,

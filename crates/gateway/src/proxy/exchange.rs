@@ -115,7 +115,7 @@ impl Exchange {
         let line = worker.access.as_ref().map(|logging| Box::new(RequestLine::read(&logging.terms, parts)));
         let present = Present::among(&parts.headers);
         let peer = client.address;
-        let brought = present.any(Present::FORWARDED) && worker.trust.covers(peer);
+        let brought = present.any(Present::FORWARDED) && client.is_trusted;
         let origin = brought.then(|| Box::new(origin(peer, &parts.headers, &worker.trust)));
         Self {
             origin,
