@@ -43,8 +43,8 @@ const REFUSED: &[u8] = &[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 7];
 const CASES: &[Case] = &[
     case(Refuses, UNREACHABLE, "connection_refused"),
     keys("connect_timeout = \"300ms\"", case(IsFull, UNREACHABLE, "connection_timeout")),
-    keys("connect_timeout = \"20s\"", policy(SHORT, case(IsFull, LATE, "connection_timeout"))),
-    keys("connect_timeout = \"20s\"", policy("deadline = \"300ms\"", case(IsFull, (504, "DEADLINE_EXCEEDED"), "connection_timeout"))),
+    policy(SHORT, case(IsFull, LATE, "connection_timeout")),
+    policy("deadline = \"300ms\"", case(IsFull, (504, "DEADLINE_EXCEEDED"), "connection_timeout")),
     policy(SHORT, case(LeavesInQueue, LATE, "http_response_timeout")),
     policy(SHORT, case(Does(&[Read, Hang]), LATE, "http_response_timeout")),
     policy("deadline = \"300ms\"", case(Does(&[Read, Hang]), (504, "DEADLINE_EXCEEDED"), "http_response_timeout")),
