@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use intertie_core::quantity::format_duration;
+use intertie_gateway::proxy::TraceParents;
 
 use crate::file::{AccessLogFormat, Loaded};
 
@@ -49,6 +50,10 @@ pub(crate) fn explain(loaded: &Loaded) -> String {
         );
     }
     if let Some(traces) = &loaded.server.traces {
+        let parents = match traces.parents {
+            TraceParents::All => "all",
+            TraceParents::TrustedProxies => "trusted_proxies",
+        };
         let headers: Vec<_> = traces.headers.keys().map(String::as_str).collect();
         let endpoint = traces.collector().map_or_else(String::new, |uri| uri.to_string());
         section(
@@ -58,6 +63,7 @@ pub(crate) fn explain(loaded: &Loaded) -> String {
             &[
                 ("endpoint", endpoint),
                 ("sample", traces.sample.to_string()),
+                ("parents", parents.to_owned()),
                 ("headers", listed(&headers)),
                 ("service_name", traces.service_name.clone()),
                 ("queue", traces.queue.to_string()),

@@ -89,7 +89,7 @@ impl TraceExport {
             failing: false,
         };
         Ok(Self {
-            tracing: Tracing::new(Sampler::new(config.sample), Arc::new(sink)),
+            tracing: Tracing::new(Sampler::new(config.sample), config.parents, Arc::new(sink)),
             stats,
             stop: watch::channel(false).0,
             task: None,

@@ -145,7 +145,9 @@ impl Exchange {
     /// Reads the trace that it belongs to, and writes its own place in it for the service.
     pub(super) fn begin_trace(&mut self, parts: &mut Parts, present: Present) {
         let any = present.any(Present::TRACE);
-        let (context, recording) = trace::begin(parts, any, self.worker.tracing.as_ref());
+        let tracing = self.worker.tracing.as_ref();
+        let heeded = tracing.is_none_or(|tracing| tracing.continues(&self.client));
+        let (context, recording) = trace::begin(parts, any, heeded, tracing);
         (self.trace, self.recording) = (Some(context), recording);
     }
 

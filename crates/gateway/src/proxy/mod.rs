@@ -64,4 +64,4 @@ pub(crate) use drive::Cut;
 pub use error_code::ErrorCode;
 pub use gateway::{Addresses, Gateway, GatewayConfig, Retired, TlsListeners};
 pub use handover::{HandedOver, Role};
-pub use trace::{SpanSink, Tracing};
+pub use trace::{SpanSink, TraceParents, Tracing};

@@ -6,6 +6,7 @@ use http::header::HeaderName;
 use http::uri::{Scheme, Uri};
 use intertie_core::quantity::{self, DurationText, Ratio};
 use intertie_gateway::config::Problem;
+use intertie_gateway::proxy::TraceParents;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -22,6 +23,9 @@ pub(crate) struct TracesConfig {
     /// The share of traces that are recorded where no caller has decided: decided once, by the trace id. What a
     /// caller records is recorded here too. Default "1%".
     pub(crate) sample: Ratio,
+    /// Whose traces are continued, and whose decision to record them is kept: those of `all` callers (the default)
+    /// or of `trusted_proxies` alone. Every other request begins a trace.
+    pub(crate) parents: TraceParents,
     /// Headers for the collector, each value by reference: "env:NAME" or "file:PATH". Default none.
     pub(crate) headers: BTreeMap<String, String>,
     /// The attribute `service.name`. Default "intertie".
@@ -51,6 +55,7 @@ impl Default for TracesConfig {
         Self {
             endpoint: "http://127.0.0.1:4318/v1/traces".to_owned(),
             sample: Ratio::from_percent(1),
+            parents: TraceParents::All,
             headers: BTreeMap::new(),
             service_name: "intertie".to_owned(),
             queue: NonZeroU32::new(8192).expect("8192 is not zero"),
