@@ -259,7 +259,7 @@ impl Connection {
     pub(super) fn refusal(&self) -> Option<Refusal> {
         match &self.link {
             Link::Http1 { observation, .. } => observation.refusal(),
-            Link::Http2(_) => None,
+            Link::Http2(stream) => stream.refusal(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! TLS and HTTP/2 towards services.
 
 mod explain;
+mod floods;
 mod frames;
 mod grpc;
 mod health;
