@@ -184,6 +184,11 @@ impl UnderWay {
         self.client.answered(switched);
     }
 
+    /// Whether it is one of the streams of HTTP/2.
+    fn is_stream(&self) -> bool {
+        self.stream.is_some()
+    }
+
     /// Notes whether a part of the answer waits for the client.
     fn note(&self, waits: bool) {
         if let Some(stream) = self.stream {
@@ -215,6 +220,8 @@ pin_project_lite::pin_project! {
         #[pin]
         body: ResponseBody,
         under_way: Option<UnderWay>,
+        // The end of the part that was handed over last.
+        rest: Option<Bytes>,
     }
 
     impl PinnedDrop for Answering {
@@ -229,8 +236,21 @@ pin_project_lite::pin_project! {
 
 impl Answering {
     pub(super) fn new(body: ResponseBody, under_way: Option<UnderWay>) -> Self {
-        Self { body, under_way }
+        Self { body, under_way, rest: None }
     }
+}
+
+/// Larger last parts of an answer over HTTP/2 are handed over in two, the second of one byte.
+///
+/// h2 takes a part of any size once the client's window has room for one byte, and when it has the last one
+/// nothing can end the stream any more. The byte is taken when there is room for it, and so for all before it;
+/// until then the stream can be cut.
+const LAST_PART_BYTES_MAX: usize = 4 << 10;
+
+/// Takes its last byte from a part that may be the last, as one is of which nobody knows what follows.
+fn split(data: &mut Bytes, left: Option<u64>) -> Option<Bytes> {
+    let may_be_last = left.is_none_or(|left| left == 0);
+    (may_be_last && data.len() > LAST_PART_BYTES_MAX).then(|| data.split_off(data.len() - 1))
 }
 
 impl Body for Answering {
@@ -241,19 +261,32 @@ impl Body for Answering {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = self.project();
-        let polled = this.body.poll_frame(context);
+        let mut this = self.project();
+        if let Some(rest) = this.rest.take() {
+            return Poll::Ready(Some(Ok(Frame::data(rest))));
+        }
+        let mut polled = this.body.as_mut().poll_frame(context);
         if let Some(under_way) = this.under_way {
             under_way.note(matches!(polled, Poll::Ready(Some(Ok(_)))));
+            if under_way.is_stream()
+                && let Poll::Ready(Some(Ok(frame))) = &mut polled
+                && let Some(data) = frame.data_mut()
+            {
+                *this.rest = split(data, this.body.size_hint().upper());
+            }
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.rest {
+            // It comes at the end, or nobody knows how much follows.
+            Some(rest) if self.body.is_end_stream() => SizeHint::with_exact(rest.len() as u64),
+            _ => self.body.size_hint(),
+        }
     }
 }
