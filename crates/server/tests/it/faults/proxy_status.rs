@@ -33,11 +33,10 @@ const fn policy(policy: &'static str, case: Case) -> Case {
 }
 
 const HTTP2: &str = "protocol = \"http2\"\nconnect_timeout = \"300ms\"";
+const NO_NAME: &str = "endpoints = [{ at = \"no-such-name.invalid:80\" }]";
 const SHORT: &str = "attempt_timeout = \"300ms\"";
-/// SETTINGS, then RST_STREAM of stream 1 for PROTOCOL_ERROR, then for REFUSED_STREAM.
+/// The first words of a service of HTTP/2.
 const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
-const MISSPOKEN: &[u8] = &[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 1];
-const REFUSED: &[u8] = &[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 7];
 
 #[rustfmt::skip]
 const CASES: &[Case] = &[
@@ -58,9 +57,8 @@ const CASES: &[Case] = &[
     case(Does(&[Read, Say(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n"), Hang]), FAILED, "http_protocol_error"),
     keys(HTTP2, case(Does(&[Say(b"HTTP/1.1 400 Bad Request\r\n\r\n"), Hang]), UNREACHABLE, "http_protocol_error")),
     keys(HTTP2, case(Does(&[Hang]), UNREACHABLE, "connection_read_timeout")),
-    keys(HTTP2, case(Does(&[Say(SETTINGS), Read, Say(MISSPOKEN), Hang]), FAILED, "http_protocol_error")),
-    keys(HTTP2, case(Does(&[Say(SETTINGS), Read, Say(REFUSED), Hang]), FAILED, "connection_terminated")),
-    keys("endpoints = [{ at = \"NO_NAME:80\" }]", case(Refuses, UNREACHABLE, "dns_error")),
+    // Whoever is to be asked for the name may not be there either.
+    keys(NO_NAME, case(Refuses, UNREACHABLE, "dns_error or dns_timeout")),
     keys("tls = { server_name = \"a.example\" }", case(Does(&[Say(b"\x15\x03\x03\0\x02\x02\x28"), Hang]), UNREACHABLE, "tls_alert_received; alert-id=40")),
     keys("tls = { server_name = \"a.example\" }", case(Does(&[Say(b"SSH-2.0-other\r\n"), Hang]), UNREACHABLE, "tls_protocol_error")),
     keys("tls = { server_name = \"a.example\" }", case(Does(&[]), UNREACHABLE, "connection_terminated")),
@@ -69,9 +67,8 @@ const CASES: &[Case] = &[
 async fn check(case: &Case) {
     let Case { keys, policy, .. } = case;
     let service = Service::start(case.service);
-    // No label of a name is as long: whoever is asked knows it without asking further.
-    let endpoints = if keys.contains("NO_NAME") {
-        keys.replace("NO_NAME", &"a".repeat(64))
+    let endpoints = if keys.contains("endpoints") {
+        (*keys).to_owned()
     } else {
         format!("endpoints = [{{ at = \"{}\" }}]\n{keys}", service.address)
     };
@@ -80,10 +77,10 @@ async fn check(case: &Case) {
          [route.\"/**\"]\nto = \"origin\"\n{policy}\n"
     ));
     let answer = Client::new(server.address).post("/", &[], "once").await;
-    let said = (answer.status, answer.code(), answer.header("proxy-status").map(str::to_owned));
-    let (status, code) = case.answer;
-    let expected = (status, code.to_owned(), Some(format!("intertie; error={}", case.error)));
-    assert_eq!(said, expected, "{:?} {keys} {policy}: {}", case.service, answer.text());
+    let what = format!("{:?} {keys} {policy}: {}", case.service, answer.text());
+    assert_eq!((answer.status, answer.code().as_str()), case.answer, "{what}");
+    let said = answer.header("proxy-status").and_then(|status| status.strip_prefix("intertie; error="));
+    assert!(said.is_some_and(|said| case.error.split(" or ").any(|error| error == said)), "{said:?}, {what}");
 }
 
 #[tokio::test]
