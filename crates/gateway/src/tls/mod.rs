@@ -11,10 +11,11 @@ mod der;
 mod load;
 mod names;
 mod pem;
+mod revocation;
 mod service;
 mod stats;
 
-pub use config::{CertificateConfig, ClientCertificates, MinimumVersion, TlsConfig};
+pub use config::{CertificateConfig, ClientCertificates, ExpiredCrls, MinimumVersion, TlsConfig};
 pub use load::Terms;
 pub use service::{
     ServiceHandshake, ServiceHandshakes, ServiceTerms, ServiceTls, ServiceTlsConfig, ServiceTlsReloads,

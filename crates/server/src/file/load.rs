@@ -28,6 +28,7 @@ const KIND: Kind = Kind {
         "listen",
         "redirect",
         "trusted_proxies",
+        "client_crls",
         "names",
         "endpoints",
         "services",
