@@ -74,6 +74,22 @@ pub(crate) fn explain(loaded: &Loaded) -> String {
             ],
         );
     }
+    if let Some(traces) = &loaded.server.traces
+        && traces.collector().is_some_and(|uri| uri.scheme_str() == Some("https"))
+    {
+        let tls = traces.tls.clone().unwrap_or_default();
+        let file = |path: Option<std::path::PathBuf>| path.map(|path| path.display().to_string());
+        for (key, value, default) in [
+            ("roots", file(tls.roots), "those of the system"),
+            ("server_name", tls.server_name, "the host of the endpoint"),
+            ("certificate", file(tls.certificate), "none"),
+            ("key", file(tls.key), "none"),
+        ] {
+            let (value, origin) =
+                (value.as_deref().unwrap_or(default), loaded.origin(&["server", "traces", "tls", key]));
+            let _ = writeln!(text, "  {:<16} {value}  ({origin})", format!("tls.{key}"));
+        }
+    }
     text
 }
 

@@ -1,5 +1,6 @@
 //! TLS and HTTP/2 towards services.
 
+mod collector;
 mod explain;
 mod floods;
 mod frames;
@@ -8,6 +9,7 @@ mod health;
 mod http2;
 mod liar;
 mod origin;
+mod proxy_status;
 mod retries;
 mod tls;
 mod upgrades;
