@@ -247,6 +247,13 @@ fn check(path: &std::path::Path) -> ExitCode {
             return ExitCode::from(code::REFUSED);
         }
     };
+    match loaded.collector_terms() {
+        Ok((_, doubts)) => problems.extend(doubts),
+        Err(problems) => {
+            eprint!("{}", loaded.render(&problems));
+            return ExitCode::from(code::REFUSED);
+        }
+    }
     let (plan, report) = match loaded.plan(None, &Events::default()) {
         Ok(compiled) => compiled,
         Err(report) => {

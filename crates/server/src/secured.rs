@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use intertie_core::quantity::format_duration;
-use intertie_gateway::tls::{ClientCertificates, MinimumVersion};
+use intertie_gateway::tls::{ClientCertificates, ExpiredCrls, MinimumVersion};
 
 use crate::file::Loaded;
 
@@ -38,6 +38,14 @@ pub(crate) fn explain(loaded: &Loaded, host: &str) -> Result<String, String> {
         ClientCertificates::Optional => "optional",
         ClientCertificates::Required => "required",
     };
+    let crls = match tls.client_crls.as_slice() {
+        [] => "none".to_owned(),
+        some => some.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "),
+    };
+    let expired = match tls.expired_crls {
+        ExpiredCrls::Refuse => "refuse",
+        ExpiredCrls::Accept => "accept",
+    };
     let redirect_port = tls.redirect_port.or(tls.listen.first().map(std::net::SocketAddr::port));
     for (key, value) in [
         ("listen", addresses(&tls.listen)),
@@ -51,6 +59,8 @@ pub(crate) fn explain(loaded: &Loaded, host: &str) -> Result<String, String> {
             "client_roots",
             tls.client_roots.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string()),
         ),
+        ("client_crls", crls),
+        ("expired_crls", expired.to_owned()),
     ] {
         row(key, &value, loaded.origin(&["tls", key]));
     }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use intertie_core::quantity::format_duration;
+use intertie_gateway::proxy::TraceParents;
 
 use crate::file::{AccessLogFormat, Loaded};
 
@@ -49,6 +50,10 @@ pub(crate) fn explain(loaded: &Loaded) -> String {
         );
     }
     if let Some(traces) = &loaded.server.traces {
+        let parents = match traces.parents {
+            TraceParents::All => "all",
+            TraceParents::TrustedProxies => "trusted_proxies",
+        };
         let headers: Vec<_> = traces.headers.keys().map(String::as_str).collect();
         let endpoint = traces.collector().map_or_else(String::new, |uri| uri.to_string());
         section(
@@ -58,6 +63,7 @@ pub(crate) fn explain(loaded: &Loaded) -> String {
             &[
                 ("endpoint", endpoint),
                 ("sample", traces.sample.to_string()),
+                ("parents", parents.to_owned()),
                 ("headers", listed(&headers)),
                 ("service_name", traces.service_name.clone()),
                 ("queue", traces.queue.to_string()),
@@ -67,6 +73,22 @@ pub(crate) fn explain(loaded: &Loaded) -> String {
                 ("flush", format_duration(traces.flush)),
             ],
         );
+    }
+    if let Some(traces) = &loaded.server.traces
+        && traces.collector().is_some_and(|uri| uri.scheme_str() == Some("https"))
+    {
+        let tls = traces.tls.clone().unwrap_or_default();
+        let file = |path: Option<std::path::PathBuf>| path.map(|path| path.display().to_string());
+        for (key, value, default) in [
+            ("roots", file(tls.roots), "those of the system"),
+            ("server_name", tls.server_name, "the host of the endpoint"),
+            ("certificate", file(tls.certificate), "none"),
+            ("key", file(tls.key), "none"),
+        ] {
+            let (value, origin) =
+                (value.as_deref().unwrap_or(default), loaded.origin(&["server", "traces", "tls", key]));
+            let _ = writeln!(text, "  {:<16} {value}  ({origin})", format!("tls.{key}"));
+        }
     }
     text
 }

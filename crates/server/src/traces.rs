@@ -13,6 +13,7 @@ use intertie_core::span::Span;
 use intertie_core::telemetry::{Events, Snapshot, Source};
 use intertie_core::trace::Sampler;
 use intertie_gateway::proxy::Tracing;
+use intertie_gateway::tls::ServiceTls;
 use intertie_observe::otlp;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -63,12 +64,17 @@ struct Exporter {
 }
 
 impl TraceExport {
-    /// Prepares the export; [`TraceExport::run`] begins it.
+    /// Prepares the export to a collector, spoken to under `tls` or without it; [`TraceExport::run`] begins it.
     ///
     /// # Errors
     /// A header's value is not where the file says, or is none that HTTP knows.
-    pub(crate) fn new(config: &TracesConfig, folder: &Path, events: &Events) -> anyhow::Result<Self> {
-        let collector = Collector::new(config, folder).context("[server.traces]")?;
+    pub(crate) fn new(
+        config: &TracesConfig,
+        tls: Option<ServiceTls>,
+        folder: &Path,
+        events: &Events,
+    ) -> anyhow::Result<Self> {
+        let collector = Collector::new(config, tls, folder).context("[server.traces]")?;
         let (sender, queue) = sync_channel(config.queue.get() as usize);
         let stats = Arc::new(TraceStats::default());
         let counted = Arc::clone(&stats);
@@ -89,7 +95,7 @@ impl TraceExport {
             failing: false,
         };
         Ok(Self {
-            tracing: Tracing::new(Sampler::new(config.sample), Arc::new(sink)),
+            tracing: Tracing::new(Sampler::new(config.sample), config.parents, Arc::new(sink)),
             stats,
             stop: watch::channel(false).0,
             task: None,

@@ -16,7 +16,7 @@ use intertie_gateway::config::{Problem, Severity};
 use intertie_gateway::forwarded::Trust;
 use intertie_gateway::plan::{Plan, Report};
 use intertie_gateway::proxy::{AccessLogging, Addresses, Gateway, GatewayConfig, Role, TlsListeners};
-use intertie_gateway::tls::Terms;
+use intertie_gateway::tls::{ServiceTls, Terms};
 use intertie_observe::access_log::{self, AccessLog};
 use intertie_observe::event_log::{self, Latest};
 use tokio::io::AsyncReadExt;
@@ -62,15 +62,18 @@ pub(crate) fn run(
     until_stdin_closes: bool,
 ) -> Result<(), Failure> {
     let events = Events::new(WallClock::system());
-    let terms = loaded.terms().map_err(|problems| Failure::Refused(loaded.render(&problems)))?;
+    let refused = |problems: Vec<_>| Failure::Refused(loaded.render(&problems));
+    let terms = loaded.terms().map_err(refused)?;
+    let collector = loaded.collector_terms().map_err(refused)?;
     let compiled = loaded.plan(None, &events);
     let (plan, report) = compiled.map_err(|report| Failure::Refused(loaded.render(&worth_saying(report))))?;
     if let Some(problem) = Series::of(&plan, &loaded).problem(&loaded) {
         return Err(Failure::Refused(loaded.render(&[problem])));
     }
-    eprint!("{}{}", loaded.render(&terms.1), loaded.render(&worth_saying(report)));
+    let doubts = [terms.1, collector.1, worth_saying(report)].concat();
+    eprint!("{}", loaded.render(&doubts));
     loaded.forget_routes();
-    let birth = Birth { loaded, activation, plan, terms: terms.0, events };
+    let birth = Birth { loaded, activation, plan, terms: terms.0, collector: collector.0, events };
     serve(birth, until_stdin_closes)
 }
 
@@ -80,6 +83,8 @@ struct Birth {
     activation: Activation,
     plan: Plan,
     terms: Option<Terms>,
+    /// What the collector of traces is spoken to under, if with TLS.
+    collector: Option<ServiceTls>,
     events: Events,
 }
 
@@ -148,7 +153,7 @@ struct Server {
 
 impl Server {
     fn start(birth: Birth, latest: Latest, clock: &WallClock) -> Result<Self, Failure> {
-        let Birth { loaded, mut activation, plan, terms, events } = birth;
+        let Birth { loaded, mut activation, plan, terms, collector, events } = birth;
         let server = &loaded.server;
         let not_listening =
             |address, error: std::io::Error| Failure::NotListening(listen_failure(&loaded, address, &error));
@@ -164,7 +169,8 @@ impl Server {
         let audit = server.audit_log.as_ref();
         let audit = audit.map(|config| Audit::start(config, &events, clock, STOPPED)).transpose()?;
         let traces = server.traces.as_ref();
-        let traces = traces.map(|config| TraceExport::new(config, loaded.folder(), &events)).transpose()?;
+        let export = |config| TraceExport::new(config, collector, loaded.folder(), &events);
+        let traces = traces.map(export).transpose()?;
         let logging = access.as_ref().map(|(log, _)| {
             let log = Arc::clone(log);
             let terms = Arc::new(server.access_log.0.terms());

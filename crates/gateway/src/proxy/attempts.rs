@@ -25,6 +25,7 @@ use super::call::{Call, acquire, body_too_large};
 use super::error_code::ErrorCode;
 use super::exchange::{Answer, Exchange, Settled};
 use super::pool::Connection;
+use super::proxy_error::ProxyError;
 use super::send::SendFailure;
 use super::tunnel::End;
 use super::upgraded::Granted;
@@ -183,6 +184,7 @@ impl Call {
             return Ok(Box::pin(self.tunnel(exchange, attempt, limit)).await);
         }
         let remaining = limit.at.map(|at| at.saturating_since(now));
+        self.connects = false;
         let sent = {
             // Pinned where it stands: moved into its timeout, it would be copied.
             let sending = pin!(self.send(exchange, &attempt, now, remaining));
@@ -196,7 +198,7 @@ impl Call {
         }
         let (begun, now) = (now, MonotonicClock::now());
         let unprocessed = match &sent {
-            Ok(Err(SendFailure::Unsent(_) | SendFailure::Exhausted(_))) => true,
+            Ok(Err(SendFailure::Unsent(..) | SendFailure::Exhausted(_))) => true,
             Ok(Err(SendFailure::Reset(reset))) if reset.unprocessed => {
                 attempt.endpoint().stats.unprocessed.increment();
                 true
@@ -237,13 +239,15 @@ impl Call {
     /// What a failure to get an answer means.
     fn not_sent(&self, exchange: &mut Exchange, failure: SendFailure) -> Missed {
         match failure {
-            SendFailure::Unsent(detail) => {
+            SendFailure::Unsent(detail, error) => {
                 let detail = format!("no connection to the service: {detail}");
-                Missed::new(Class::Transient, Failure::new(ErrorCode::ServiceUnreachable, detail))
+                let failure = Failure::new(ErrorCode::ServiceUnreachable, detail).because(error);
+                Missed::new(Class::Transient, failure)
             }
             SendFailure::Exhausted(error) => {
                 let detail = format!("the gateway can open no connection to the service: {error}");
-                let failure = Failure::new(ErrorCode::ServiceUnreachable, detail);
+                let failure =
+                    Failure::new(ErrorCode::ServiceUnreachable, detail).because(error.proxy_error());
                 // No endpoint is to blame: breakers that open now would outlast what ails us.
                 Missed { evidence: Class::Unjudged, ..Missed::new(Class::Transient, failure) }
             }
@@ -252,13 +256,13 @@ impl Call {
                 let what = if reset.unprocessed { "did not take the request" } else { "gave no answer" };
                 let detail = format!("the service {what}: {}", reset.name());
                 let evidence = if reset.in_order { Class::Unjudged } else { reset.class() };
-                let failure = Failure::new(ErrorCode::ServiceFailed, detail);
+                let failure = Failure::new(ErrorCode::ServiceFailed, detail).because(reset.proxy_error());
                 Missed { evidence, ..Missed::new(reset.class(), failure) }
             }
-            SendFailure::Exchange { detail, closed_idle } => {
+            SendFailure::Exchange { detail, error, closed_idle } => {
                 let detail = format!("the service gave no valid answer: {detail}");
                 let evidence = if closed_idle { Class::Unjudged } else { Class::Transient };
-                let failure = Failure::new(ErrorCode::ServiceFailed, detail);
+                let failure = Failure::new(ErrorCode::ServiceFailed, detail).because(error);
                 Missed { evidence, ..Missed::new(Class::Transient, failure) }
             }
             SendFailure::Body(BodyError::TooLarge) => {
@@ -298,6 +302,10 @@ impl Call {
             }
             LimitedBy::Deadline => Missed::new(Class::Unjudged, Failure::deadline_exceeded()),
         };
+        if self.connects {
+            let failure = missed.failure.because(ProxyError::ConnectionTimeout);
+            return Missed { evidence, failure, ..missed };
+        }
         Missed { evidence, ..missed }
     }
 }

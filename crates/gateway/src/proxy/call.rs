@@ -53,6 +53,8 @@ pub(super) struct Call {
     pub(super) upgrade: Option<Box<Upgrade>>,
     /// Where the client asks by CONNECT.
     pub(super) connect: Option<Box<ConnectRequest>>,
+    /// Whether the attempt under way waits for a connection.
+    pub(super) connects: bool,
 }
 
 impl Call {
@@ -146,6 +148,7 @@ impl Call {
             is_repetition: marks.is_repetition,
             upgrade,
             connect,
+            connects: false,
         })
     }
 

@@ -21,11 +21,29 @@ use super::observed::{Observation, Refusal};
 use super::streams::Streams;
 use super::tls::Secured;
 use super::upgraded::Upgraded;
+use crate::forwarded::Trust;
 use crate::wire::Violation;
+
+/// Whom a connection is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Peer {
+    pub(super) address: IpAddr,
+    /// Whether it is a proxy whose word counts for what lies before it.
+    pub(super) is_trusted: bool,
+}
+
+impl Peer {
+    /// Whoever speaks from `address`.
+    pub(super) fn new(address: IpAddr, trust: &Trust) -> Self {
+        Self { address, is_trusted: trust.covers(address) }
+    }
+}
 
 /// The client of a connection, as its exchanges know it.
 pub(super) struct Client {
     pub(super) address: IpAddr,
+    /// Whether it is a proxy whose word counts for what lies before it.
+    pub(super) is_trusted: bool,
     /// The address as services are told it.
     pub(super) forwarded_for: HeaderValue,
     /// What TLS says of it, where it is spoken.
@@ -50,14 +68,15 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(
-        address: IpAddr,
+        peer: Peer,
         stall: Rc<Stall>,
         secured: Option<Secured>,
         observation: Rc<Observation>,
     ) -> Self {
         Self {
-            address,
-            forwarded_for: headers::address_value(address),
+            address: peer.address,
+            is_trusted: peer.is_trusted,
+            forwarded_for: headers::address_value(peer.address),
             secured,
             under_way: Cell::new(0),
             stall,
@@ -183,6 +202,11 @@ impl UnderWay {
         }
     }
 
+    /// Whether it is one of the streams of HTTP/2.
+    fn is_stream(&self) -> bool {
+        self.stream.is_some()
+    }
+
     /// Notes whether a part of the answer waits for the client.
     fn note(&self, waits: bool) {
         if let Some(stream) = self.stream {
@@ -214,6 +238,8 @@ pin_project_lite::pin_project! {
         #[pin]
         body: ResponseBody,
         under_way: Option<UnderWay>,
+        // The end of the part that was handed over last.
+        rest: Option<Bytes>,
     }
 
     impl PinnedDrop for Answering {
@@ -228,8 +254,21 @@ pin_project_lite::pin_project! {
 
 impl Answering {
     pub(super) fn new(body: ResponseBody, under_way: Option<UnderWay>) -> Self {
-        Self { body, under_way }
+        Self { body, under_way, rest: None }
     }
+}
+
+/// Larger last parts of an answer over HTTP/2 are handed over in two, the second of one byte.
+///
+/// h2 takes a part of any size once the client's window has room for one byte, and when it has the last one
+/// nothing can end the stream any more. The byte is taken when there is room for it, and so for all before it;
+/// until then the stream can be cut.
+const LAST_PART_BYTES_MAX: usize = 4 << 10;
+
+/// Takes its last byte from a part that may be the last, as one is of which nobody knows what follows.
+fn split(data: &mut Bytes, left: Option<u64>) -> Option<Bytes> {
+    let may_be_last = left.is_none_or(|left| left == 0);
+    (may_be_last && data.len() > LAST_PART_BYTES_MAX).then(|| data.split_off(data.len() - 1))
 }
 
 impl Body for Answering {
@@ -240,19 +279,32 @@ impl Body for Answering {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = self.project();
-        let polled = this.body.poll_frame(context);
+        let mut this = self.project();
+        if let Some(rest) = this.rest.take() {
+            return Poll::Ready(Some(Ok(Frame::data(rest))));
+        }
+        let mut polled = this.body.as_mut().poll_frame(context);
         if let Some(under_way) = this.under_way {
             under_way.note(matches!(polled, Poll::Ready(Some(Ok(_)))));
+            if under_way.is_stream()
+                && let Poll::Ready(Some(Ok(frame))) = &mut polled
+                && let Some(data) = frame.data_mut()
+            {
+                *this.rest = split(data, this.body.size_hint().upper());
+            }
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.rest {
+            // It comes at the end, or nobody knows how much follows.
+            Some(rest) if self.body.is_end_stream() => SizeHint::with_exact(rest.len() as u64),
+            _ => self.body.size_hint(),
+        }
     }
 }

@@ -22,20 +22,22 @@ use super::exhausted::is_exhausted;
 use super::io::{Io, Protocol as Spoken};
 use super::multiplexed::{Multiplexed, Socket};
 use super::observed::{HEADERS_MAX_OF_HYPER, Observation, Observed, Refusal};
+use super::observed_frames::ObservedFrames;
 use super::opening::{Opener, Opening};
 use super::pool::Connection;
 use super::preface::{Preface, Prefaced};
+use super::proxy_error::ProxyError;
 use super::streams::ConnectionExecutor;
 use super::tunnel::End;
 use super::worker::Worker;
 use crate::plan::{Endpoint, Service};
-use crate::wire::{HeadLimits, Reader};
+use crate::wire::{FloodLimits, FrameReader, HeadLimits, Reader};
 
 /// Why a request got no connection. The service has not seen it.
 #[derive(Debug, Clone)]
 pub(super) enum OpenError {
     /// None could be opened.
-    Failed(Rc<str>),
+    Failed(Rc<str>, ProxyError),
     /// This machine had no port, descriptor or memory left for one.
     Starved(Rc<str>),
     /// As many as there may be are open, and all are full.
@@ -45,7 +47,7 @@ pub(super) enum OpenError {
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failed(cause) | Self::Starved(cause) => f.write_str(cause),
+            Self::Failed(cause, _) | Self::Starved(cause) => f.write_str(cause),
             Self::Exhausted { connections, streams } => write!(
                 f,
                 "as many are open as http2.connections_max allows, {connections}, and each is full; \
@@ -56,6 +58,17 @@ impl fmt::Display for OpenError {
 }
 
 impl std::error::Error for OpenError {}
+
+impl OpenError {
+    /// What clients are told.
+    pub(super) const fn proxy_error(&self) -> ProxyError {
+        match self {
+            Self::Failed(_, error) => *error,
+            Self::Starved(_) => ProxyError::ProxyInternalError,
+            Self::Exhausted { .. } => ProxyError::ConnectionLimitReached,
+        }
+    }
+}
 
 /// A connection for one exchange with `endpoint`, when none that is open has room.
 pub(super) async fn open(
@@ -161,7 +174,7 @@ fn told(worker: &Worker, service: &Service, endpoint: &Endpoint, error: &DialErr
     }
     match error {
         DialError::Connect(error) if is_exhausted(error) => OpenError::Starved(cause.into()),
-        _ => OpenError::Failed(cause.into()),
+        error => OpenError::Failed(cause.into(), ProxyError::from(error)),
     }
 }
 
@@ -201,12 +214,7 @@ async fn http1<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     }
     let (sender, mut driver) = builder.handshake(TokioIo::new(io)).await.map_err(DialError::Http)?;
     let (handing, handed) = oneshot::channel();
-    let closing = Closing {
-        worker: Rc::clone(worker),
-        observation: Rc::clone(&observation),
-        service: service.name.to_string(),
-        endpoint: endpoint.address.to_string(),
-    };
+    let closing = Closing::of(worker, &observation, service, endpoint);
     let driver = tokio::task::spawn_local(async move {
         let _closing = closing;
         // Its errors reach whoever waits for the answer on it.
@@ -230,6 +238,22 @@ struct Closing {
     observation: Rc<Observation>,
     service: String,
     endpoint: String,
+}
+
+impl Closing {
+    fn of(
+        worker: &Rc<Worker>,
+        observation: &Rc<Observation>,
+        service: &Service,
+        endpoint: &Endpoint,
+    ) -> Self {
+        Self {
+            worker: Rc::clone(worker),
+            observation: Rc::clone(observation),
+            service: service.name.to_string(),
+            endpoint: endpoint.address.to_string(),
+        }
+    }
 }
 
 impl Drop for Closing {
@@ -272,8 +296,12 @@ async fn http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         let timeout = config.ping_timeout.map_or(PING_TIMEOUT_DEFAULT, |time| time.0);
         builder.timer(TokioTimer::new()).keep_alive_interval(interval.0).keep_alive_timeout(timeout);
     }
+    let observation = Rc::<Observation>::default();
+    let limits = FloodLimits::of_service(&worker.client_limits);
+    let reader = FrameReader::of_service(limits, config.streams_max.get(), MonotonicClock::now());
+    let io = ObservedFrames::of_service(Io::new(stream), reader, Rc::clone(&observation));
     let preface = Rc::<Preface>::default();
-    let io = Prefaced::new(Io::new(stream), Rc::clone(&preface));
+    let io = Prefaced::new(io, Rc::clone(&preface));
     let (sender, driver) = builder.handshake(TokioIo::new(io)).await.map_err(DialError::Http)?;
     // Polled by a task of its own, and asked in between how many streams the service allows by now.
     let driver = Rc::new(RefCell::new(driver));
@@ -283,7 +311,9 @@ async fn http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     let mut socket = socket.await.map_err(|_| DialError::NotHttp2)?;
     let cutting = socket.0.abort_handle();
     let (held, mut released) = oneshot::channel();
+    let closing = Closing::of(worker, &observation, service, endpoint);
     tokio::task::spawn_local(async move {
+        let _closing = closing;
         // Its errors reach whoever waits for an answer on it.
         let driving = std::future::poll_fn(|context| Pin::new(&mut *driver.borrow_mut()).poll(context));
         let is_held = tokio::select! {
@@ -305,5 +335,5 @@ async fn http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     let peer_streams_max =
         Box::new(move || asked.upgrade().map_or(0, |driver| driver.borrow().current_max_send_streams()));
     let socket = Socket::new(cutting, held, worker.pool.live(endpoint));
-    Ok(Connected::Http2(Multiplexed::new(sender, peer_streams_max, socket, &service.transport)))
+    Ok(Connected::Http2(Multiplexed::new(sender, peer_streams_max, observation, socket, &service.transport)))
 }

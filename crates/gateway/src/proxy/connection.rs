@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::body::ResponseBody;
-use super::client::{Answering, Client, UnderWay};
+use super::client::{Answering, Client, Peer, UnderWay};
 use super::drive::{Cut, drained, drive};
 use super::exchange::{Refused, panicked, serve};
 use super::io::{Io, Protocol};
@@ -49,25 +49,27 @@ pub(super) async fn run(
     worker: Rc<Worker>,
     kind: Kind,
     mut stream: TcpStream,
-    mut client: IpAddr,
+    address: IpAddr,
     drain: watch::Receiver<bool>,
 ) {
-    if introduction::is_due(&worker, &kind) {
-        let reading = Box::pin(introduction::read(&worker, &mut stream, client));
-        let Some(Some(source)) = begin(&worker, reading, &drain).await else { return };
-        client = source;
-    }
+    let peer = if introduction::is_due(&worker, &kind) {
+        let reading = Box::pin(introduction::read(&worker, &mut stream, address));
+        let Some(Some(peer)) = begin(&worker, reading, &drain).await else { return };
+        peer
+    } else {
+        Peer::new(address, &worker.trust)
+    };
     match kind {
         Kind::Plain => {
             let Some(Ok(Some((io, protocol)))) = begin(&worker, Io::accept(stream), &drain).await else {
                 return;
             };
-            converse(worker, io, protocol, client, None, drain).await;
+            converse(worker, io, protocol, peer, None, drain).await;
         }
         // In boxes of their own, or each connection without TLS would have the size of one with it.
-        Kind::Tls(secure) => Box::pin(run_secure(worker, secure, stream, client, drain)).await,
+        Kind::Tls(secure) => Box::pin(run_secure(worker, secure, stream, peer, drain)).await,
         Kind::Redirect { stats, port } => {
-            Box::pin(run_redirect(worker, stats, port, stream, client, drain)).await;
+            Box::pin(run_redirect(worker, stats, port, stream, peer, drain)).await;
         }
     }
 }
@@ -76,14 +78,15 @@ async fn run_secure(
     worker: Rc<Worker>,
     secure: Secure,
     stream: TcpStream,
-    client: IpAddr,
+    peer: Peer,
     drain: watch::Receiver<bool>,
 ) {
     let terms = secure.terms.get();
-    let accepted = begin(&worker, tls::accept(&worker, &secure.stats, &terms, stream, client), &drain).await;
+    let accepted =
+        begin(&worker, tls::accept(&worker, &secure.stats, &terms, stream, peer.address), &drain).await;
     let Some(Some((io, protocol, secured))) = accepted else { return };
     drop(terms);
-    converse(worker, io, protocol, client, Some(secured), drain).await;
+    converse(worker, io, protocol, peer, Some(secured), drain).await;
 }
 
 async fn run_redirect(
@@ -91,11 +94,11 @@ async fn run_redirect(
     stats: Arc<TlsStats>,
     port: u16,
     stream: TcpStream,
-    client: IpAddr,
+    peer: Peer,
     drain: watch::Receiver<bool>,
 ) {
     let Some(Ok(Some((io, protocol)))) = begin(&worker, Io::accept(stream), &drain).await else { return };
-    let client = Rc::new(Client::new(client, io.stall(), None, Rc::default()));
+    let client = Rc::new(Client::new(peer, io.stall(), None, Rc::default()));
     let service = service_fn(|request: Request<Incoming>| {
         let under_way = client.begin();
         let answer = match client.next_request() {
@@ -132,11 +135,11 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     worker: Rc<Worker>,
     io: Io<S>,
     protocol: Protocol,
-    client: IpAddr,
+    peer: Peer,
     secured: Option<Secured>,
     drain: watch::Receiver<bool>,
 ) {
-    let client = Rc::new(Client::new(client, io.stall(), secured, Rc::default()));
+    let client = Rc::new(Client::new(peer, io.stall(), secured, Rc::default()));
     let service = service_fn(|request: Request<Incoming>| {
         let worker = Rc::clone(&worker);
         let id = Id::random();
@@ -203,7 +206,7 @@ async fn speak<S, A, B>(
     }
     if let Some(refusal) = client.refusal() {
         worker.refused.refused_request(refusal.violation);
-        worker.events.tell("request_refused", || client.told(refusal.violation));
+        worker.tell_seldom("request_refused", || client.told(refusal.violation));
     }
 }
 

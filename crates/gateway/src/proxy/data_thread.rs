@@ -178,7 +178,7 @@ async fn accept(
     let admit = |client: SocketAddr| {
         let admitted = admission.admit(client.ip());
         if let Err(limit) = &admitted {
-            worker.events.tell("connection_refused", || {
+            worker.tell_seldom("connection_refused", || {
                 vec![("client", client.ip().to_string()), ("limit", limit.name().to_owned())]
             });
         }

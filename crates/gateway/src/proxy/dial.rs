@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use intertie_discovery::endpoint::Address;
 use rustls::HandshakeKind;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -37,6 +37,9 @@ pub(crate) enum Stream {
 /// Why there is no connection. The service can not have seen a request.
 #[derive(Debug)]
 pub(crate) enum DialError {
+    /// Its name has no address, or nobody could say which.
+    Resolve(io::Error),
+    ResolveTimeout,
     Connect(io::Error),
     ConnectTimeout,
     Handshake {
@@ -55,6 +58,8 @@ pub(crate) enum DialError {
 impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Resolve(error) => write!(f, "its name has no address: {error}"),
+            Self::ResolveTimeout => f.write_str("no address for its name within connect_timeout"),
             Self::Connect(error) => error.fmt(f),
             Self::ConnectTimeout => f.write_str("no connection within connect_timeout"),
             Self::Handshake { how, cause } => {
@@ -78,7 +83,10 @@ impl DialError {
     pub(crate) fn is_timeout(&self) -> bool {
         matches!(
             self,
-            Self::ConnectTimeout | Self::NoPreface | Self::Handshake { how: ServiceHandshake::TimedOut, .. }
+            Self::ResolveTimeout
+                | Self::ConnectTimeout
+                | Self::NoPreface
+                | Self::Handshake { how: ServiceHandshake::TimedOut, .. }
         )
     }
 }
@@ -115,10 +123,7 @@ async fn dial_for(
         Security::Tls(tls) => Some(tls),
         Security::Unread => return Err(DialError::Unread),
     };
-    let stream = match timeout_at(deadline, connect(address)).await {
-        Ok(opened) => opened.map_err(DialError::Connect)?,
-        Err(_) => return Err(DialError::ConnectTimeout),
-    };
+    let stream = connect(address, deadline).await?;
     stream.set_nodelay(true).map_err(DialError::Connect)?;
     let Some(tls) = tls else {
         let spoken = if transport.may_multiplex() { Spoken::Http2 } else { Spoken::Http1 };
@@ -140,11 +145,17 @@ async fn dial_for(
     }
 }
 
-async fn connect(address: &Address) -> io::Result<TcpStream> {
-    match address.socket_addr() {
-        Some(address) => TcpStream::connect(address).await,
-        None => TcpStream::connect((address.host(), address.port())).await,
-    }
+async fn connect(address: &Address, deadline: Instant) -> Result<TcpStream, DialError> {
+    let opened = match address.socket_addr() {
+        Some(address) => timeout_at(deadline, TcpStream::connect(address)).await,
+        None => {
+            let resolving = timeout_at(deadline, lookup_host((address.host(), address.port()))).await;
+            let resolved = resolving.map_err(|_| DialError::ResolveTimeout)?.map_err(DialError::Resolve)?;
+            let addresses: Vec<_> = resolved.collect();
+            timeout_at(deadline, TcpStream::connect(&*addresses)).await
+        }
+    };
+    opened.map_err(|_| DialError::ConnectTimeout)?.map_err(DialError::Connect)
 }
 
 type Failed = (ServiceHandshake, Option<io::Error>);

@@ -145,6 +145,7 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
+    use crate::proxy::client::Peer;
     use crate::proxy::io::{Io, Protocol};
     use crate::proxy::streams::StreamExecutor;
 
@@ -164,7 +165,8 @@ mod tests {
         let serving = async {
             let (stream, _) = listener.accept().await.expect("accepts");
             let (io, protocol) = Io::accept(stream).await.expect("read").expect("some bytes");
-            let peer = Rc::new(Client::new([127, 0, 0, 1].into(), io.stall(), None, Rc::default()));
+            let peer = Peer { address: [127, 0, 0, 1].into(), is_trusted: false };
+            let peer = Rc::new(Client::new(peer, io.stall(), None, Rc::default()));
             let began = MonotonicClock::now();
             let limits = ClientLimitsConfig { idle_timeout: idle_max, ..ClientLimitsConfig::default() };
             let service = service_fn(|request: Request<Incoming>| {

@@ -3,6 +3,8 @@
 use http::StatusCode;
 use intertie_core::rejection::Policy;
 
+use super::proxy_error::ProxyError;
+
 /// Every failure that the gateway answers itself. The code is stable and has a page in `docs/errors`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorCode {
@@ -158,8 +160,8 @@ impl ErrorCode {
         }
     }
 
-    /// The error type of `Proxy-Status` (RFC 9209, section 2.3).
-    pub(super) const fn proxy_error(self) -> &'static str {
+    /// What clients are told in `Proxy-Status`, unless more is known.
+    pub(super) const fn proxy_error(self) -> ProxyError {
         match self {
             Self::BadRequest
             | Self::MethodNotAllowed
@@ -170,15 +172,17 @@ impl ErrorCode {
             | Self::MisdirectedRequest
             | Self::HeadersTooLarge
             | Self::NotImplemented
-            | Self::VersionNotSupported => "http_request_error",
-            Self::RateLimited => "http_request_denied",
-            Self::RouteNotFound => "destination_not_found",
-            Self::ServiceUnreachable | Self::CircuitOpen | Self::NoEndpoint => "destination_unavailable",
-            Self::BulkheadFull => "connection_limit_reached",
-            Self::ServiceFailed => "http_protocol_error",
-            Self::AttemptTimeout | Self::DeadlineExceeded => "http_response_timeout",
-            Self::LoopDetected => "proxy_loop_detected",
-            Self::InternalError => "proxy_internal_error",
+            | Self::VersionNotSupported => ProxyError::HttpRequestError,
+            Self::RateLimited => ProxyError::HttpRequestDenied,
+            Self::RouteNotFound => ProxyError::DestinationNotFound,
+            Self::ServiceUnreachable | Self::CircuitOpen | Self::NoEndpoint => {
+                ProxyError::DestinationUnavailable
+            }
+            Self::BulkheadFull => ProxyError::ConnectionLimitReached,
+            Self::ServiceFailed => ProxyError::HttpProtocolError,
+            Self::AttemptTimeout | Self::DeadlineExceeded => ProxyError::HttpResponseTimeout,
+            Self::LoopDetected => ProxyError::ProxyLoopDetected,
+            Self::InternalError => ProxyError::ProxyInternalError,
         }
     }
 
@@ -218,7 +222,7 @@ mod tests {
         for code in ErrorCode::ALL {
             let status = code.grpc_status() as u8;
             assert!(documented(&format!("{status}, ")).contains(&code.code()), "{code:?}: {status}");
-            let error = code.proxy_error();
+            let error = code.proxy_error().name();
             assert!(documented(&format!("`{error}` ")).contains(&code.code()), "{code:?}: {error}");
         }
     }

@@ -115,7 +115,7 @@ impl Exchange {
         let line = worker.access.as_ref().map(|logging| Box::new(RequestLine::read(&logging.terms, parts)));
         let present = Present::among(&parts.headers);
         let peer = client.address;
-        let brought = present.any(Present::FORWARDED) && worker.trust.covers(peer);
+        let brought = present.any(Present::FORWARDED) && client.is_trusted;
         let origin = brought.then(|| Box::new(origin(peer, &parts.headers, &worker.trust)));
         Self {
             origin,
@@ -145,7 +145,9 @@ impl Exchange {
     /// Reads the trace that it belongs to, and writes its own place in it for the service.
     pub(super) fn begin_trace(&mut self, parts: &mut Parts, present: Present) {
         let any = present.any(Present::TRACE);
-        let (context, recording) = trace::begin(parts, any, self.worker.tracing.as_ref());
+        let tracing = self.worker.tracing.as_ref();
+        let heeded = tracing.is_none_or(|tracing| tracing.continues(&self.client));
+        let (context, recording) = trace::begin(parts, any, heeded, tracing);
         (self.trace, self.recording) = (Some(context), recording);
     }
 
@@ -190,7 +192,7 @@ impl Exchange {
                 ]
             });
         }
-        let (code, worker) = (failure.code, &self.worker);
+        let (code, proxy_error, worker) = (failure.code, failure.proxy_error, &self.worker);
         // A body that is not read to its end would pass for the next request (RFC 9112, section 9.3).
         let in_body = matches!(code, ErrorCode::RequestTimeout | ErrorCode::BodyTooLarge);
         let closes = in_body || self.expects_continue;
@@ -198,7 +200,7 @@ impl Exchange {
         let response = failure.into_response(self.manner, &about);
         let (mut parts, bytes) = response.into_parts();
         parts.headers.insert(&headers::REQUEST_ID, self.request_id.clone());
-        worker.signature.write_proxy_status(&mut parts.headers, code);
+        worker.signature.write_proxy_status(&mut parts.headers, proxy_error);
         if closes {
             parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -474,7 +476,7 @@ pub(super) fn panicked(worker: &Worker, id: Id) -> Response<ResponseBody> {
     let about = About { request_id: &id.to_string(), route: None, clock: &worker.clock, pages };
     let mut response = failure.into_response(Manner::DEFAULT, &about);
     response.headers_mut().insert(&headers::REQUEST_ID, id_value(id));
-    worker.signature.write_proxy_status(response.headers_mut(), ErrorCode::InternalError);
+    worker.signature.write_proxy_status(response.headers_mut(), ErrorCode::InternalError.proxy_error());
     response.map(|bytes: Bytes| ResponseBody::Own { bytes, _delivery: None })
 }
 

@@ -6,11 +6,12 @@ use std::net::IpAddr;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
+use super::client::Peer;
 use super::listener::Kind;
 use super::worker::Worker;
 use crate::forwarded::ProxyProtocol;
 use crate::proxy_protocol::{
-    BEGIN_BYTES, HEAD_BYTES, LINE_BYTES_MAX, Refusal, Version, v1_source, v2_head, v2_source, version,
+    BEGIN_BYTES, HEAD_BYTES, LINE_BYTES_MAX, Refusal, Source, Version, v1_source, v2_head, v2_source, version,
 };
 
 /// Whether connections of this kind are introduced.
@@ -24,11 +25,18 @@ pub(super) fn is_due(worker: &Worker, kind: &Kind) -> bool {
 
 /// Reads the header that the connection of `peer` begins with, and not a byte more: whom it is from. `None` when
 /// there is nobody to serve; unless it just left, that is counted and told.
-pub(super) async fn read(worker: &Worker, stream: &mut TcpStream, peer: IpAddr) -> Option<IpAddr> {
+pub(super) async fn read(worker: &Worker, stream: &mut TcpStream, peer: IpAddr) -> Option<Peer> {
     let refusal = if worker.trust.covers(peer) {
         let limit = worker.client_limits.header_timeout;
         match tokio::time::timeout(limit, header(stream)).await {
-            Ok(Ok(Ok(source))) => return Some(source.unwrap_or(peer)),
+            Ok(Ok(Ok(source))) => {
+                return Some(match source {
+                    Source::Client(client) => Peer::new(client, &worker.trust),
+                    Source::Proxy => Peer { address: peer, is_trusted: true },
+                    // What it says of the way is the client's own word.
+                    Source::Unknown => Peer { address: peer, is_trusted: false },
+                });
+            }
             Ok(Ok(Err(refusal))) => refusal,
             // Checks of health often connect and leave.
             Ok(Err(_)) => return None,
@@ -49,7 +57,7 @@ pub(super) async fn read(worker: &Worker, stream: &mut TcpStream, peer: IpAddr) 
 }
 
 /// The outer error is that of the connection.
-async fn header(stream: &mut TcpStream) -> io::Result<Result<Option<IpAddr>, Refusal>> {
+async fn header(stream: &mut TcpStream) -> io::Result<Result<Source, Refusal>> {
     let mut begin = [0; BEGIN_BYTES];
     stream.read_exact(&mut begin).await?;
     match version(&begin) {
@@ -73,10 +81,7 @@ async fn header(stream: &mut TcpStream) -> io::Result<Result<Option<IpAddr>, Ref
 }
 
 /// Reads a header of version 1 to its end. What was looked at is read only as far as it belongs to the header.
-async fn line(
-    stream: &mut TcpStream,
-    begin: [u8; BEGIN_BYTES],
-) -> io::Result<Result<Option<IpAddr>, Refusal>> {
+async fn line(stream: &mut TcpStream, begin: [u8; BEGIN_BYTES]) -> io::Result<Result<Source, Refusal>> {
     let mut line = [0; LINE_BYTES_MAX];
     line[..BEGIN_BYTES].copy_from_slice(&begin);
     let mut length = BEGIN_BYTES;

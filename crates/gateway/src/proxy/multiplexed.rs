@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::body::RequestBody;
+use super::observed::{Observation, Refusal};
 use super::translate::{to_http1, to_http2};
 use crate::plan::{Endpoint, Transport};
 
@@ -37,6 +38,7 @@ pub(super) struct Multiplexed {
     idle_since: Cell<Instant>,
     /// Whether the service may be dead.
     suspected: Cell<bool>,
+    observation: Rc<Observation>,
     socket: Socket,
 }
 
@@ -50,6 +52,7 @@ impl Multiplexed {
     pub(super) fn new(
         sender: SendRequest<RequestBody>,
         peer_streams_max: Box<dyn Fn() -> usize>,
+        observation: Rc<Observation>,
         socket: Socket,
         transport: &Transport,
     ) -> Rc<Self> {
@@ -65,6 +68,7 @@ impl Multiplexed {
             answered: Cell::new(None),
             idle_since: Cell::new(now),
             suspected: Cell::new(false),
+            observation,
             socket,
         })
     }
@@ -140,6 +144,11 @@ pub(super) struct Stream {
 }
 
 impl Stream {
+    /// What was refused of what the service sent, if anything was.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        self.connection.observation.refusal()
+    }
+
     /// Whether the connection carried something before.
     pub(super) fn is_reused(&self) -> bool {
         self.connection.carried.get()

@@ -37,6 +37,8 @@ pub(super) struct Observation {
     refusal: Cell<Option<Refusal>>,
     /// A request that goes out, and whether it is a HEAD.
     asked: Cell<Option<bool>>,
+    /// Whether the stream ended in the middle of a head.
+    broke_off_in_head: Cell<bool>,
     /// What becomes of the connection when HTTP ends on it.
     pub(super) switch: Switch,
 }
@@ -52,6 +54,11 @@ impl Observation {
     /// What was refused on the connection, if anything was.
     pub(super) fn refusal(&self) -> Option<Refusal> {
         self.refusal.get()
+    }
+
+    /// Whether the connection ended in the middle of a head.
+    pub(super) fn broke_off_in_head(&self) -> bool {
+        self.broke_off_in_head.get()
     }
 
     /// A request is about to be written: what comes next is its answer.
@@ -136,6 +143,11 @@ impl<S> Observed<S> {
         }
     }
 
+    /// The stream has ended: what is held is no whole head.
+    fn note_end(&self) {
+        self.observation.broke_off_in_head.set(!self.held.is_empty() && self.reader.is_at_head());
+    }
+
     fn refuse(&mut self, violation: Violation) {
         let in_head = self.reader.is_at_head();
         let stands_in = in_head && self.header_timeout.is_some();
@@ -201,8 +213,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
                 }
             }
             let before = buffer.filled().len();
-            match Pin::new(&mut this.stream).poll_read(context, buffer)? {
-                Poll::Ready(()) => {}
+            match Pin::new(&mut this.stream).poll_read(context, buffer) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => {
+                    this.note_end();
+                    return Poll::Ready(Err(error));
+                }
                 Poll::Pending => {
                     ready!(this.poll_overdue(context));
                     continue;
@@ -210,6 +226,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
             }
             let fresh = &buffer.filled()[before..];
             if fresh.is_empty() {
+                this.note_end();
                 return Poll::Ready(Ok(()));
             }
             if let Some(is_head) = this.observation.asked.take() {

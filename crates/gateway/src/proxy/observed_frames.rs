@@ -46,6 +46,8 @@ pub(super) struct ObservedFrames<S> {
     /// How much of it may be.
     passed: usize,
     stood_in: bool,
+    /// Whether the other side is a service, with which the connection ends at once.
+    is_service: bool,
 }
 
 impl<S> fmt::Debug for ObservedFrames<S> {
@@ -58,7 +60,13 @@ impl<S> ObservedFrames<S> {
     /// A connection of a client.
     pub(super) fn new(stream: S, reader: FrameReader, observation: Rc<Observation>) -> Self {
         let (held, writer) = (Vec::new(), FrameWriter::default());
-        Self { stream, reader, writer, observation, held, passed: 0, stood_in: false }
+        Self { stream, reader, writer, observation, held, passed: 0, stood_in: false, is_service: false }
+    }
+
+    /// A connection to a service.
+    pub(super) fn of_service(stream: S, reader: FrameReader, observation: Rc<Observation>) -> Self {
+        let writer = FrameWriter::to_service();
+        Self { is_service: true, writer, ..Self::new(stream, reader, observation) }
     }
 
     fn hand_over(&mut self, buffer: &mut ReadBuf<'_>) {
@@ -73,9 +81,12 @@ impl<S> ObservedFrames<S> {
 
     fn refuse(&mut self, violation: Violation) {
         // No request has this number: none is answered for the connection.
-        self.observation.refuse(Refusal { request: 0, violation, stands_in: true });
-        self.stood_in = true;
+        self.observation.refuse(Refusal { request: 0, violation, stands_in: !self.is_service });
         self.held.truncate(self.passed);
+        if self.is_service {
+            return;
+        }
+        self.stood_in = true;
         self.held.extend_from_slice(&stand_in(self.reader.open_block()));
         self.passed = self.held.len();
     }
@@ -87,6 +98,9 @@ impl<S> ObservedFrames<S> {
             length -= sent.len();
             self.writer.look(sent, |written| match written {
                 Written::Data => self.reader.data_was_sent(),
+                Written::Head => self.reader.head_was_sent(),
+                // What h2 ends itself, it tells the exchanges itself.
+                Written::MadeReset | Written::Goodbye if self.is_service => {}
                 Written::MadeReset => self.reader.was_made_to_reset(MonotonicClock::now),
                 Written::Goodbye => {
                     let violation = Violation::Http2Error;
@@ -112,6 +126,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for ObservedFrames<S> {
             if this.stood_in {
                 // What h2 was told makes it end the connection; until that is written it reads no more.
                 return Poll::Pending;
+            }
+            if this.is_service
+                && let Some(refusal) = this.observation.refusal()
+            {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, refusal.violation)));
             }
             let before = buffer.filled().len();
             ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use tokio::sync::Notify;
 
 use super::connect::OpenError;
+use super::proxy_error::ProxyError;
 
 /// A connection that is being opened.
 #[derive(Debug, Default)]
@@ -48,7 +49,8 @@ impl<F: FnMut()> Drop for Opener<F> {
     fn drop(&mut self) {
         (self.forget)();
         let mut outcome = self.opening.outcome.borrow_mut();
-        outcome.get_or_insert_with(|| Err(OpenError::Failed("it was given up".into())));
+        let given_up = || Err(OpenError::Failed("it was given up".into(), ProxyError::ProxyInternalError));
+        outcome.get_or_insert_with(given_up);
         self.opening.ended.notify_waiters();
     }
 }

@@ -259,7 +259,15 @@ impl Connection {
     pub(super) fn refusal(&self) -> Option<Refusal> {
         match &self.link {
             Link::Http1 { observation, .. } => observation.refusal(),
-            Link::Http2(_) => None,
+            Link::Http2(stream) => stream.refusal(),
+        }
+    }
+
+    /// Whether it ended in the middle of the head of an answer.
+    pub(super) fn broke_off_in_head(&self) -> bool {
+        match &self.link {
+            Link::Http1 { observation, .. } => observation.broke_off_in_head(),
+            Link::Http2(_) => false,
         }
     }
 

@@ -5,6 +5,8 @@ use std::error::Error;
 use h2::Reason;
 use intertie_core::failure::Class;
 
+use super::proxy_error::ProxyError;
+
 /// A stream or a connection of HTTP/2 that a service, or the gateway for its sake, ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reset {
@@ -39,6 +41,22 @@ impl Reset {
     /// The error code as RFC 9113 writes it.
     pub(super) fn name(self) -> &'static str {
         name(self.reason)
+    }
+
+    /// What clients are told: that the two sides do not agree on the protocol, or that the service ended the
+    /// exchange, for which HTTP/2 has no need to close the connection.
+    pub(super) fn proxy_error(self) -> ProxyError {
+        match self.reason {
+            Reason::PROTOCOL_ERROR
+            | Reason::FLOW_CONTROL_ERROR
+            | Reason::SETTINGS_TIMEOUT
+            | Reason::STREAM_CLOSED
+            | Reason::FRAME_SIZE_ERROR
+            | Reason::COMPRESSION_ERROR
+            | Reason::INADEQUATE_SECURITY
+            | Reason::HTTP_1_1_REQUIRED => ProxyError::HttpProtocolError,
+            _ => ProxyError::ConnectionTerminated,
+        }
     }
 
     /// Whether the service wants no more of the exchange.
@@ -114,6 +132,8 @@ mod tests {
                 _ => Class::Transient,
             };
             assert_eq!(reset.class(), expected, "{code}");
+            let disagree = matches!(code, 1 | 3..=6 | 9 | 12 | 13);
+            assert_eq!(reset.proxy_error() == ProxyError::HttpProtocolError, disagree, "{code}");
         }
     }
 

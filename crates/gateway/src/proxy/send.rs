@@ -15,6 +15,7 @@ use super::exchange::Exchange;
 use super::headers;
 use super::observed::Refusal;
 use super::pool::Connection;
+use super::proxy_error::{Ending, ProxyError};
 use super::reset::{Reset, reset};
 use super::trace;
 use crate::tls::{ServiceHandshake, is_refusal};
@@ -23,7 +24,7 @@ use crate::wire::Violation;
 /// Why an attempt got no answer.
 pub(super) enum SendFailure {
     /// No connection was to be had that took a byte of the request.
-    Unsent(String),
+    Unsent(String, ProxyError),
     /// No connection was to be had for want of something on this side.
     Exhausted(OpenError),
     /// The service said in HTTP/2 why it gives no answer.
@@ -31,6 +32,7 @@ pub(super) enum SendFailure {
     /// The service may have seen the request.
     Exchange {
         detail: String,
+        error: ProxyError,
         /// A kept connection failed before a head came: the service closed it, which is its right.
         closed_idle: bool,
     },
@@ -41,9 +43,17 @@ pub(super) enum SendFailure {
 impl From<OpenError> for SendFailure {
     fn from(error: OpenError) -> Self {
         match error {
-            OpenError::Failed(cause) => Self::Unsent(cause.to_string()),
+            OpenError::Failed(cause, error) => Self::Unsent(cause.to_string(), error),
             OpenError::Starved(_) | OpenError::Exhausted { .. } => Self::Exhausted(error),
         }
+    }
+}
+
+impl SendFailure {
+    /// The answer is not read on.
+    fn refused(violation: Violation) -> Self {
+        let error = ProxyError::of_violation(violation);
+        Self::Exchange { detail: violation.to_string(), error, closed_idle: false }
     }
 }
 
@@ -70,10 +80,15 @@ impl Call {
                     kept
                 }
                 // In a box, since it is rare and large.
-                None => Box::pin(open(&exchange.worker, service, endpoint)).await.map_err(|error| {
-                    self.restore(request.take());
-                    SendFailure::from(error)
-                })?,
+                None => {
+                    self.connects = true;
+                    let opened = Box::pin(open(&exchange.worker, service, endpoint)).await;
+                    self.connects = false;
+                    opened.map_err(|error| {
+                        self.restore(request.take());
+                        SendFailure::from(error)
+                    })?
+                }
             };
             let outgoing = match request.take() {
                 Some(request) => request,
@@ -93,17 +108,19 @@ impl Call {
             let unsent = error.take_message().map(|unsent| connection.taken_back(unsent));
             let error = error.into_error();
             if let Some(Refusal { violation, .. }) = connection.refusal().filter(|_| unsent.is_none()) {
-                return Err(SendFailure::Exchange { detail: violation.to_string(), closed_idle: false });
+                return Err(SendFailure::refused(violation));
             }
             if let Some(unsent) = unsent {
                 if opened {
                     self.restore(Some(unsent));
-                    return Err(SendFailure::Unsent(error.to_string()));
+                    let proxy_error = ProxyError::of_exchange(&error, Ending::Closed);
+                    return Err(SendFailure::Unsent(error.to_string(), proxy_error));
                 }
                 request = Some(unsent);
                 continue;
             }
-            let closed_idle = connection.was_idle() && was_closed(&error);
+            let closed = was_closed(&error);
+            let closed_idle = connection.was_idle() && closed;
             let reset = reset(&error);
             let in_order = reset.is_some_and(|reset| reset.in_order);
             let again = in_order || (closed_idle && self.idempotent);
@@ -114,10 +131,19 @@ impl Call {
             }
             return Err(match reset {
                 Some(reset) => SendFailure::Reset(reset),
-                None if is_refusal(&error) => {
-                    SendFailure::Unsent(ServiceHandshake::Refused.words().to_owned())
+                None => {
+                    let ending = match closed {
+                        true if connection.broke_off_in_head() => Ending::InHead,
+                        true => Ending::Closed,
+                        false => Ending::Misspoken,
+                    };
+                    let proxy_error = ProxyError::of_exchange(&error, ending);
+                    if is_refusal(&error) {
+                        SendFailure::Unsent(ServiceHandshake::Refused.words().to_owned(), proxy_error)
+                    } else {
+                        SendFailure::Exchange { detail: error.to_string(), error: proxy_error, closed_idle }
+                    }
                 }
-                None => SendFailure::Exchange { detail: error.to_string(), closed_idle },
             });
         }
     }
@@ -179,7 +205,7 @@ fn refusal(exchange: &Exchange, attempt: &Attempt, response: &Response<Incoming>
             ("reason", violation.name().to_owned()),
         ]
     });
-    Some(SendFailure::Exchange { detail: violation.to_string(), closed_idle: false })
+    Some(SendFailure::refused(violation))
 }
 
 /// Whether an error says that the other side closed or reset the connection.

@@ -6,7 +6,7 @@ use std::cell::{RefCell, RefMut};
 use http::header::VIA;
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
-use super::error_code::ErrorCode;
+use super::proxy_error::ProxyError;
 use crate::config::{AnswersConfig, Via};
 
 static PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -76,11 +76,15 @@ impl Signature {
     }
 
     /// Says what went wrong, in an answer of the gateway's own.
-    pub(super) fn write_proxy_status(&self, headers: &mut HeaderMap, code: ErrorCode) {
-        if self.config.proxy_status
-            && let Ok(value) =
-                HeaderValue::try_from(format!("{}; error={}", self.config.name, code.proxy_error()))
-        {
+    pub(super) fn write_proxy_status(&self, headers: &mut HeaderMap, error: ProxyError) {
+        if !self.config.proxy_status {
+            return;
+        }
+        let mut status = format!("{}; error={}", self.config.name, error.name());
+        if let Some(alert) = error.alert() {
+            status.push_str(&format!("; alert-id={alert}"));
+        }
+        if let Ok(value) = HeaderValue::try_from(status) {
             headers.insert(&PROXY_STATUS, value);
         }
     }

@@ -13,7 +13,10 @@ use intertie_core::rejection::Policy;
 use intertie_core::span::{AttributeValue, Span, SpanKind};
 use intertie_core::trace::{Parent, Sampler, TraceContext, b3};
 use intertie_discovery::endpoint::Address;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
+use super::client::Client;
 use super::error_code::ErrorCode;
 
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -31,19 +34,39 @@ static B3_MULTIPLE: [HeaderName; 5] = [
 #[derive(Clone)]
 pub struct Tracing {
     sampler: Sampler,
+    parents: TraceParents,
     /// What services are told of the sampling of traces that begin here.
     tracestate: Option<HeaderValue>,
     sink: SpanSink,
+}
+
+/// Whose traces are continued, and whose decision to record them is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TraceParents {
+    /// Every caller's.
+    #[default]
+    All,
+    /// Those of connections from `trusted_proxies`.
+    TrustedProxies,
 }
 
 /// Where the spans of a recorded request go. It is called on a data thread, and must not wait.
 pub type SpanSink = Arc<dyn Fn(Vec<Span>) + Send + Sync>;
 
 impl Tracing {
-    /// Records what `sampler` chooses of the traces about which no caller has decided, and tells `sink`.
-    pub fn new(sampler: Sampler, sink: SpanSink) -> Self {
+    /// Records what `sampler` chooses of the traces about which none of `parents` has decided, and tells `sink`.
+    pub fn new(sampler: Sampler, parents: TraceParents, sink: SpanSink) -> Self {
         let tracestate = sampler.tracestate().and_then(|state| HeaderValue::try_from(state).ok());
-        Self { sampler, tracestate, sink }
+        Self { sampler, parents, tracestate, sink }
+    }
+
+    /// Whether the trace that a client names is continued.
+    pub(super) fn continues(&self, client: &Client) -> bool {
+        match self.parents {
+            TraceParents::All => true,
+            TraceParents::TrustedProxies => client.is_trusted,
+        }
     }
 }
 
@@ -54,16 +77,19 @@ impl fmt::Debug for Tracing {
 }
 
 /// Reads what the request says of its trace, takes the next place in it, and writes that one for the service.
-/// W3C's headers come before B3's, which end here: two that disagree would tear the trace apart.
+/// W3C's headers come before B3's, which end here: two that disagree would tear the trace apart. Where what is
+/// said is not `heeded`, a trace begins here.
 pub(super) fn begin(
     parts: &mut Parts,
     present: bool,
+    heeded: bool,
     tracing: Option<&Tracing>,
 ) -> (TraceContext, Option<Box<Recording>>) {
     let headers = &mut parts.headers;
-    let w3c = if present { w3c_parent(headers) } else { None };
+    let said = present && heeded;
+    let w3c = if said { w3c_parent(headers) } else { None };
     let parent = match w3c {
-        None if present => b3_parent(headers).unwrap_or_default(),
+        None if said => b3_parent(headers).unwrap_or_default(),
         parent => parent.unwrap_or_default(),
     };
     let context = parent.child(tracing.map(|tracing| tracing.sampler));

@@ -5,6 +5,7 @@ mod v1;
 mod v2;
 
 use std::fmt;
+use std::net::IpAddr;
 
 use crate::stats::Counter;
 
@@ -28,6 +29,17 @@ pub(crate) fn version(begin: &[u8; BEGIN_BYTES]) -> Option<Version> {
 pub(crate) enum Version {
     V1,
     V2,
+}
+
+/// Whom a connection is from, as its header says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A client.
+    Client(IpAddr),
+    /// The proxy that wrote the header.
+    Proxy,
+    /// Somebody of whom the proxy says nothing.
+    Unknown,
 }
 
 /// Why a connection is closed before its first request.

@@ -1,17 +1,17 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::Refusal;
+use super::{Refusal, Source};
 
 /// The longest line, with its end.
 pub(crate) const LINE_BYTES_MAX: usize = 107;
 
-/// Whom a line without its end says that the connection is from; nobody when its sender does not know.
-pub(crate) fn v1_source(line: &[u8]) -> Result<Option<IpAddr>, Refusal> {
+/// Whom a line without its end says that the connection is from.
+pub(crate) fn v1_source(line: &[u8]) -> Result<Source, Refusal> {
     let line = std::str::from_utf8(line).map_err(|_| Refusal::Malformed)?;
     let rest = line.strip_prefix("PROXY ").ok_or(Refusal::Malformed)?;
     // Whatever follows `UNKNOWN` is to be ignored.
     if rest == "UNKNOWN" || rest.starts_with("UNKNOWN ") {
-        return Ok(None);
+        return Ok(Source::Unknown);
     }
     let mut words = rest.split(' ');
     let mut word = || words.next().ok_or(Refusal::Malformed);
@@ -26,7 +26,7 @@ pub(crate) fn v1_source(line: &[u8]) -> Result<Option<IpAddr>, Refusal> {
         _ => Err(Refusal::Malformed),
     };
     address(to)?;
-    address(from).map(|from| Some(from.to_canonical()))
+    address(from).map(|from| Source::Client(from.to_canonical()))
 }
 
 /// A number up to 65535, without a sign or zeros before it.
@@ -42,18 +42,18 @@ mod tests {
 
     use super::*;
 
-    fn read(line: &str) -> Result<Option<String>, Refusal> {
-        v1_source(line.as_bytes()).map(|source| source.map(|address| address.to_string()))
+    fn read(line: &str) -> Result<Source, Refusal> {
+        v1_source(line.as_bytes())
     }
 
     #[test]
     fn lines_are_read_as_the_specification_shows_them() {
-        let from = |address: &str| Ok(Some(address.to_owned()));
+        let from = |address: &str| Ok(Source::Client(address.parse().expect("an address")));
         assert_eq!(read("PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535"), from("255.255.255.255"));
         assert_eq!(read("PROXY TCP6 2001:db8::1 ::1 4711 443"), from("2001:db8::1"));
         assert_eq!(read("PROXY TCP6 ::ffff:192.0.2.1 ::1 4711 443"), from("192.0.2.1"));
-        assert_eq!(read("PROXY UNKNOWN"), Ok(None));
-        assert_eq!(read("PROXY UNKNOWN ffff:f...f:ffff whatever 65535 65535"), Ok(None));
+        assert_eq!(read("PROXY UNKNOWN"), Ok(Source::Unknown));
+        assert_eq!(read("PROXY UNKNOWN ffff:f...f:ffff whatever 65535 65535"), Ok(Source::Unknown));
     }
 
     #[test]
@@ -93,7 +93,7 @@ mod tests {
             let (from, to) = (Ipv6Addr::from(from), Ipv6Addr::from(to));
             let line = format!("PROXY TCP6 {from} {to} {} {}", ports.0, ports.1);
             prop_assert!(line.len() + 2 <= LINE_BYTES_MAX);
-            prop_assert_eq!(v1_source(line.as_bytes()), Ok(Some(IpAddr::V6(from).to_canonical())));
+            prop_assert_eq!(v1_source(line.as_bytes()), Ok(Source::Client(IpAddr::V6(from).to_canonical())));
         }
     }
 }

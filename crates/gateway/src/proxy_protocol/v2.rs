@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use super::Refusal;
+use super::{Refusal, Source};
 
 /// What a header begins with.
 pub(crate) const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -11,25 +11,27 @@ pub(crate) const HEAD_BYTES: usize = 16;
 /// What a header's first bytes say of the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Head {
-    family: Option<Family>,
+    from: Announced,
     /// Bytes that follow, addresses and all else.
     pub(crate) length: usize,
 }
 
-/// The kinds of addresses that say whom a connection is from.
+/// What is said of whom a connection is from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Family {
+enum Announced {
     V4,
     V6,
+    Proxy,
+    Unknown,
 }
 
 impl Head {
     /// The bytes of the two addresses and ports.
     pub(crate) fn addresses_length(self) -> usize {
-        match self.family {
-            None => 0,
-            Some(Family::V4) => 12,
-            Some(Family::V6) => 36,
+        match self.from {
+            Announced::V4 => 12,
+            Announced::V6 => 36,
+            Announced::Proxy | Announced::Unknown => 0,
         }
     }
 }
@@ -40,25 +42,28 @@ pub(crate) fn v2_head(bytes: &[u8; HEAD_BYTES]) -> Result<Head, Refusal> {
     if signature != SIGNATURE {
         return Err(Refusal::Missing);
     }
-    // The connection of the proxy itself (LOCAL), one that it does not know (UNSPEC), a local socket or
-    // datagrams: it is from the proxy then.
-    let known = match (command, family) {
-        (0x21, 0x11) => Some(Family::V4),
-        (0x21, 0x21) => Some(Family::V6),
-        (0x20, _) | (0x21, 0x00 | 0x12 | 0x22 | 0x31 | 0x32) => None,
+    let from = match (command, family) {
+        (0x21, 0x11) => Announced::V4,
+        (0x21, 0x21) => Announced::V6,
+        // LOCAL: a connection of its own, as a check of health.
+        (0x20, _) => Announced::Proxy,
+        // UNSPEC, a local socket or datagrams: passed on for somebody, it does not say for whom.
+        (0x21, 0x00 | 0x12 | 0x22 | 0x31 | 0x32) => Announced::Unknown,
         _ => return Err(Refusal::Malformed),
     };
-    let head = Head { family: known, length: usize::from(u16::from_be_bytes([*high, *low])) };
+    let head = Head { from, length: usize::from(u16::from_be_bytes([*high, *low])) };
     if head.length < head.addresses_length() { Err(Refusal::Malformed) } else { Ok(head) }
 }
 
 /// Whom the addresses behind `head` say that the connection is from. Whatever follows them is of no interest.
-pub(crate) fn v2_source(head: Head, addresses: &[u8]) -> Option<IpAddr> {
-    let address = match head.family? {
-        Family::V4 => IpAddr::from(*addresses.first_chunk::<4>()?),
-        Family::V6 => IpAddr::from(*addresses.first_chunk::<16>()?),
+pub(crate) fn v2_source(head: Head, addresses: &[u8]) -> Source {
+    let address = match head.from {
+        Announced::V4 => addresses.first_chunk::<4>().map(|octets| IpAddr::from(*octets)),
+        Announced::V6 => addresses.first_chunk::<16>().map(|octets| IpAddr::from(*octets)),
+        Announced::Proxy => return Source::Proxy,
+        Announced::Unknown => return Source::Unknown,
     };
-    Some(address.to_canonical())
+    address.map_or(Source::Unknown, |address| Source::Client(address.to_canonical()))
 }
 
 #[cfg(test)]
@@ -105,6 +110,20 @@ mod tests {
         assert_eq!(v2_head(&[b'G'; HEAD_BYTES]), Err(Refusal::Missing));
     }
 
+    #[test]
+    fn a_proxy_speaks_for_itself_only_by_local() {
+        for (command, family, expected) in [
+            (0x20, 0x00, Source::Proxy),
+            (0x20, 0x11, Source::Proxy),
+            (0x21, 0x00, Source::Unknown),
+            (0x21, 0x12, Source::Unknown),
+            (0x21, 0x31, Source::Unknown),
+        ] {
+            let read = v2_head(&head(command, family, 36)).expect("a head");
+            assert_eq!(v2_source(read, &[1; 36]), expected, "{command:x} {family:x}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_read(bytes: [u8; HEAD_BYTES], rest in prop::collection::vec(any::<u8>(), 0..40)) {
@@ -113,7 +132,8 @@ mod tests {
             for bytes in [bytes, signed] {
                 if let Ok(head) = v2_head(&bytes) {
                     let source = v2_source(head, &rest);
-                    prop_assert!(source.is_none() || head.addresses_length() > 0);
+                    let is_client = matches!(source, Source::Client(_));
+                    prop_assert!(!is_client || head.addresses_length() > 0);
                 }
             }
         }
@@ -122,9 +142,9 @@ mod tests {
         fn the_first_address_is_the_source(from: [u8; 16], to: [u8; 20], four: [u8; 4]) {
             let six = v2_head(&head(0x21, 0x21, 36)).expect("a head");
             let address = v2_source(six, &[&from[..], &to].concat());
-            prop_assert_eq!(address, Some(IpAddr::from(from).to_canonical()));
+            prop_assert_eq!(address, Source::Client(IpAddr::from(from).to_canonical()));
             let head = v2_head(&head(0x21, 0x11, 12)).expect("a head");
-            prop_assert_eq!(v2_source(head, &[&four[..], &to].concat()), Some(IpAddr::from(four)));
+            prop_assert_eq!(v2_source(head, &[&four[..], &to].concat()), Source::Client(IpAddr::from(four)));
         }
     }
 }

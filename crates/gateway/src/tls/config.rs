@@ -40,6 +40,24 @@ pub struct TlsConfig {
     /// The PEM file with the authorities that sign clients' certificates.
     #[schemars(with = "Option<String>")]
     pub client_roots: Option<PathBuf>,
+    /// The PEM files with the lists of what these authorities have revoked (CRLs). With any, each authority that
+    /// signed a client's certificate, or one between it and a root, needs one. Default: none is looked at.
+    #[schemars(with = "Vec<String>")]
+    pub client_crls: Vec<PathBuf>,
+    /// What becomes of clients whose authority's list is out of date: `refuse` (the default), or `accept` those
+    /// that it does not name.
+    pub expired_crls: ExpiredCrls,
+}
+
+/// What becomes of clients when the list of what was revoked is out of date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ExpiredCrls {
+    /// They are refused, since nobody knows what was revoked since then.
+    #[default]
+    Refuse,
+    /// Those that it does not name are good.
+    Accept,
 }
 
 /// The oldest version of TLS that is spoken.
@@ -99,6 +117,8 @@ impl Default for TlsConfig {
             handshake_timeout: Duration::from_secs(10),
             client_certificates: ClientCertificates::Off,
             client_roots: None,
+            client_crls: Vec::new(),
+            expired_crls: ExpiredCrls::Refuse,
         }
     }
 }
@@ -155,6 +175,15 @@ impl TlsConfig {
                 problems.push(Problem::error(["tls", "client_certificates"], message));
             }
             _ => {}
+        }
+        if self.client_certificates == ClientCertificates::Off && !self.client_crls.is_empty() {
+            let message = "no client is asked for a certificate";
+            let help = "client_certificates = \"required\"";
+            problems.push(Problem::error(["tls", "client_crls"], message).help(help));
+        }
+        if self.client_crls.is_empty() && self.expired_crls != ExpiredCrls::default() {
+            let message = "`client_crls` names no list that could be out of date";
+            problems.push(Problem::error(["tls", "expired_crls"], message));
         }
         problems
     }

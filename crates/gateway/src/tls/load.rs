@@ -8,14 +8,15 @@ use std::time::Duration;
 use intertie_core::clock::{Timestamp, WallClock};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::CertificateDer;
-use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConfig, version};
+use rustls::{ServerConfig, version};
 
 use super::certificate::Certificate;
-use super::config::{CertificateConfig, ClientCertificates, MinimumVersion, TlsConfig};
+use super::config::{CertificateConfig, MinimumVersion, TlsConfig};
 use super::names::{Names, is_name};
 use super::pem::{read_chain, read_key};
+use super::revocation::ClientTrust;
 use crate::config::{Problem, Severity};
 
 /// What handshakes are held under: certificates, versions, whose certificates are good.
@@ -34,7 +35,7 @@ struct Basis {
     config: TlsConfig,
     certificates: BTreeMap<String, CertificateConfig>,
     chains: Vec<Vec<CertificateDer<'static>>>,
-    roots: Vec<CertificateDer<'static>>,
+    clients: ClientTrust,
 }
 
 impl Terms {
@@ -60,9 +61,9 @@ impl Terms {
         }
         let default = config.default_name(certificates);
         let names = index(&served, default, &mut problems);
-        let roots = read_roots(config, folder).unwrap_or_else(|problem| {
+        let clients = ClientTrust::read(config, folder, clock, &mut problems).unwrap_or_else(|problem| {
             problems.push(problem);
-            Vec::new()
+            ClientTrust::default()
         });
         if problems.iter().any(|problem| problem.severity == Severity::Error) {
             return Err(problems);
@@ -76,7 +77,7 @@ impl Terms {
         };
         let internal =
             |error: rustls::Error| vec![Problem::error(["tls"], format!("TLS can not work: {error}"))];
-        let verifier = client_verifier(config, &roots, &provider).map_err(|problem| vec![problem])?;
+        let verifier = clients.verifier(config, &provider).map_err(|problem| vec![problem])?;
         let builder = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .map_err(internal)?;
@@ -95,7 +96,7 @@ impl Terms {
             config: config.clone(),
             certificates: certificates.clone(),
             chains: served.values().map(|read| read.key.cert.clone()).collect(),
-            roots,
+            clients,
         };
         let handshake_timeout = config.handshake_timeout;
         let terms = Self { server: Arc::new(server), handshake_timeout, names, expiries, basis };
@@ -117,7 +118,8 @@ impl Terms {
             return Vec::new();
         }
         let named = certificates.values().flat_map(|config| [&config.chain, &config.key]);
-        named.chain(&config.client_roots).map(|path| folder.join(path)).collect()
+        let of_clients = config.client_roots.iter().chain(&config.client_crls);
+        named.chain(of_clients).map(|path| folder.join(path)).collect()
     }
 
     /// Whether there is a certificate for a client that asks for `name`.
@@ -238,35 +240,4 @@ fn index(
         }
     }
     names
-}
-
-type Verifier = Arc<dyn rustls::server::danger::ClientCertVerifier>;
-
-fn read_roots(config: &TlsConfig, folder: &Path) -> Result<Vec<CertificateDer<'static>>, Problem> {
-    let Some(path) = &config.client_roots else { return Ok(Vec::new()) };
-    read_chain(&folder.join(path)).map_err(|message| Problem::error(["tls", "client_roots"], message))
-}
-
-fn client_verifier(
-    config: &TlsConfig,
-    roots: &[CertificateDer<'static>],
-    provider: &Arc<CryptoProvider>,
-) -> Result<Option<Verifier>, Problem> {
-    if config.client_certificates == ClientCertificates::Off {
-        return Ok(None);
-    }
-    let wrong = |error: &dyn std::fmt::Display| {
-        let message = format!("the certificates in it can not be used: {error}");
-        Problem::error(["tls", "client_roots"], message)
-    };
-    let mut store = RootCertStore::empty();
-    for root in roots {
-        store.add(root.clone()).map_err(|error| wrong(&error))?;
-    }
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider));
-    let builder = match config.client_certificates {
-        ClientCertificates::Optional => builder.allow_unauthenticated(),
-        _ => builder,
-    };
-    builder.build().map(Some).map_err(|error| wrong(&error))
 }

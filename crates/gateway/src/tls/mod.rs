@@ -11,10 +11,11 @@ mod der;
 mod load;
 mod names;
 mod pem;
+mod revocation;
 mod service;
 mod stats;
 
-pub use config::{CertificateConfig, ClientCertificates, MinimumVersion, TlsConfig};
+pub use config::{CertificateConfig, ClientCertificates, ExpiredCrls, MinimumVersion, TlsConfig};
 pub use load::Terms;
 pub use service::{
     ServiceHandshake, ServiceHandshakes, ServiceTerms, ServiceTls, ServiceTlsConfig, ServiceTlsReloads,
@@ -22,4 +23,6 @@ pub use service::{
 pub use stats::{Outcome, TlsStats};
 
 pub(crate) use certificate::identity;
-pub(crate) use service::{deserialize as deserialize_service_tls, is_refusal, schema as service_tls_schema};
+pub(crate) use service::{
+    deserialize as deserialize_service_tls, failure, is_refusal, received_alert, schema as service_tls_schema,
+};

@@ -1,4 +1,4 @@
-use rustls::AlertDescription;
+use rustls::{AlertDescription, CertificateError};
 
 use crate::stats::Counter;
 
@@ -19,6 +19,8 @@ pub enum Outcome {
     UnknownName,
     /// The client's certificate is missing, not good, or names nobody.
     ClientCertificate,
+    /// The client's certificate, or one between it and a root, was revoked.
+    ClientRevoked,
     /// The client refused our certificate.
     Refused,
     /// No version, cipher or protocol in common, or a message that is none.
@@ -27,7 +29,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Completed,
         Self::Resumed,
         Self::TimedOut,
@@ -35,6 +37,7 @@ impl Outcome {
         Self::NotTls,
         Self::UnknownName,
         Self::ClientCertificate,
+        Self::ClientRevoked,
         Self::Refused,
         Self::Failed,
     ];
@@ -49,6 +52,7 @@ impl Outcome {
             Self::NotTls => "not_tls",
             Self::UnknownName => "unknown_name",
             Self::ClientCertificate => "client_certificate",
+            Self::ClientRevoked => "client_revoked",
             Self::Refused => "refused",
             Self::Failed => "failed",
         }
@@ -59,6 +63,7 @@ impl Outcome {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match inner {
             None => Self::ClientLeft,
+            Some(rustls::Error::InvalidCertificate(CertificateError::Revoked)) => Self::ClientRevoked,
             Some(rustls::Error::NoCertificatesPresented | rustls::Error::InvalidCertificate(_)) => {
                 Self::ClientCertificate
             }

@@ -40,6 +40,9 @@ impl From<&ClientLimitsConfig> for HeadLimits {
     }
 }
 
+/// Interim answers to one request. A service that says `100 Continue` for ever is not going to answer.
+const INTERIM_MAX: u8 = 16;
+
 /// What one message may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HeadLimits {

@@ -2,7 +2,7 @@ use super::block::{Block, Line};
 use super::chunk::{CHUNK_LINE_BYTES_MAX, chunk_size};
 use super::head::{Follows, Head};
 use super::line::check_text;
-use super::{HeadLimits, Violation};
+use super::{HeadLimits, INTERIM_MAX, Violation};
 
 /// Follows one direction of a connection through its heads and bodies.
 #[derive(Debug)]
@@ -53,9 +53,6 @@ pub(crate) struct Seen {
     /// What is wrong with those that follow.
     pub(crate) violation: Option<Violation>,
 }
-
-/// A service that says `100 Continue` for ever is not going to answer.
-const INTERIM_MAX: u8 = 16;
 
 impl Reader {
     /// A reader of what a client sends.

@@ -7,7 +7,7 @@ use intertie_core::telemetry::Events;
 use intertie_gateway::config::{Problem, TrafficConfig};
 use intertie_gateway::forwarded::ProxyProtocol;
 use intertie_gateway::plan::{Effective, Plan, Report, effective, lint};
-use intertie_gateway::tls::{CertificateConfig, ServiceTerms, Terms, TlsConfig};
+use intertie_gateway::tls::{CertificateConfig, ServiceTerms, ServiceTls, Terms, TlsConfig};
 
 use super::source::{self, Kind, Source};
 use super::{AuditLogConfig, File, ServerConfig, TracesConfig};
@@ -28,6 +28,7 @@ const KIND: Kind = Kind {
         "listen",
         "redirect",
         "trusted_proxies",
+        "client_crls",
         "names",
         "endpoints",
         "services",
@@ -110,6 +111,15 @@ impl Loaded {
     /// What is wrong with them.
     pub(crate) fn terms(&self) -> Result<(Option<Terms>, Vec<Problem>), Vec<Problem>> {
         Terms::load(&self.tls, &self.certificates, self.folder(), &WallClock::system())
+    }
+
+    /// Reads the files of TLS towards the collector of traces; nothing where none is spoken to with TLS.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub(crate) fn collector_terms(&self) -> Result<(Option<ServiceTls>, Vec<Problem>), Vec<Problem>> {
+        let traces = self.server.traces.as_ref();
+        traces.map_or_else(|| Ok((None, Vec::new())), |traces| traces.terms(self.folder()))
     }
 
     /// How many certificates clients may be shown.

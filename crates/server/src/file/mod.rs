@@ -28,7 +28,7 @@ pub(crate) use audit_log::AuditLogConfig;
 pub(crate) use load::Loaded;
 pub(crate) use script::{Script, script_schema};
 pub(crate) use secret::SecretReference;
-pub(crate) use traces::TracesConfig;
+pub(crate) use traces::{TracesConfig, host as collector_host};
 
 /// The file as a whole.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]

@@ -1,11 +1,15 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::time::Duration;
 
 use http::header::HeaderName;
 use http::uri::{Scheme, Uri};
+use intertie_core::clock::WallClock;
 use intertie_core::quantity::{self, DurationText, Ratio};
-use intertie_gateway::config::Problem;
+use intertie_gateway::config::{Problem, Protocol};
+use intertie_gateway::proxy::TraceParents;
+use intertie_gateway::tls::{ServiceTls, ServiceTlsConfig};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -16,12 +20,18 @@ use super::secret::SecretReference;
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Traces")]
 pub(crate) struct TracesConfig {
-    /// The collector's URL for OTLP over HTTP, with `/v1/traces` where it has no path. Default
-    /// "http://127.0.0.1:4318/v1/traces".
+    /// The collector's URL for OTLP over HTTP, with `/v1/traces` where it has no path, and with TLS where it
+    /// begins with `https`. Default "http://127.0.0.1:4318/v1/traces".
     pub(crate) endpoint: String,
+    /// What the collector's certificate must be, and which one it is shown, as `tls` of a service. Its files are
+    /// read when the process begins. Needs an `endpoint` with `https`. Default: the table with all its defaults.
+    pub(crate) tls: Option<ServiceTlsConfig>,
     /// The share of traces that are recorded where no caller has decided: decided once, by the trace id. What a
     /// caller records is recorded here too. Default "1%".
     pub(crate) sample: Ratio,
+    /// Whose traces are continued, and whose decision to record them is kept: those of `all` callers (the default)
+    /// or of `trusted_proxies` alone. Every other request begins a trace.
+    pub(crate) parents: TraceParents,
     /// Headers for the collector, each value by reference: "env:NAME" or "file:PATH". Default none.
     pub(crate) headers: BTreeMap<String, String>,
     /// The attribute `service.name`. Default "intertie".
@@ -50,7 +60,9 @@ impl Default for TracesConfig {
     fn default() -> Self {
         Self {
             endpoint: "http://127.0.0.1:4318/v1/traces".to_owned(),
+            tls: None,
             sample: Ratio::from_percent(1),
+            parents: TraceParents::All,
             headers: BTreeMap::new(),
             service_name: "intertie".to_owned(),
             queue: NonZeroU32::new(8192).expect("8192 is not zero"),
@@ -60,6 +72,11 @@ impl Default for TracesConfig {
             flush: Duration::from_secs(5),
         }
     }
+}
+
+/// The host of a collector, an address of IPv6 without its brackets.
+pub(crate) fn host(collector: &Uri) -> Option<&str> {
+    collector.host().map(|host| host.trim_matches(['[', ']']))
 }
 
 const QUEUE_MAX: u32 = 1_000_000;
@@ -74,7 +91,7 @@ impl TracesConfig {
         let uri: Uri = self.endpoint.parse().ok()?;
         let mut parts = uri.into_parts();
         let authority = parts.authority.as_ref()?;
-        let usable = parts.scheme == Some(Scheme::HTTP)
+        let usable = [Scheme::HTTP, Scheme::HTTPS].iter().any(|known| parts.scheme.as_ref() == Some(known))
             && !authority.host().is_empty()
             && !authority.as_str().contains('@')
             && authority.port_u16() != Some(0);
@@ -82,6 +99,22 @@ impl TracesConfig {
             parts.path_and_query = Some(http::uri::PathAndQuery::from_static("/v1/traces"));
         }
         usable.then(|| Uri::from_parts(parts).ok())?
+    }
+
+    /// What the connection to the collector is opened under, with warnings; nothing where it is spoken to
+    /// without TLS.
+    ///
+    /// # Errors
+    /// What is wrong with the files.
+    pub(crate) fn terms(&self, folder: &Path) -> Result<(Option<ServiceTls>, Vec<Problem>), Vec<Problem>> {
+        let Some(uri) = self.collector().filter(|uri| uri.scheme() == Some(&Scheme::HTTPS)) else {
+            return Ok((None, Vec::new()));
+        };
+        let config = self.tls.clone().unwrap_or_default();
+        let at = ["server", "traces", "tls"];
+        let clock = WallClock::system();
+        let (terms, doubts) = ServiceTls::read(at, &config, host(&uri), Protocol::Http1, folder, &clock)?;
+        Ok((Some(terms), doubts))
     }
 
     /// What is wrong.
@@ -95,15 +128,11 @@ impl TracesConfig {
             });
         };
         if self.collector().is_none() {
-            let endpoint = &self.endpoint;
-            let (message, help) = if endpoint.starts_with("https:") {
-                let message = format!("`{endpoint}` asks for TLS, which is not spoken to collectors");
-                (message, "send to a collector on this machine, and let that one speak TLS")
-            } else {
-                let message = format!("`{endpoint}` is no URL of a collector");
-                (message, "endpoint = \"http://127.0.0.1:4318/v1/traces\"")
-            };
-            wrong("endpoint", message, Some(help));
+            let message = format!("`{}` is no URL of a collector", self.endpoint);
+            wrong("endpoint", message, Some("endpoint = \"http://127.0.0.1:4318/v1/traces\""));
+        } else if self.tls.is_some() && !self.endpoint.starts_with("https:") {
+            let message = format!("`{}` is spoken to without TLS", self.endpoint);
+            wrong("tls", message, Some("endpoint = \"https://collector.example:4318\""));
         }
         for (name, value) in &self.headers {
             let help = "write \"env:NAME\" or \"file:PATH\"";

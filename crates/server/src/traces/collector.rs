@@ -11,13 +11,15 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use intertie_core::clock::WallClock;
 use intertie_core::failure::Class;
+use intertie_gateway::tls::ServiceTls;
 use intertie_observe::otlp;
 use intertie_resilience::RetryConfig;
 use intertie_resilience::pipeline::http::retry_after;
 use intertie_resilience::pipeline::{CallError, Pipeline, Verdict};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use crate::file::{SecretReference, TracesConfig};
+use crate::file::{SecretReference, TracesConfig, collector_host};
 
 /// As much of an answer as is read, and for so long; what it says takes a few bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -28,6 +30,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) struct Collector {
     host: String,
     port: u16,
+    tls: Option<ServiceTls>,
     path: PathAndQuery,
     headers: HeaderMap,
     pipeline: Pipeline,
@@ -38,12 +41,13 @@ pub(super) struct Collector {
 #[derive(Debug)]
 pub(super) enum SendError {
     Connect(std::io::Error),
+    Handshake(std::io::Error),
     Exchange(hyper::Error),
     Status(StatusCode, Option<Duration>),
 }
 
 impl Collector {
-    pub(super) fn new(config: &TracesConfig, folder: &Path) -> anyhow::Result<Self> {
+    pub(super) fn new(config: &TracesConfig, tls: Option<ServiceTls>, folder: &Path) -> anyhow::Result<Self> {
         let uri = config.collector().context("no URL of a collector")?;
         let authority = uri.authority().context("a collector without a host")?;
         let mut headers = HeaderMap::new();
@@ -65,8 +69,9 @@ impl Collector {
             .attempt_timeout(config.timeout)
             .build()?;
         Ok(Self {
-            host: authority.host().trim_matches(['[', ']']).to_owned(),
-            port: authority.port_u16().unwrap_or(80),
+            host: collector_host(&uri).context("a collector without a host")?.to_owned(),
+            port: authority.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 }),
+            tls,
             path: uri.path_and_query().cloned().context("a URL without a path")?,
             headers,
             pipeline,
@@ -86,6 +91,19 @@ impl Collector {
     /// One attempt, on a connection of its own: messages are seldom.
     async fn attempt(&self, message: Bytes) -> Result<Bytes, SendError> {
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(SendError::Connect)?;
+        match &self.tls {
+            None => self.exchange(stream, message).await,
+            Some(tls) => {
+                let stream = tls.connect(&self.host, stream).await.map_err(SendError::Handshake)?;
+                self.exchange(stream, message).await
+            }
+        }
+    }
+
+    async fn exchange<S>(&self, stream: S, message: Bytes) -> Result<Bytes, SendError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(SendError::Exchange)?;
         let driver = AbortOnDrop(tokio::spawn(connection));
@@ -118,7 +136,7 @@ fn verdict(outcome: &Result<Bytes, SendError>) -> Verdict {
             };
             Verdict { retry_after: *wait, ..class.into() }
         }
-        SendError::Connect(_) | SendError::Exchange(_) => Class::Transient.into(),
+        SendError::Connect(_) | SendError::Handshake(_) | SendError::Exchange(_) => Class::Transient.into(),
     }
 }
 
@@ -135,6 +153,7 @@ impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect(_) => f.write_str("no connection to the collector"),
+            Self::Handshake(_) => f.write_str("no TLS handshake with the collector"),
             Self::Exchange(_) => f.write_str("the collector gave no valid answer"),
             Self::Status(status, _) => write!(f, "the collector answered {status}"),
         }
@@ -144,7 +163,7 @@ impl fmt::Display for SendError {
 impl std::error::Error for SendError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Connect(error) => Some(error),
+            Self::Connect(error) | Self::Handshake(error) => Some(error),
             Self::Exchange(error) => Some(error),
             Self::Status(..) => None,
         }

@@ -135,3 +135,42 @@ async fn one_connection_more_than_the_limit_is_closed_at_once() {
         until(async || client.try_send(request()).await.is_ok(), "the places are given back").await;
     }
 }
+
+/// Any stranger can cause them: counters tell how many there were, the log tells once a second that there are.
+#[tokio::test]
+async fn a_flood_of_refusals_does_not_flood_the_log() {
+    const FLOOD: usize = 40;
+    let doubtful: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nx: a\r\n b\r\n\r\n";
+    for (limits, said, event, series) in [
+        (
+            "connections_max = 1",
+            &b""[..],
+            "connection_refused",
+            "intertie_connections_refused_total{limit=\"connections_max\"}",
+        ),
+        (
+            "",
+            doubtful,
+            "request_refused",
+            "intertie_messages_refused_total{from=\"client\",reason=\"folded_line\"}",
+        ),
+    ] {
+        let (_origin, server) = serving(limits).await;
+        let started = Instant::now();
+        let mut first = Client::new(server.address).connect().await.expect("connects");
+        first.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
+        first.read_u8().await.expect("an answer");
+        for _ in 0..FLOOD {
+            let mut other = Client::new(server.address).connect().await.expect("the kernel connects");
+            let _ = other.write_all(said).await;
+            let _ = other.read_to_end(&mut Vec::new()).await;
+        }
+        until(async || server.metric(series).await == FLOOD as f64, "all are counted").await;
+        server.wait_for(event);
+        // Each data thread tells it once in each second that began.
+        let threads = std::thread::available_parallelism().expect("cores").get();
+        let told_max = threads * (started.elapsed().as_secs() as usize + 1);
+        let told = server.count(event);
+        assert!(told <= told_max, "{event}: {told} of {FLOOD}");
+    }
+}

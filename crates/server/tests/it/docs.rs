@@ -93,6 +93,7 @@ fn files_in_the_documents_load() {
         let authority = Authority::new("clients");
         authority.write_into(folder.path());
         authority.issue(folder.path(), "shop", &["shop.example"]);
+        authority.revoke(folder.path(), "clients.crl", &[], 2090);
         let services = Authority::new("services");
         services.write_into(folder.path());
         services.issue(folder.path(), "gateway", &["gateway.shop.example"]);

@@ -167,6 +167,32 @@ async fn the_callers_decision_holds_and_otherwise_the_share_of_the_file() {
     }
 }
 
+/// Whoever may have its requests recorded can fill the collector: with this key only proxies may.
+#[tokio::test]
+async fn only_trusted_proxies_have_their_traces_continued_where_the_file_says_so() {
+    let (collector, origin) = (collector().await, Origin::statuses(&[200]).await);
+    let keys = "sample = \"0%\"\nparents = \"trusted_proxies\"";
+    let server =
+        Server::start_with("trusted_proxies = [\"127.0.0.2\"]\n", &file(&collector, keys, &origin, ""));
+    let sampled = [
+        ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        ("tracestate", "a=b"),
+        ("b3", "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1"),
+    ];
+    let stranger = Client::new(server.address).from([127, 0, 0, 1].into());
+    stranger.get_with("/orders/1", &sampled).await;
+    let proxy = Client::new(server.address).from([127, 0, 0, 2].into());
+    proxy.get_with("/orders/2", &sampled).await;
+    let spans = wait_for_spans(&collector, 2).await;
+    assert!(spans.iter().all(|span| hex(&span.trace_id) == "4bf92f3577b34da6a3ce929d0e0e4736"));
+    assert_eq!(attribute(&spans[0].attributes, "url.path").as_deref(), Some("/orders/2"));
+    let received = origin.received();
+    let begun = received[0].headers["traceparent"].to_str().expect("ASCII");
+    assert!(!begun.contains("4bf92f3577b34da6a3ce929d0e0e4736") && begun.ends_with("-02"), "{begun}");
+    assert!(["tracestate", "b3"].iter().all(|name| !received[0].headers.contains_key(*name)));
+    assert_eq!(received[1].headers["tracestate"], "a=b");
+}
+
 #[tokio::test]
 async fn rejections_failures_and_unknown_routes_are_told_with_their_cause() {
     let (collector, origin) = (collector().await, Origin::start(async |_| Reply::Hang).await);
@@ -326,6 +352,7 @@ fn explain_tells_where_traces_go() {
     for line in [
         "endpoint         http://collector:4318/v1/traces  (intertie.toml:2)",
         "sample           5%  (intertie.toml:3)",
+        "parents          all  (built-in default)",
         "headers          x-key  (intertie.toml:4)",
         "batch            512  (built-in default)",
     ] {

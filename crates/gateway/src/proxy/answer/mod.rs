@@ -16,6 +16,7 @@ use intertie_core::rejection::{Policy, Rejection};
 
 use super::error_code::ErrorCode;
 use super::headers::{Present, mark_exhausted};
+use super::proxy_error::ProxyError;
 use crate::config::ClientLimitsConfig;
 use crate::wire::Violation;
 use document::Document;
@@ -35,12 +36,28 @@ pub(super) struct Failure {
     pub(super) rejected_by: Option<Policy>,
     /// Whether retries were used up or refused: the caller must not add its own.
     pub(super) exhausted: bool,
+    /// What `Proxy-Status` says.
+    pub(super) proxy_error: ProxyError,
 }
 
 impl Failure {
     pub(super) fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        Self { code, detail, retry_after: None, allow: None, rejected_by: None, exhausted: false }
+        let proxy_error = code.proxy_error();
+        Self {
+            code,
+            detail,
+            retry_after: None,
+            allow: None,
+            rejected_by: None,
+            exhausted: false,
+            proxy_error,
+        }
+    }
+
+    /// The same with what is known of its cause.
+    pub(super) fn because(self, proxy_error: ProxyError) -> Self {
+        Self { proxy_error, ..self }
     }
 
     /// A request that was refused unread.

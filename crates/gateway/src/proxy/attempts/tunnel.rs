@@ -17,11 +17,12 @@ impl Call {
     /// Connects to the endpoint. Not a byte of the client's goes there before it is told of the connection, so one
     /// that can not be had harms nobody and is tried again.
     pub(super) async fn tunnel(
-        &self,
+        &mut self,
         exchange: &mut Exchange,
         mut attempt: Attempt,
         limit: AttemptLimit,
     ) -> Ended {
+        self.connects = true;
         let opened = {
             let opening = pin!(open_for_tunnel(&exchange.worker, attempt.service(), attempt.endpoint()));
             match limit.at {

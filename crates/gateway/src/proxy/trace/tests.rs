@@ -20,7 +20,7 @@ fn recording(ratio: Ratio) -> (Tracing, Arc<Mutex<Vec<Span>>>) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&told);
     let tell = move |spans| sink.lock().expect("unpoisoned").extend(spans);
-    (Tracing::new(Sampler::new(ratio), Arc::new(tell)), told)
+    (Tracing::new(Sampler::new(ratio), TraceParents::All, Arc::new(tell)), told)
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn w3c_comes_before_b3_and_one_context_is_passed_on() {
     let b3 = format!("{B3}1");
     let both = [("traceparent", w3c.as_str()), ("tracestate", "a=b"), ("b3", &b3), ("x-b3-sampled", "1")];
     let mut parts = parts(&both);
-    let (context, recording) = begin(&mut parts, true, Some(&tracing));
+    let (context, recording) = begin(&mut parts, true, true, Some(&tracing));
     assert_eq!(context.trace_id, 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736);
     assert!(recording.is_none(), "the caller does not record it");
     assert_eq!(parts.headers["tracestate"], "a=b");
@@ -52,15 +52,34 @@ fn b3_is_read_in_both_forms_and_ends_here() {
     ];
     for headers in [&[("b3", single.as_str())][..], &multiple] {
         let mut parts = parts(headers);
-        let (context, recording) = begin(&mut parts, true, Some(&tracing));
+        let (context, recording) = begin(&mut parts, true, true, Some(&tracing));
         assert_eq!(context.trace_id, 0x80f1_98ee_5634_3ba8_64fe_8b2a_57d3_eff7);
         assert_eq!(recording.expect("the caller records it").parent, Some(0xe457_b5a2_e4d8_6bd1));
         assert_eq!(parts.headers.len(), 1, "{:?}", parts.headers);
     }
     let mut denied = parts(&[("b3", "0")]);
     let (all, _) = self::recording(Ratio::ONE);
-    let (context, recording) = begin(&mut denied, true, Some(&all));
+    let (context, recording) = begin(&mut denied, true, true, Some(&all));
     assert!(!context.sampled && recording.is_none(), "the caller decided");
+}
+
+#[test]
+fn what_is_not_heeded_leaves_nothing_behind() {
+    let (w3c, b3) = (format!("{PARENT}1"), format!("{B3}1"));
+    let all = [
+        ("traceparent", w3c.as_str()),
+        ("tracestate", "a=b"),
+        ("b3", &b3),
+        ("x-b3-sampled", "1"),
+        ("x", "y"),
+    ];
+    let (none, _) = recording(Ratio::ZERO);
+    let mut parts = parts(&all);
+    let (context, recording) = begin(&mut parts, true, false, Some(&none));
+    assert!(!context.sampled && recording.is_none(), "the caller can not have it recorded");
+    assert_ne!(context.trace_id, 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736);
+    assert_eq!(parts.headers["traceparent"].as_bytes(), context.to_traceparent());
+    assert_eq!(parts.headers.len(), 2, "{:?}", parts.headers);
 }
 
 #[test]
@@ -73,7 +92,7 @@ fn what_is_malformed_or_doubled_begins_a_trace() {
         &[("x-b3-traceid", "80f198ee56343ba864fe8b2a57d3eff7")],
     ] {
         let mut parts = parts(headers);
-        let (context, _) = begin(&mut parts, true, None);
+        let (context, _) = begin(&mut parts, true, true, None);
         assert!(!context.sampled && context.random, "{headers:?}");
         assert_ne!(context.trace_id, 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736);
         assert_eq!(parts.headers.len(), 1, "{:?}", parts.headers);
@@ -85,7 +104,7 @@ fn a_trace_that_is_sampled_here_tells_the_threshold() {
     let (half, _) = recording(Ratio::from_percent(50));
     for _ in 0..100 {
         let mut parts = parts(&[]);
-        let (context, recording) = begin(&mut parts, false, Some(&half));
+        let (context, recording) = begin(&mut parts, false, true, Some(&half));
         assert_eq!(recording.is_some(), context.sampled);
         let state = parts.headers.get("tracestate").map(HeaderValue::as_bytes);
         assert_eq!(state, context.sampled.then_some(&b"ot=th:8"[..]));
@@ -96,7 +115,7 @@ fn a_trace_that_is_sampled_here_tells_the_threshold() {
 fn spans_are_named_and_timed_as_the_conventions_ask() {
     let (tracing, told) = recording(Ratio::ONE);
     let mut parts = parts(&[]);
-    let (context, recording) = begin(&mut parts, false, Some(&tracing));
+    let (context, recording) = begin(&mut parts, false, true, Some(&tracing));
     let mut recording = *recording.expect("all are recorded");
     let at = |millis: u64| Instant::from_nanos(millis * 1_000_000);
     let endpoint: Address = "orders.internal:7001".parse().expect("an address");

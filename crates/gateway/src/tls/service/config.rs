@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, MapAccess};
 
-use crate::config::{Problem, ServiceConfig};
+use crate::config::Problem;
 
 /// `[service.NAME] tls`: what the certificate of a service must be, and which one it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Deserialize, JsonSchema)]
@@ -30,12 +30,15 @@ pub struct ServiceTlsConfig {
 }
 
 impl ServiceTlsConfig {
-    /// What is wrong with the settings of the service `name`, before any file is read.
-    pub(super) fn problems(&self, name: &str, service: &ServiceConfig) -> Vec<Problem> {
+    /// What is wrong with the settings, which stand at `at` and are for `hosts`, before any file is read.
+    pub(super) fn problems<'a>(
+        &self,
+        at: [&str; 3],
+        hosts: impl IntoIterator<Item = &'a str>,
+    ) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let mut wrong = |key, message: String| {
-            problems.push(Problem::error(["service", name, "tls", key], message));
-        };
+        let [a, b, c] = at;
+        let mut wrong = |key, message: String| problems.push(Problem::error([a, b, c, key], message));
         match (&self.certificate, &self.key) {
             (Some(_), None) => wrong("certificate", "the key of the certificate is missing".to_owned()),
             (None, Some(_)) => wrong("key", "the certificate of the key is missing".to_owned()),
@@ -48,11 +51,10 @@ impl ServiceTlsConfig {
             }
             Some(_) => {}
             None => {
-                let hosts = service.endpoints.iter().map(|endpoint| endpoint.at.host());
-                for host in hosts.filter(|host| ServerName::try_from(*host).is_err()) {
+                for host in hosts.into_iter().filter(|host| ServerName::try_from(*host).is_err()) {
                     let message = format!("no certificate can be for the host `{host}`");
                     let help = "name the one that the certificate is for by `server_name`";
-                    problems.push(Problem::error(["service", name, "tls"], message).help(help));
+                    problems.push(Problem::error(at, message).help(help));
                 }
             }
         }

@@ -105,17 +105,30 @@ impl ServiceHandshake {
     }
 }
 
-/// Whether `error` is that of a service which refuses our certificate. In TLS 1.3 a client hears of it only
-/// after its own handshake; a service never sees a request that came with it.
-pub(crate) fn is_refusal(error: &(dyn std::error::Error + 'static)) -> bool {
+/// What rustls says in `error`, which may stand behind others.
+pub(crate) fn failure<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Error> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<io::Error>() {
-            return ServiceHandshake::of(error) == ServiceHandshake::Refused;
+            return error.get_ref()?.downcast_ref::<Error>();
         }
         next = error.source();
     }
-    false
+    None
+}
+
+/// The number of the alert by which a service ended the connection, if it did.
+pub(crate) fn received_alert(error: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    match failure(error)? {
+        Error::AlertReceived(alert) => Some(u8::from(*alert)),
+        _ => None,
+    }
+}
+
+/// Whether `error` is that of a service which refuses our certificate. In TLS 1.3 a client hears of it only
+/// after its own handshake; a service never sees a request that came with it.
+pub(crate) fn is_refusal(error: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(failure(error), Some(Error::AlertReceived(alert)) if is_about_certificates(*alert))
 }
 
 const fn is_about_certificates(alert: AlertDescription) -> bool {

@@ -1,6 +1,7 @@
 //! From files to what connections to services are opened under.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,6 +9,9 @@ use intertie_core::clock::{Timestamp, WallClock};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
 use rustls::{ClientConfig, RootCertStore, version};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::config::ServiceTlsConfig;
 use crate::config::{Problem, Protocol, ServiceConfig, Severity};
@@ -49,10 +53,14 @@ impl ServiceTerms {
         let mut terms = BTreeMap::new();
         for (name, service) in services {
             let Some(config) = &service.tls else { continue };
-            problems.extend(config.problems(name, service));
-            match ServiceTls::load(name, config, service.protocol, folder, clock, &mut problems) {
-                Ok(loaded) => drop(terms.insert(name.clone(), Arc::new(loaded))),
-                Err(problem) => problems.push(problem),
+            let hosts = service.endpoints.iter().map(|endpoint| endpoint.at.host());
+            let at = ["service", name, "tls"];
+            match ServiceTls::read(at, config, hosts, service.protocol, folder, clock) {
+                Ok((read, doubts)) => {
+                    terms.insert(name.clone(), Arc::new(read));
+                    problems.extend(doubts);
+                }
+                Err(found) => problems.extend(found),
             }
         }
         if problems.iter().any(|problem| problem.severity == Severity::Error) {
@@ -75,16 +83,43 @@ impl ServiceTerms {
 }
 
 impl ServiceTls {
+    /// Reads the files that `config` names, relative ones from `folder`, for a service at `hosts`, and returns
+    /// what connections to it are opened under, with warnings. `at` is where `config` stands.
+    ///
+    /// # Errors
+    /// Everything that is wrong, with the keys that it is about.
+    pub fn read<'a>(
+        at: [&str; 3],
+        config: &ServiceTlsConfig,
+        hosts: impl IntoIterator<Item = &'a str>,
+        protocol: Protocol,
+        folder: &Path,
+        clock: &WallClock,
+    ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+        let mut problems = config.problems(at, hosts);
+        let read = Self::load(at, config, protocol, folder, clock, &mut problems);
+        match read {
+            Ok(read) if problems.iter().all(|problem| problem.severity != Severity::Error) => {
+                Ok((read, problems))
+            }
+            Ok(_) => Err(problems),
+            Err(problem) => {
+                problems.push(problem);
+                Err(problems)
+            }
+        }
+    }
+
     fn load(
-        name: &str,
+        at: [&str; 3],
         config: &ServiceTlsConfig,
         protocol: Protocol,
         folder: &Path,
         clock: &WallClock,
         problems: &mut Vec<Problem>,
     ) -> Result<Self, Problem> {
-        let at = |key| move |message: String| Problem::error(["service", name, "tls", key], message);
-        let whole = |message: String| Problem::error(["service", name, "tls"], message);
+        let (whole, [a, b, c]) = (|message: String| Problem::error(at, message), at);
+        let at = |key| move |message: String| Problem::error([a, b, c, key], message);
         let internal = |error: rustls::Error| whole(format!("TLS can not work: {error}"));
         let mut store = RootCertStore::empty();
         let roots = match &config.roots {
@@ -126,7 +161,7 @@ impl ServiceTls {
                 })?;
                 problems.extend(doubt(&chain[0], clock).map(|doubt| {
                     let message = format!("the certificate in `{shown}` {doubt}");
-                    Problem::warning(["service", name, "tls", "certificate"], message)
+                    Problem::warning([a, b, c, "certificate"], message)
                 }));
                 (client, chain)
             }
@@ -149,6 +184,15 @@ impl ServiceTls {
 
     pub(crate) fn client(&self) -> &Arc<ClientConfig> {
         &self.client
+    }
+
+    /// Holds the handshake with the service at `host` on `stream`.
+    ///
+    /// # Errors
+    /// That of the connection, or within it that of TLS.
+    pub async fn connect(&self, host: &str, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let name = self.server_name(host).map_err(io::Error::other)?;
+        TlsConnector::from(Arc::clone(&self.client)).connect(name, stream).await
     }
 
     /// The name that the certificate of the endpoint at `host` must be for.

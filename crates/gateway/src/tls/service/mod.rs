@@ -6,6 +6,6 @@ mod load;
 
 pub use config::ServiceTlsConfig;
 pub(crate) use config::{deserialize, schema};
-pub(crate) use handshake::is_refusal;
 pub use handshake::{ServiceHandshake, ServiceHandshakes, ServiceTlsReloads};
+pub(crate) use handshake::{failure, is_refusal, received_alert};
 pub use load::{ServiceTerms, ServiceTls};

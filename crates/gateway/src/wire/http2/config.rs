@@ -38,6 +38,18 @@ impl From<&ClientLimitsConfig> for FloodLimits {
     }
 }
 
+impl FloodLimits {
+    /// What one service may send: as a client, but for what its answers are made of, which h2 bounds, and for
+    /// resets, of which each has cost a request.
+    pub(crate) fn of_service(config: &ClientLimitsConfig) -> Self {
+        let mut limits = Self { continuations: u32::MAX, block_bytes: usize::MAX, ..Self::from(config) };
+        for counted in [Counted::Reset, Counted::EmptyData] {
+            limits.most[counted as usize] = u32::MAX;
+        }
+        limits
+    }
+}
+
 /// What h2 bounds itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CodecLimits {

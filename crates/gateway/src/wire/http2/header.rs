@@ -46,6 +46,11 @@ impl FrameHeader {
         HEADER_BYTES + self.length as usize
     }
 
+    /// Whether the frame ends its stream.
+    pub(super) fn ends_stream(&self) -> bool {
+        self.flags & END_STREAM != 0
+    }
+
     /// Whether the frame ends the headers that it belongs to.
     pub(super) fn ends_headers(&self) -> bool {
         self.flags & END_HEADERS != 0

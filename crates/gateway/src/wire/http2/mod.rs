@@ -13,6 +13,9 @@ mod reader;
 mod tests;
 mod writer;
 
+/// Bytes of what a client says first (RFC 9113, section 3.4).
+const PREFACE_BYTES: usize = 24;
+
 pub(crate) use config::{CodecLimits, FloodLimits};
 pub(crate) use reader::FrameReader;
 pub(crate) use writer::{FrameWriter, Written};

@@ -1,14 +1,11 @@
 use intertie_core::clock::Instant;
 
-use super::FloodLimits;
 use super::flood::{Counted, Flood};
 use super::header::{FrameHeader, HEADER_BYTES, kind};
-use crate::wire::{Seen, Violation};
+use super::{FloodLimits, PREFACE_BYTES};
+use crate::wire::{INTERIM_MAX, Seen, Violation};
 
-/// Bytes of what a client says first (RFC 9113, section 3.4).
-const PREFACE_BYTES: usize = 24;
-
-/// Follows what a client sends from frame to frame.
+/// Follows what the other side sends from frame to frame.
 #[derive(Debug)]
 pub(crate) struct FrameReader {
     limits: FloodLimits,
@@ -19,7 +16,19 @@ pub(crate) struct FrameReader {
     block: Option<Block>,
     /// Why the next frame is refused.
     refused: Option<Violation>,
+    /// For a service: the heads of answers that may come.
+    heads: Option<Heads>,
 }
+
+/// How many heads of answers may come that do not end their streams, as all interim ones are: for each request
+/// its own and [`INTERIM_MAX`] before it. They are not told apart by their streams, which would have to be kept.
+#[derive(Debug, Clone, Copy)]
+struct Heads {
+    left: u32,
+    most: u32,
+}
+
+const HEADS_FOR_REQUEST: u32 = 1 + INTERIM_MAX as u32;
 
 /// Headers in more than one frame.
 #[derive(Debug, Clone, Copy)]
@@ -30,8 +39,22 @@ struct Block {
 }
 
 impl FrameReader {
+    /// A reader of what a client sends.
     pub(crate) fn new(limits: FloodLimits, now: Instant) -> Self {
-        Self { limits, flood: Flood::new(now), left: PREFACE_BYTES, block: None, refused: None }
+        Self { limits, flood: Flood::new(now), left: PREFACE_BYTES, block: None, refused: None, heads: None }
+    }
+
+    /// A reader of what a service sends, which is asked for no more than `streams_max` answers at a time.
+    pub(crate) fn of_service(limits: FloodLimits, streams_max: u32, now: Instant) -> Self {
+        let heads = Heads { left: 0, most: streams_max.saturating_mul(HEADS_FOR_REQUEST) };
+        Self { left: 0, heads: Some(heads), ..Self::new(limits, now) }
+    }
+
+    /// A request was sent, or an answer.
+    pub(crate) fn head_was_sent(&mut self) {
+        if let Some(heads) = &mut self.heads {
+            heads.left = heads.left.saturating_add(HEADS_FOR_REQUEST).min(heads.most);
+        }
     }
 
     /// Looks at `bytes`: those that did not pass last time, and what came behind them. What passes is whole
@@ -64,7 +87,7 @@ impl FrameReader {
         self.block.map(|block| block.stream)
     }
 
-    /// DATA went to the client.
+    /// DATA went to the other side.
     pub(crate) fn data_was_sent(&mut self) {
         self.flood.data_was_sent();
     }
@@ -99,6 +122,9 @@ impl FrameReader {
     }
 
     fn headers(&mut self, header: FrameHeader) -> Result<(), Violation> {
+        if let Some(heads) = self.heads.as_mut().filter(|_| !header.ends_stream()) {
+            heads.left = heads.left.checked_sub(1).ok_or(Violation::Unasked)?;
+        }
         let begun = Block { stream: header.stream, bytes: header.length as usize, continuations: 0 };
         self.end_or_keep(begun, header)
     }

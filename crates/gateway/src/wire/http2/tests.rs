@@ -191,11 +191,73 @@ fn what_is_written_tells_what_the_client_made_of_it() {
         frame(DATA, 0, 3, &[]),
     ];
     let bytes = frames.concat();
-    let expected = [Written::Data, Written::MadeReset, Written::MadeReset, Written::Goodbye, Written::Data];
+    let expected = [
+        Written::Head,
+        Written::Data,
+        Written::MadeReset,
+        Written::MadeReset,
+        Written::Goodbye,
+        Written::Data,
+    ];
     let each: Vec<_> = (0..bytes.len()).collect();
     for cuts in [&[][..], &each] {
         assert_eq!(written(&bytes, cuts), expected);
     }
+}
+
+#[test]
+fn a_service_may_answer_what_it_was_asked_and_no_more() {
+    const STREAMS: u32 = 2;
+    const EACH: usize = 1 + crate::wire::INTERIM_MAX as usize;
+    let now = Instant::from_nanos(0);
+    let interim = frame(HEADERS, 4, 1, &[0; 5]);
+    let whole = frame(HEADERS, 5, 1, &[0; 5]);
+    let check = |asked: u32, passing: usize| {
+        let mut reader = FrameReader::of_service(LIMITS, STREAMS, now);
+        (0..asked).for_each(|_| reader.head_was_sent());
+        assert_eq!(reader.look(&whole, || now).violation, None, "an answer that is no more than its head");
+        let bytes = interim.repeat(passing + 1);
+        let passed = interim.len() * passing;
+        assert_eq!(reader.look(&bytes, || now), Seen { passed, violation: Some(Violation::Unasked) });
+    };
+    check(0, 0);
+    check(1, EACH);
+    check(2, 2 * EACH);
+    // What others did not use is no room for one.
+    check(1000, 2 * EACH);
+}
+
+#[test]
+fn a_service_is_counted_as_a_client_but_for_what_it_was_asked_for() {
+    let config: ClientLimitsConfig = toml::from_str(
+        "http2 = { pings_max = 1, settings_max = 2, window_updates_max = 3, ignored_frames_max = 4, \
+         resets_max = 5, empty_data_max = 6 }",
+    )
+    .expect("limits");
+    let now = Instant::from_nanos(0);
+    for (one, most) in [
+        (frame(PING, 0, 0, &[0; 8]), Some(1)),
+        (frame(SETTINGS, 0, 0, &[]), Some(2)),
+        (frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]), Some(3)),
+        (frame(UNKNOWN, 0, 0, &[]), Some(4)),
+        (frame(RST_STREAM, 0, 1, &[0; 4]), None),
+        (frame(DATA, 0, 1, &[]), None),
+        (frame(CONTINUATION, 0, 1, &[0; 90]), None),
+    ] {
+        let mut reader = FrameReader::of_service(FloodLimits::of_service(&config), 1, now);
+        let seen = reader.look(&one.repeat(100), || now);
+        assert_eq!(seen.violation.is_some(), most.is_some(), "{one:?}");
+        assert_eq!(seen.passed, one.len() * most.unwrap_or(100));
+    }
+}
+
+#[test]
+fn what_is_sent_to_a_service_begins_with_the_preface() {
+    let mut writer = FrameWriter::to_service();
+    let mut told = Vec::new();
+    let bytes = [PREFACE, &frame(SETTINGS, 0, 0, &[]), &frame(HEADERS, 5, 1, &[0; 5])].concat();
+    bytes.iter().for_each(|byte| writer.look(&[*byte], |written| told.push(written)));
+    assert_eq!(told, [Written::Head]);
 }
 
 #[test]

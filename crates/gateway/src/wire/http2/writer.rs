@@ -1,3 +1,4 @@
+use super::PREFACE_BYTES;
 use super::header::{FrameHeader, HEADER_BYTES, kind};
 
 /// The codes of errors that streams end with for reasons that are not the client's (RFC 9113, section 7).
@@ -20,10 +21,12 @@ pub(crate) struct FrameWriter {
     left: usize,
 }
 
-/// What frames that were sent say about their client.
+/// What frames that were sent say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Written {
     Data,
+    /// A request, or an answer.
+    Head,
     /// A stream ended because of what the client did.
     MadeReset,
     /// The connection ends because of what the client did.
@@ -31,6 +34,11 @@ pub(crate) enum Written {
 }
 
 impl FrameWriter {
+    /// For what is sent to a service, which begins with the preface.
+    pub(crate) fn to_service() -> Self {
+        Self { left: PREFACE_BYTES, ..Self::default() }
+    }
+
     /// Looks at `bytes` that were sent, and tells of each frame among them that says something.
     pub(crate) fn look(&mut self, mut bytes: &[u8], mut tell: impl FnMut(Written)) {
         loop {
@@ -73,6 +81,7 @@ fn meaning(frame: u8, payload: &[u8]) -> Option<Written> {
     let code = |at: usize| payload.get(at..)?.first_chunk().copied().map(u32::from_be_bytes);
     match frame {
         kind::DATA => Some(Written::Data),
+        kind::HEADERS => Some(Written::Head),
         kind::RST_STREAM if !matches!(code(0)?, NO_ERROR | INTERNAL_ERROR | CANCEL) => {
             Some(Written::MadeReset)
         }

@@ -65,8 +65,8 @@ async fn proxy_status_says_what_went_wrong() {
     let hanging = Origin::start(|_| async { Reply::Hang }).await;
     let good = Origin::start(|_| async { answer(503, &[("proxy-status", "cache; hit")], "") }).await;
     for (origin, keys, policy, status, said) in [
-        (&closing, "", "", 502, Some("intertie; error=http_protocol_error")),
-        (&closing, "[server.answers]\nname = \"edge\"\n", "", 502, Some("edge; error=http_protocol_error")),
+        (&closing, "", "", 502, Some("intertie; error=connection_terminated")),
+        (&closing, "[server.answers]\nname = \"edge\"\n", "", 502, Some("edge; error=connection_terminated")),
         (&closing, "[server.answers]\nproxy_status = false\n", "", 502, None),
         (&hanging, "", "attempt_timeout = \"30ms\"", 504, Some("intertie; error=http_response_timeout")),
         (&hanging, "", "deadline = \"30ms\"", 504, Some("intertie; error=http_response_timeout")),

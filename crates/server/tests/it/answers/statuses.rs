@@ -132,7 +132,7 @@ const CASES: &[Case] = &[
         status: (502, "Bad Gateway", "SERVICE_FAILED"),
         title: "Service Failed",
         detail: "the service gave no valid answer: connection closed before message completed",
-        proxy_error: "http_protocol_error",
+        proxy_error: "connection_terminated",
         route: Some("/close"),
         ..CASE
     },

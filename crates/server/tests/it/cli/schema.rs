@@ -234,6 +234,7 @@ rejections_every = "0s"
 [server.traces]
 endpoint = "http://127.0.0.1:4318/v1/traces"
 sample = "0.5%"
+parents = "trusted_proxies"
 headers = { authorization = "env:TOKEN" }
 service_name = "edge"
 queue = 100

@@ -1,6 +1,7 @@
 //! What a service can do wrong, and what the gateway makes of it: status, error code, line of the access log,
 //! events, counters, evidence against the endpoint.
 
+mod proxy_status;
 mod resources;
 mod service;
 mod table;

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod,
+    KeyPair, RevokedCertParams, SerialNumber,
+};
 use rustls::pki_types::CertificateDer;
 
 /// An authority that signs whatever it is asked to.
@@ -45,6 +48,27 @@ impl Authority {
         let key = KeyPair::generate().expect("a key");
         let certificate = parameters.signed_by(&key, &self.issuer).expect("signed");
         Issued { certificate, key }
+    }
+
+    /// Writes the list of the certificates that it has revoked, by their numbers, to `file`. The next one is to
+    /// come in the year `until`.
+    pub(crate) fn revoke(&self, folder: &Path, file: &str, numbers: &[u64], until: i32) {
+        let revoked = |number: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*number),
+            revocation_time: rcgen::date_time_ymd(2001, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2000, 1, 1),
+            next_update: rcgen::date_time_ymd(until, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: numbers.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = list.signed_by(&self.issuer).expect("signed").pem().expect("PEM");
+        std::fs::write(folder.join(file), list).expect("written");
     }
 
     /// Writes a certificate for `names` and its key to `file` with `.crt` and `.key`.

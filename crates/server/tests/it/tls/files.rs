@@ -93,6 +93,26 @@ fn a_certificate_out_of_its_time_is_a_warning() {
     }
 }
 
+/// What is said of a list that was to be replaced long ago.
+#[test]
+fn a_revocation_list_out_of_date_is_a_warning() {
+    for (keys, so) in [
+        ("", "the clients of its authority are refused"),
+        ("expired_crls = \"accept\"\n", "what was revoked since then is not known"),
+    ] {
+        let tls = format!(
+            "[tls]\nlisten = [\"127.0.0.1:8443\"]\n{CLIENTS}client_crls = [\"roots.crl\"]\n{keys}{SHOP}"
+        );
+        let (code, said) = check(&tls, |folder, authority| authority.revoke(folder, "roots.crl", &[], 2020));
+        assert_eq!(code, 1, "{said}");
+        let words =
+            "warning: the revocation list in `roots.crl` is out of date since 2020-01-01T00:00:00.000Z";
+        assert!(said.starts_with(&format!("{words}: {so}")), "{said}");
+    }
+}
+
+const CLIENTS: &str = "client_certificates = \"required\"\nclient_roots = \"roots.crt\"\n";
+
 #[test]
 fn each_wrong_setting_has_its_error() {
     let shop = |keys: &str| format!("[tls]\nlisten = [\"127.0.0.1:8443\"]\n{keys}\n{SHOP}");
@@ -106,6 +126,11 @@ fn each_wrong_setting_has_its_error() {
         (shop("default_certificate = \"shops\""), "there is no certificate `shops`", "3:1"),
         (shop("client_certificates = \"required\""), "clients' certificates are verified against", "3:1"),
         (shop("client_roots = \"roots.crt\""), "no client is asked for a certificate", "3:1"),
+        (shop("client_crls = [\"roots.crl\"]"), "no client is asked for a certificate", "3:1"),
+        (shop("expired_crls = \"accept\""), "`client_crls` names no list that could be out of date", "3:1"),
+        (shop("expired_crls = \"ignore\""), "unknown value `ignore`", "3:16"),
+        (shop(&format!("{CLIENTS}client_crls = [\"missing.crl\"]")), "there is no file `", "5:1"),
+        (shop(&format!("{CLIENTS}client_crls = [\"roots.crt\"]")), "holds no revocation list in PEM", "5:1"),
         (shop("minimum_version = \"1.1\""), "unknown value `1.1`", "3:19"),
         (
             shop("client_certificates = \"optional\"\nclient_roots = \"shop.key\""),
@@ -157,6 +182,8 @@ fn explain_tells_what_holds_and_why() {
         "handshake_timeout   10s  (built-in default)",
         "client_certificates off  (built-in default)",
         "client_roots        none  (built-in default)",
+        "client_crls         none  (built-in default)",
+        "expired_crls        refuse  (built-in default)",
     ] {
         assert!(shown.contains(&format!("  {line}\n")), "`{line}` is not in\n{shown}");
     }

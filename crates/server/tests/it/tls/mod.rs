@@ -8,6 +8,7 @@ mod handshakes;
 mod misdirected;
 mod redirect;
 mod reload;
+mod revocation;
 
 use tempfile::TempDir;
 

@@ -1,12 +1,15 @@
 //! TLS and HTTP/2 towards services.
 
+mod collector;
 mod explain;
+mod floods;
 mod frames;
 mod grpc;
 mod health;
 mod http2;
 mod liar;
 mod origin;
+mod proxy_status;
 mod retries;
 mod tls;
 mod upgrades;

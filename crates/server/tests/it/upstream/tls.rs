@@ -104,10 +104,21 @@ async fn each_failure_of_a_handshake_has_its_own_words() {
         assert_eq!(answer.status, 502, "{words}");
         assert!(origin.seen.heads().is_empty(), "{words}: it has seen the request");
         // A service that wants a certificate says so only after the handshake, maybe too late.
+        if outcome.is_empty() {
+            let said = answer.header("proxy-status");
+            let early = Some("intertie; error=tls_alert_received; alert-id=116");
+            assert!(said == early || said == Some("intertie; error=connection_terminated"), "{said:?}");
+        }
         if !outcome.is_empty() {
             assert_eq!(answer.code(), "SERVICE_UNREACHABLE");
             assert!(answer.text().contains(words), "{words}: {}", answer.text());
             assert_eq!(handshakes(&server, origin.address, outcome).await, 1.0);
+            let said = match outcome {
+                "not_tls" => "intertie; error=tls_protocol_error",
+                "no_protocol" => "intertie; error=tls_alert_received; alert-id=120",
+                _ => "intertie; error=tls_certificate_error",
+            };
+            assert_eq!(answer.header("proxy-status"), Some(said), "{words}");
             let told = server.wait_for("service_handshake_failed");
             let endpoint = format!("service=origin endpoint={} outcome={outcome}", origin.address);
             assert!(told.contains(&endpoint) && told.contains(words), "{told}");

@@ -229,10 +229,26 @@ fn readiness_that_needs_what_is_not_there() {
 fn traces_that_can_not_be_exported() {
     let traces = |keys: &str| after(&format!("[server.traces]\n{keys}"));
     for (keys, place, words) in [
+        ("endpoint = \"ftp://c.example/\"", "2:1 endpoint", "`ftp://c.example/` is no URL of a collector"),
         (
-            "endpoint = \"https://c.example/v1/traces\"",
-            "2:1 endpoint",
-            "`https://c.example/v1/traces` asks for TLS, which is not spoken to collectors",
+            "endpoint = \"http://c.example\"\ntls = { roots = \"c.crt\" }",
+            "3:1 tls",
+            "`http://c.example` is spoken to without TLS",
+        ),
+        (
+            "endpoint = \"https://c.example\"\ntls = { certificate = \"c.crt\" }",
+            "3:9 certificate",
+            "the key of the certificate is missing",
+        ),
+        (
+            "endpoint = \"https://c.example\"\ntls = { roots = \"missing.crt\" }",
+            "3:9 roots",
+            "there is no file `",
+        ),
+        (
+            "endpoint = \"https://c.example\"\ntls = { server_name = \"a b\" }",
+            "3:9 server_name",
+            "`a b` is neither a DNS name nor an address",
         ),
         ("endpoint = \"127.0.0.1:4318\"", "2:1 endpoint", "`127.0.0.1:4318` is no URL of a collector"),
         ("endpoint = \"http://a@b/\"", "2:1 endpoint", "is no URL of a collector"),

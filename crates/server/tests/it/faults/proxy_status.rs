@@ -1,0 +1,117 @@
+//! What `Proxy-Status` says of each fault of a service (RFC 9209, section 2.3).
+
+use super::service::Listening::{self, Does, IsFull, LeavesInQueue, Refuses};
+use super::service::Service;
+use super::service::Step::{Hang, Read, Reset, Say};
+use crate::harness::{Client, Server};
+
+struct Case {
+    service: Listening,
+    /// Keys of the service.
+    keys: &'static str,
+    /// Keys of the route.
+    policy: &'static str,
+    /// Status and error code, and what is said.
+    answer: (u16, &'static str),
+    error: &'static str,
+}
+
+const UNREACHABLE: (u16, &str) = (502, "SERVICE_UNREACHABLE");
+const FAILED: (u16, &str) = (502, "SERVICE_FAILED");
+const LATE: (u16, &str) = (504, "ATTEMPT_TIMEOUT");
+
+const fn case(service: Listening, answer: (u16, &'static str), error: &'static str) -> Case {
+    Case { service, keys: "", policy: "", answer, error }
+}
+
+const fn keys(keys: &'static str, case: Case) -> Case {
+    Case { keys, ..case }
+}
+
+const fn policy(policy: &'static str, case: Case) -> Case {
+    Case { policy, ..case }
+}
+
+const HTTP2: &str = "protocol = \"http2\"\nconnect_timeout = \"300ms\"";
+const NO_NAME: &str = "endpoints = [{ at = \"no-such-name.invalid:80\" }]";
+const SHORT: &str = "attempt_timeout = \"300ms\"";
+/// The first words of a service of HTTP/2.
+const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+
+#[rustfmt::skip]
+const CASES: &[Case] = &[
+    case(Refuses, UNREACHABLE, "connection_refused"),
+    keys("connect_timeout = \"300ms\"", case(IsFull, UNREACHABLE, "connection_timeout")),
+    policy(SHORT, case(IsFull, LATE, "connection_timeout")),
+    policy("deadline = \"300ms\"", case(IsFull, (504, "DEADLINE_EXCEEDED"), "connection_timeout")),
+    policy(SHORT, case(LeavesInQueue, LATE, "http_response_timeout")),
+    policy(SHORT, case(Does(&[Read, Hang]), LATE, "http_response_timeout")),
+    policy("deadline = \"300ms\"", case(Does(&[Read, Hang]), (504, "DEADLINE_EXCEEDED"), "http_response_timeout")),
+    case(Does(&[Read]), FAILED, "connection_terminated"),
+    case(Does(&[Read, Reset]), FAILED, "connection_terminated"),
+    case(Does(&[Read, Say(b"HTTP/1.1 103 Early Hints\r\n\r\n")]), FAILED, "connection_terminated"),
+    case(Does(&[Read, Say(b"HTTP/1.1 200 OK\r\ncontent-le")]), FAILED, "http_response_incomplete"),
+    case(Does(&[Read, Say(b"nonsense\r\n\r\n"), Hang]), FAILED, "http_protocol_error"),
+    case(Does(&[Read, Say(b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n"), Hang]), FAILED, "http_response_transfer_coding"),
+    case(Does(&[Read, Say(b"HTTP/1.1 200 OK\r\na: a\r\nb: b\r\nc: c\r\nd: d\r\ne: e\r\n\r\n"), Hang]), FAILED, "http_response_header_section_size"),
+    case(Does(&[Read, Say(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n"), Hang]), FAILED, "http_protocol_error"),
+    keys(HTTP2, case(Does(&[Say(b"HTTP/1.1 400 Bad Request\r\n\r\n"), Hang]), UNREACHABLE, "http_protocol_error")),
+    keys(HTTP2, case(Does(&[Hang]), UNREACHABLE, "connection_read_timeout")),
+    // Whoever is to be asked for the name may not be there either.
+    keys(NO_NAME, case(Refuses, UNREACHABLE, "dns_error or dns_timeout")),
+    keys("tls = { server_name = \"a.example\" }", case(Does(&[Say(b"\x15\x03\x03\0\x02\x02\x28"), Hang]), UNREACHABLE, "tls_alert_received; alert-id=40")),
+    keys("tls = { server_name = \"a.example\" }", case(Does(&[Say(b"SSH-2.0-other\r\n"), Hang]), UNREACHABLE, "tls_protocol_error")),
+    keys("tls = { server_name = \"a.example\" }", case(Does(&[]), UNREACHABLE, "connection_terminated")),
+];
+
+async fn check(case: &Case) {
+    let Case { keys, policy, .. } = case;
+    let service = Service::start(case.service);
+    let endpoints = if keys.contains("endpoints") {
+        (*keys).to_owned()
+    } else {
+        format!("endpoints = [{{ at = \"{}\" }}]\n{keys}", service.address)
+    };
+    let server = Server::start(&format!(
+        "[server.client_limits]\nheaders_max = 4\n\n[service.origin]\n{endpoints}\n\n\
+         [route.\"/**\"]\nto = \"origin\"\n{policy}\n"
+    ));
+    let answer = Client::new(server.address).post("/", &[], "once").await;
+    let what = format!("{:?} {keys} {policy}: {}", case.service, answer.text());
+    assert_eq!((answer.status, answer.code().as_str()), case.answer, "{what}");
+    let said = answer.header("proxy-status").and_then(|status| status.strip_prefix("intertie; error="));
+    assert!(said.is_some_and(|said| case.error.split(" or ").any(|error| error == said)), "{said:?}, {what}");
+}
+
+#[tokio::test]
+async fn each_fault_of_a_service_has_its_type() {
+    for case in CASES {
+        check(case).await;
+    }
+}
+
+/// A connection that has room is not there, and no other may be opened.
+#[tokio::test]
+async fn a_full_service_has_reached_its_limit() {
+    let service = Service::start(Does(&[Say(SETTINGS), Hang]));
+    let server = Server::start(&format!(
+        "threads = 1\n\n[service.origin]\nendpoints = [{{ at = \"{}\" }}]\nprotocol = \"http2\"\n\
+         http2 = {{ streams_max = 1, connections_max = 1 }}\n\n[route.\"/**\"]\nto = \"origin\"\n",
+        service.address
+    ));
+    let client = Client::new(server.address);
+    let first = tokio::spawn({
+        let client = client.clone();
+        async move { client.get("/first").await }
+    });
+    let in_flight =
+        format!("intertie_endpoint_in_flight{{service=\"origin\",endpoint=\"{}\"}}", service.address);
+    crate::harness::until(async || server.metric(&in_flight).await == 1.0, "one call is under way").await;
+    // Sent once the connection of the first one stands.
+    let connections =
+        format!("intertie_endpoint_connections_total{{service=\"origin\",endpoint=\"{}\"}}", service.address);
+    crate::harness::until(async || server.metric(&connections).await == 1.0, "it has a connection").await;
+    let refused = client.get("/second").await;
+    assert_eq!(refused.header("proxy-status"), Some("intertie; error=connection_limit_reached"));
+    first.abort();
+}
