@@ -251,7 +251,9 @@ fn http2(limits: &ClientLimitsConfig, streams: &Rc<Streams>) -> http2::Builder<S
         .max_header_list_size(limits.header_list_bytes)
         .max_pending_accept_reset_streams(limits.resets_unseen)
         .max_local_error_reset_streams(limits.resets_made)
-        .max_send_buf_size(limits.send_buffer_bytes);
+        .max_send_buf_size(limits.send_buffer_bytes)
+        .initial_stream_window_size(limits.stream_window)
+        .initial_connection_window_size(limits.connection_window);
     builder
 }
 

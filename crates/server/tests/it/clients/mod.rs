@@ -1,5 +1,6 @@
 //! Clients that others wrote, through the gateway: curl, wrk, Python and Node.
 
+pub(crate) mod packages;
 mod websockets;
 
 use std::net::SocketAddr;

@@ -2,7 +2,6 @@
 
 mod explain;
 mod frames;
-mod grpc;
 mod health;
 mod http2;
 mod liar;
