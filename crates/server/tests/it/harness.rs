@@ -16,6 +16,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -118,7 +119,12 @@ impl Drop for Origin {
 
 /// A listener for a service, to be served by any runtime.
 pub(crate) fn free_port() -> (std::net::TcpListener, SocketAddr) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
+    // Room for all that tests open at once: what does not fit is tried again by the kernel after a second, which
+    // is later than `connect_timeout`.
+    socket.listen(1024).expect("listens");
+    let listener = std::net::TcpListener::from(socket);
     listener.set_nonblocking(true).expect("a socket");
     let address = listener.local_addr().expect("bound");
     (listener, address)

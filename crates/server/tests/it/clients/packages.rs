@@ -1,10 +1,14 @@
 //! Packages of Python and of Node that clients of others need.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::process::Command;
 
-use super::{require, run};
+use super::require;
+
+/// The longest that a package may take to come.
+const INSTALL_MAX: Duration = Duration::from_secs(300);
 
 /// Has `install` bring a package to the folder `name`, unless it is there. It is there for all runs.
 async fn installed(name: &str, tool: &str, install: &[&str]) -> PathBuf {
@@ -17,7 +21,11 @@ async fn installed(name: &str, tool: &str, install: &[&str]) -> PathBuf {
         // Renamed when it is complete, so that a run that was interrupted leaves nothing half.
         let making = tempfile::tempdir_in(&packages).expect("a temporary folder");
         let into = making.path().join(name);
-        run(tool, &[install, &[into.to_str().expect("UTF-8")]].concat()).await;
+        let mut command = Command::new(tool);
+        command.args(install).arg(&into).kill_on_drop(true);
+        let output = tokio::time::timeout(INSTALL_MAX, command.output()).await;
+        let output = output.expect("it ends").expect("it runs");
+        assert!(output.status.success(), "{tool} {install:?}: {}", String::from_utf8_lossy(&output.stderr));
         std::fs::rename(&into, &folder).expect("renamed");
     }
     folder

@@ -10,14 +10,14 @@ use super::packages::Language;
 use crate::harness::{PATIENCE, Server};
 
 /// What a language's package says as a service and as a client.
-struct Speaker {
+pub(super) struct Speaker {
     language: Language,
     service: PathBuf,
     client: PathBuf,
 }
 
 impl Speaker {
-    async fn python(folder: &Path) -> Self {
+    pub(super) async fn python(folder: &Path) -> Self {
         let language = Language::python("websockets==15.0.1").await;
         Self::new(language, folder, "py", [include_str!("echo.py"), include_str!("talk.py")])
     }
@@ -35,7 +35,7 @@ impl Speaker {
     }
 
     /// A service that sends back what it gets, and where it listens.
-    async fn serve(&self) -> (Child, String) {
+    pub(super) async fn serve(&self) -> (Child, String) {
         let mut command = self.language.command(&self.service);
         let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();

@@ -23,6 +23,14 @@ pub(super) struct Case {
     pub(super) refused: &'static str,
 }
 
+impl Case {
+    /// Whether a limit of time ends it, in either way of asking.
+    pub(super) fn takes_time(&self) -> bool {
+        let limits = ["ATTEMPT_TIMEOUT", "deadline"];
+        limits.iter().any(|limit| self.idempotent.contains(limit) || self.other.contains(limit))
+    }
+}
+
 /// What an attempt shows of its endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Counted {

@@ -115,10 +115,11 @@ fn gateway(folder: TempDir, address: SocketAddr, keys: &str) -> Server {
 
 /// Has `client` try `cases` on every way through the gateway, and in each direction without TLS and with it.
 async fn check(client: impl AsyncFn(&Path) -> (Language, PathBuf), cases: &[&str]) {
-    for keys in ["protocol = \"http2\"", "tls = { roots = \"roots.crt\" }"] {
+    for secure in [false, true] {
+        let keys = if secure { "protocol = \"http2\"\ntls = { roots = \"roots.crt\" }" } else { "protocol = \"http2\"" };
         let folder = folder();
         let service = Service::start(folder.path(), "service").await;
-        let address = if keys.starts_with("tls") { service.secure } else { service.plain };
+        let address = if secure { service.secure } else { service.plain };
         let (language, script) = client(folder.path()).await;
         let roots = folder.path().join("roots.crt");
         let server = gateway(folder, address, keys);

@@ -43,10 +43,19 @@ def compress(context, wish):
 
 def answered(context, status):
     """The call ends here, with this status."""
-    context.answered = context.is_active()
+    context.answered = True
     if status:
         context.set_code(next(code for code in grpc.StatusCode if code.value[0] == status.code))
         context.set_details(status.message)
+
+
+def finish(context, call):
+    """A stream with a name is there to be given up: its requests end as if it was not."""
+    name, ended = call
+    if name:
+        ended.wait(20)
+    else:
+        answered(context, None)
 
 
 def empty_call(request, context):
@@ -69,14 +78,14 @@ def streaming_output_call(request, context):
 
 
 def streaming_input_call(requests, context):
-    begin(context)
+    call = begin(context)
     size = sum(len(request.payload.body) for request in requests)
-    answered(context, None)
+    finish(context, call)
     return StreamingInputCallResponse(aggregated_payload_size=size)
 
 
 def full_duplex_call(requests, context):
-    begin(context)
+    call = begin(context)
     metadata = dict(context.invocation_metadata())
     if "x-compress" in metadata:
         context.set_compression(grpc.Compression.Gzip)
@@ -87,7 +96,7 @@ def full_duplex_call(requests, context):
             yield StreamingOutputCallResponse(payload=Payload(body=bytes(wish.size)))
         if request.response_status and request.response_status.code:
             return answered(context, request.response_status)
-    answered(context, None)
+    finish(context, call)
 
 
 def ended(request, context):
