@@ -120,7 +120,13 @@ async fn service(reports: mpsc::UnboundedSender<Bytes>) -> Origin {
 fn browse(url: &str, profile: &TempDir) -> Child {
     let mut command = Command::new("chromium");
     command
-        .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"])
+        .args([
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+        ])
         .args(["--no-proxy-server", "--disable-background-networking", "--disable-component-update"])
         .args(["--ignore-certificate-errors", "--remote-debugging-port=0"])
         .arg(format!("--user-data-dir={}", profile.path().display()))

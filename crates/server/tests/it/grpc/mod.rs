@@ -116,7 +116,11 @@ fn gateway(folder: TempDir, address: SocketAddr, keys: &str) -> Server {
 /// Has `client` try `cases` on every way through the gateway, and in each direction without TLS and with it.
 async fn check(client: impl AsyncFn(&Path) -> (Language, PathBuf), cases: &[&str]) {
     for secure in [false, true] {
-        let keys = if secure { "protocol = \"http2\"\ntls = { roots = \"roots.crt\" }" } else { "protocol = \"http2\"" };
+        let keys = if secure {
+            "protocol = \"http2\"\ntls = { roots = \"roots.crt\" }"
+        } else {
+            "protocol = \"http2\""
+        };
         let folder = folder();
         let service = Service::start(folder.path(), "service").await;
         let address = if secure { service.secure } else { service.plain };
