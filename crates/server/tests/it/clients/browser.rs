@@ -18,7 +18,7 @@ use crate::harness::{Origin, Received, Reply, Server, answer, full, until};
 use crate::tls::Authority;
 
 /// The longest that a page may take, the start of the browser included.
-const PAGE_MAX: Duration = Duration::from_secs(120);
+const PAGE_MAX: Duration = Duration::from_secs(300);
 
 /// What the page has to try.
 const CASES: &[&str] = &[
@@ -55,7 +55,7 @@ fn streamed(content_type: &str, first: Frame<Bytes>) -> (mpsc::UnboundedSender<F
 
 /// A body without a pattern, and the sum of its bytes.
 fn large() -> Reply {
-    let mut bytes = vec![0; 32 << 20];
+    let mut bytes = vec![0; 16 << 20];
     fastrand::Rng::with_seed(7).fill(&mut bytes);
     let sum = bytes.iter().fold(0, |sum, byte| (sum + u32::from(*byte)) % 65521);
     let mut response = Response::new(full(bytes));

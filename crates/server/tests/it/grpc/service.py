@@ -169,7 +169,7 @@ told = {
     "Resume": of(unary, resume),
     "Count": of(unary, count),
 }
-options = (("grpc.max_receive_message_length", 4 << 20), ("grpc.so_reuseport", 0))
+options = (("grpc.max_receive_message_length", 4 << 20), ("grpc.so_reuseport", 0), ("grpc.http2.bdp_probe", 0))
 server = grpc.server(futures.ThreadPoolExecutor(max_workers=32), options=options)
 server.add_generic_rpc_handlers(
     (
