@@ -37,8 +37,7 @@ const WAYS: [Way; 4] = [
 ];
 
 fn traffic(service: &Service, case: &Case) -> String {
-    // A fault that is over at once must not look like one of time, however busy the machine is.
-    let (attempt_timeout, deadline) = if case.takes_time() { ("1500ms", "4s") } else { ("15s", "40s") };
+    let (attempt_timeout, deadline) = case.limits();
     let policy = format!(
         "threads = 1\n\n[policy.all]\nretry = {{ attempts = 2, base = \"1ms\", budget_minimum = 100 }}\n\
          attempt_timeout = \"{attempt_timeout}\"\ndeadline = \"{deadline}\"\n\
