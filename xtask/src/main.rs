@@ -15,6 +15,7 @@ cargo xtask ci                 the whole gate: fmt, tidy, clippy, tests, h2spec,
 cargo xtask h2spec             every case of h2spec against the server, without TLS and with it
 cargo xtask tidy               what no compiler checks: licences, layers, pages, dead files
 cargo xtask takeovers          a thousand takeovers and changes of threads under new connections
+cargo xtask browser            Chromium before the server: fetch, uploads, events, sockets, another origin
 cargo xtask corpus             the corpus of messages in doubt, here, in nginx and in HAProxy
 cargo xtask soak …             hours at half load with faults, reloads and restarts: does anything leak
 cargo xtask bench overload …   goodput and memory at 2 × and 5 × capacity
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(),
         ["takeovers"] => takeovers(),
         ["h2spec"] => h2spec::run(),
+        ["browser"] => browser(),
         ["corpus"] => corpus(),
         ["soak", rest @ ..] => endurance::soak(rest),
         ["bench", "overload", rest @ ..] => endurance::overload(rest),
@@ -54,6 +56,13 @@ fn takeovers() -> Result<()> {
     command
         .args(["test", "-p", "intertie", "--test", "it", "operation::uninterrupted", "--", "--nocapture"])
         .env("INTERTIE_TAKEOVERS", "1000");
+    run(command)
+}
+
+/// The test of the clients that is too large to install for the gate.
+fn browser() -> Result<()> {
+    let mut command = cargo();
+    command.args(["test", "-p", "intertie", "--test", "it", "clients::browser"]).env("INTERTIE_BROWSER", "1");
     run(command)
 }
 

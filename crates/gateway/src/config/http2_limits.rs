@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Problem;
+use super::transport::wrong_window;
 
 /// `http2` in `[server.client_limits]`: what a client may do on one HTTP/2 connection. More than a limit on
 /// frames ends the connection.
@@ -38,6 +39,12 @@ pub struct Http2LimitsConfig {
     pub continuations_max: Option<NonZeroU32>,
     /// Bytes of each stream's answer that wait for the client: 16KiB to 16MiB. Default "64KiB".
     pub send_buffer_max: ByteSize,
+    /// Bytes of one request's body that may wait for a service that is slow to take them: 64KiB to 64MiB.
+    /// Default "256KiB".
+    pub stream_window: ByteSize,
+    /// Bytes of all bodies of one connection that may wait: from `stream_window` to 1GiB. Once they do, every
+    /// further body on it waits as well, whichever service it is for. Default "4MiB".
+    pub connection_window: ByteSize,
 }
 
 impl Default for Http2LimitsConfig {
@@ -54,6 +61,8 @@ impl Default for Http2LimitsConfig {
             empty_data_max: count(50),
             continuations_max: None,
             send_buffer_max: ByteSize::from_bytes(64 << 10),
+            stream_window: ByteSize::from_bytes(256 << 10),
+            connection_window: ByteSize::from_bytes(4 << 20),
         }
     }
 }
@@ -102,6 +111,9 @@ impl Http2LimitsConfig {
         if !SEND_BUFFER_BYTES.contains(&self.send_buffer_max.bytes()) {
             let size = self.send_buffer_max;
             wrong("send_buffer_max", format!("send_buffer_max is {size}; it must be from 16KiB to 16MiB"));
+        }
+        if let Some((key, message)) = wrong_window(self.stream_window, self.connection_window) {
+            wrong(key, message);
         }
         problems
     }

@@ -43,7 +43,9 @@ pub struct Http2Config {
     pub connections_max: NonZeroU32,
     /// Bytes of one answer that may wait for a client that is slow to read: 64KiB to 64MiB. Default "256KiB".
     pub stream_window: ByteSize,
-    /// Bytes of all answers of one connection that may wait: from `stream_window` to 1GiB. Default "1MiB".
+    /// Bytes of all answers of one connection that may wait: from `stream_window` to 1GiB. Once they do, every
+    /// further answer on it waits as well, whoever it is for. Default "25MiB", a `stream_window` for each of 100
+    /// exchanges.
     pub connection_window: ByteSize,
     /// How long a connection with exchanges under way may be silent before the service is asked by PING
     /// whether it is still there. Default: it is not asked.
@@ -59,7 +61,7 @@ impl Default for Http2Config {
             streams_max: NonZeroU32::new(100).expect("100 is not zero"),
             connections_max: NonZeroU32::new(16).expect("16 is not zero"),
             stream_window: ByteSize::from_bytes(256 << 10),
-            connection_window: ByteSize::from_bytes(1 << 20),
+            connection_window: ByteSize::from_bytes(25 << 20),
             ping_interval: None,
             ping_timeout: None,
         }
@@ -74,6 +76,18 @@ const STREAM_WINDOW: RangeInclusive<u64> = 64 << 10..=64 << 20;
 
 const CONNECTION_WINDOW_MAX: u64 = 1 << 30;
 
+/// Which of the windows of a stream and of its connection can not be, and why.
+pub(super) fn wrong_window(stream: ByteSize, connection: ByteSize) -> Option<(&'static str, String)> {
+    if !STREAM_WINDOW.contains(&stream.bytes()) {
+        let message = format!("stream_window is {stream}; it must be from 64KiB to 64MiB");
+        return Some(("stream_window", message));
+    }
+    let possible = (stream.bytes()..=CONNECTION_WINDOW_MAX).contains(&connection.bytes());
+    let message =
+        || format!("connection_window is {connection}; it must be from stream_window, {stream}, to 1GiB");
+    (!possible).then(|| ("connection_window", message()))
+}
+
 impl Http2Config {
     /// What is wrong with the bounds of the service `name`.
     pub(crate) fn problems(&self, name: &str) -> Vec<Problem> {
@@ -81,18 +95,12 @@ impl Http2Config {
         let mut wrong = |key: &str, message: String| {
             problems.push(Problem::error(["service", name, "http2", key], message));
         };
-        let (stream, connection) = (self.stream_window, self.connection_window);
         if self.streams_max.get() > STREAMS_MAX {
             let streams = self.streams_max;
             wrong("streams_max", format!("streams_max is {streams}; it must be from 1 to {STREAMS_MAX}"));
         }
-        if !STREAM_WINDOW.contains(&stream.bytes()) {
-            wrong("stream_window", format!("stream_window is {stream}; it must be from 64KiB to 64MiB"));
-        } else if !(stream.bytes()..=CONNECTION_WINDOW_MAX).contains(&connection.bytes()) {
-            let message = format!(
-                "connection_window is {connection}; it must be from stream_window, {stream}, to 1GiB"
-            );
-            wrong("connection_window", message);
+        if let Some((key, message)) = wrong_window(self.stream_window, self.connection_window) {
+            wrong(key, message);
         }
         if self.ping_timeout.is_some() && self.ping_interval.is_none() {
             wrong("ping_timeout", "no PING is sent: `ping_interval` is missing".to_owned());

@@ -255,6 +255,8 @@ fn http2(limits: &ClientLimitsConfig, streams: &Rc<Streams>) -> http2::Builder<S
         .max_pending_accept_reset_streams(limits.resets_unseen)
         .max_local_error_reset_streams(limits.resets_made)
         .max_send_buf_size(limits.send_buffer_bytes)
+        .initial_stream_window_size(limits.stream_window)
+        .initial_connection_window_size(limits.connection_window)
         .enable_connect_protocol();
     builder
 }

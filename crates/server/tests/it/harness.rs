@@ -16,6 +16,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -118,7 +119,12 @@ impl Drop for Origin {
 
 /// A listener for a service, to be served by any runtime.
 pub(crate) fn free_port() -> (std::net::TcpListener, SocketAddr) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
+    // Room for all that tests open at once: what does not fit is tried again by the kernel after a second, which
+    // is later than `connect_timeout`.
+    socket.listen(1024).expect("listens");
+    let listener = std::net::TcpListener::from(socket);
     listener.set_nonblocking(true).expect("a socket");
     let address = listener.local_addr().expect("bound");
     (listener, address)
@@ -409,6 +415,13 @@ impl Answer {
     }
 }
 
+/// What kept an answer from being complete, with its causes.
+fn told(what: &str, error: &hyper::Error) -> String {
+    let error: &dyn std::error::Error = error;
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.fold(what.to_owned(), |said, error| format!("{said}: {error}"))
+}
+
 /// A client that opens a connection for each request.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
@@ -461,7 +474,7 @@ impl Client {
     pub(crate) async fn try_send(&self, request: Request<AnyBody>) -> Result<Answer, String> {
         let response = self.begin(request).await?;
         let (parts, body) = response.into_parts();
-        let body = body.collect().await.map_err(|error| format!("the body: {error}"))?;
+        let body = body.collect().await.map_err(|error| told("the body", &error))?;
         let trailers = body.trailers().cloned();
         Ok(Answer { status: parts.status.as_u16(), headers: parts.headers, body: body.to_bytes(), trailers })
     }
@@ -475,18 +488,18 @@ impl Client {
             let (mut sender, connection) =
                 hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
                     .await
-                    .map_err(|error| format!("handshake: {error}"))?;
+                    .map_err(|error| told("handshake", &error))?;
             tokio::spawn(connection);
-            return sender.send_request(request).await.map_err(|error| format!("sending: {error}"));
+            return sender.send_request(request).await.map_err(|error| told("sending", &error));
         }
         if !request.headers().contains_key("host") {
             request.headers_mut().insert("host", self.to.to_string().parse().expect("a host"));
         }
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| format!("handshake: {error}"))?;
+            .map_err(|error| told("handshake", &error))?;
         tokio::spawn(connection);
-        sender.send_request(request).await.map_err(|error| format!("sending: {error}"))
+        sender.send_request(request).await.map_err(|error| told("sending", &error))
     }
 
     pub(crate) async fn connect(&self) -> std::io::Result<TcpStream> {

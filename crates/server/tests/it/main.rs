@@ -14,6 +14,7 @@ mod clients;
 mod corpus;
 mod docs;
 mod faults;
+mod grpc;
 mod http2;
 mod keys;
 mod lifecycle;

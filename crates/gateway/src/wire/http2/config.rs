@@ -68,6 +68,10 @@ pub(crate) struct CodecLimits {
     pub(crate) resets_made: usize,
     /// Bytes of each stream's answer that wait to be sent.
     pub(crate) send_buffer_bytes: usize,
+    /// Bytes of each stream's body that wait to be taken.
+    pub(crate) stream_window: u32,
+    /// The same of all streams together.
+    pub(crate) connection_window: u32,
 }
 
 impl From<&ClientLimitsConfig> for CodecLimits {
@@ -81,6 +85,8 @@ impl From<&ClientLimitsConfig> for CodecLimits {
             resets_unseen: resets,
             resets_made: resets.saturating_mul(4),
             send_buffer_bytes: bytes(config.http2.send_buffer_max) as usize,
+            stream_window: bytes(config.http2.stream_window),
+            connection_window: bytes(config.http2.connection_window),
         }
     }
 }

@@ -212,6 +212,8 @@ ignored_frames_max = 100
 empty_data_max = 10
 continuations_max = 3
 send_buffer_max = "128KiB"
+stream_window = "1MiB"
+connection_window = "64MiB"
 
 [server.ready]
 services = ["shop"]

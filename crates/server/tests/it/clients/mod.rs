@@ -1,5 +1,7 @@
-//! Clients that others wrote, through the gateway: curl, wrk, Python and Node.
+//! Clients that others wrote, through the gateway: curl, wrk, h2load, Python, Node and a browser.
 
+mod browser;
+pub(crate) mod packages;
 mod websockets;
 mod websockets_http2;
 
@@ -191,6 +193,29 @@ async fn wrk_sees_no_failure() {
     assert!(requests > 100.0, "{said}");
     let counted = server.metric("intertie_requests_total{route=\"/**\",status=\"2xx\"}").await;
     assert!(counted >= requests, "wrk had {requests} answers, {counted} are counted");
+}
+
+/// By h2load's own count, without TLS and with it.
+#[tokio::test]
+async fn h2load_sees_no_failure() {
+    require("h2load", "nghttp2-client");
+    let origin = Origin::statuses(&[200]).await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    crate::tls::Authority::new("roots").issue(folder.path(), "gateway", &["127.0.0.1"]);
+    let tls = "[tls]\nlisten = [\"127.0.0.1:0\"]\n\
+        [certificate.gateway]\nchain = \"gateway.crt\"\nkey = \"gateway.key\"\n";
+    let server = Server::start_among(folder, &format!("{tls}{}", before(&origin, "")));
+    let load = ["--clients=8", "--max-concurrent-streams=16", "--requests=2000"];
+    for url in [format!("http://{}/load", server.address), format!("https://{}/load", server.tls)] {
+        let output = run("h2load", &[&load[..], &[&url]].concat()).await;
+        let said = String::from_utf8(output.stdout).expect("UTF-8");
+        assert!(said.contains("Application protocol: h2"), "{said}");
+        let counts = "2000 total, 2000 started, 2000 done, 2000 succeeded, 0 failed, 0 errored, 0 timeout";
+        assert!(said.contains(counts), "{said}");
+        assert!(said.contains("status codes: 2000 2xx, 0 3xx, 0 4xx, 0 5xx"), "{said}");
+    }
+    let series = "intertie_requests_total{route=\"/**\",status=\"2xx\"}";
+    assert_eq!(server.metric(series).await, 4000.0);
 }
 
 /// Runs a script with the server's address as its argument; what it finds wrong it says itself.

@@ -4,95 +4,40 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
-use super::{require, run};
+use super::packages::Language;
 use crate::harness::{PATIENCE, Server};
 
-/// Where packages of Python and of Node are installed, once for all runs.
-fn packages() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages")
-}
-
-/// Has `install` bring a package to the folder `name`, unless it is there.
-async fn installed(name: &str, tool: &str, install: &[&str]) -> PathBuf {
-    static INSTALLING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-    let _alone = INSTALLING.lock().await;
-    let folder = packages().join(name);
-    if !folder.is_dir() {
-        std::fs::create_dir_all(packages()).expect("a folder");
-        // Renamed when it is complete, so that a run that was interrupted leaves nothing half.
-        let making = tempfile::tempdir_in(packages()).expect("a temporary folder");
-        let into = making.path().join(name);
-        run(tool, &[install, &[into.to_str().expect("UTF-8")]].concat()).await;
-        std::fs::rename(&into, &folder).expect("renamed");
-    }
-    folder
-}
-
-const PYTHON: &[&str] =
-    &["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "websockets==15.0.1", "--target"];
-const NODE: &[&str] = &["install", "--silent", "--no-audit", "--no-fund", "ws@8.18.3", "--prefix"];
-
-/// A language with its package, ready to run a script.
-pub(super) struct Language {
-    tool: &'static str,
-    packages: (&'static str, PathBuf),
+/// What a language's package says as a service and as a client.
+pub(super) struct Speaker {
+    language: Language,
     service: PathBuf,
     client: PathBuf,
 }
 
-impl Language {
+impl Speaker {
     pub(super) async fn python(folder: &Path) -> Self {
-        require("python3", "python3");
-        let packages = installed("websockets-15.0.1", "python3", PYTHON).await;
-        Self::new(
-            "python3",
-            ("PYTHONPATH", packages),
-            folder,
-            "py",
-            [include_str!("echo.py"), include_str!("talk.py")],
-        )
+        let language = Language::python("websockets==15.0.1").await;
+        Self::new(language, folder, "py", [include_str!("echo.py"), include_str!("talk.py")])
     }
 
     pub(super) async fn node(folder: &Path) -> Self {
-        require("npm", "npm");
-        let packages = installed("ws-8.18.3", "npm", NODE).await.join("node_modules");
-        Self::new(
-            "node",
-            ("NODE_PATH", packages),
-            folder,
-            "cjs",
-            [include_str!("echo.cjs"), include_str!("talk.cjs")],
-        )
+        let language = Language::node("ws@8.18.3").await;
+        Self::new(language, folder, "cjs", [include_str!("echo.cjs"), include_str!("talk.cjs")])
     }
 
-    fn new(
-        tool: &'static str,
-        packages: (&'static str, PathBuf),
-        folder: &Path,
-        ending: &str,
-        texts: [&str; 2],
-    ) -> Self {
+    fn new(language: Language, folder: &Path, ending: &str, texts: [&str; 2]) -> Self {
         let [service, client] = ["echo", "talk"].map(|name| folder.join(format!("{name}.{ending}")));
         std::fs::write(&service, texts[0]).expect("written");
         std::fs::write(&client, texts[1]).expect("written");
-        Self { tool, packages, service, client }
-    }
-
-    fn command(&self, script: &Path) -> Command {
-        let mut command = Command::new(self.tool);
-        command
-            .arg(script)
-            .env(self.packages.0, &self.packages.1)
-            .env_remove("http_proxy")
-            .kill_on_drop(true);
-        command
+        Self { language, service, client }
     }
 
     /// A service that sends back what it gets, and where it listens.
     pub(super) async fn serve(&self) -> (Child, String) {
-        let mut child = self.command(&self.service).stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut command = self.language.command(&self.service);
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let port = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("it listens soon");
         let port = port.expect("read").expect("a port");
@@ -106,17 +51,17 @@ impl Language {
 
     /// Runs a client against `server`, which says itself what is wrong.
     pub(super) async fn run(&self, client: &Path, server: &Server) {
-        let output = self.command(client).arg(server.address.to_string()).output();
+        let output = self.language.command(client).arg(server.address.to_string()).output();
         let output = tokio::time::timeout(3 * PATIENCE, output).await.expect("it ends").expect("it runs");
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{}: {said}", self.tool);
+        assert!(output.status.success(), "{:?}: {said}", self.language);
     }
 }
 
 #[tokio::test]
 async fn websockets_carry_messages_of_any_size_both_ways() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (python, node) = (Language::python(folder.path()).await, Language::node(folder.path()).await);
+    let (python, node) = (Speaker::python(folder.path()).await, Speaker::node(folder.path()).await);
     for (service, client) in [(&python, &node), (&node, &python)] {
         let (_running, address) = service.serve().await;
         let server = Server::start(&format!(

@@ -1,12 +1,12 @@
 //! WebSockets on streams of HTTP/2 from Node, to a service of Python's `websockets`, which knows only HTTP/1.1.
 
-use super::websockets::Language;
+use super::websockets::Speaker;
 use crate::harness::{Server, until};
 
 #[tokio::test]
 async fn websockets_of_one_http2_connection_reach_a_service_of_http1() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (python, node) = (Language::python(folder.path()).await, Language::node(folder.path()).await);
+    let (python, node) = (Speaker::python(folder.path()).await, Speaker::node(folder.path()).await);
     let (_running, address) = python.serve().await;
     let server = Server::start(&format!(
         "[service.echo]\nendpoints = [{{ at = \"{address}\" }}]\n\n\

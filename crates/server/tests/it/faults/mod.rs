@@ -37,10 +37,13 @@ const WAYS: [Way; 4] = [
     Way { name: "may_not_2", idempotent: false, http2: true },
 ];
 
-fn traffic(service: &Service) -> String {
-    let policy = "threads = 1\n\n[policy.all]\nretry = { attempts = 2, base = \"1ms\", budget_minimum = 100 }\n\
-         attempt_timeout = \"1500ms\"\ndeadline = \"4s\"\n\
-         circuit_breaker = { preset = \"sensitive\", failures = 2 }\n";
+fn traffic(service: &Service, case: &Case) -> String {
+    let (attempt_timeout, deadline) = case.limits();
+    let policy = format!(
+        "threads = 1\n\n[policy.all]\nretry = {{ attempts = 2, base = \"1ms\", budget_minimum = 100 }}\n\
+         attempt_timeout = \"{attempt_timeout}\"\ndeadline = \"{deadline}\"\n\
+         circuit_breaker = {{ preset = \"sensitive\", failures = 2 }}\n"
+    );
     let services = WAYS.map(|Way { name, .. }| {
         format!(
             "\n[service.{name}]\nendpoints = [{{ at = \"{}\" }}]\nconnect_timeout = \"300ms\"\n\
@@ -49,7 +52,7 @@ fn traffic(service: &Service) -> String {
             service.address
         )
     });
-    policy.to_owned() + &services.concat()
+    policy + &services.concat()
 }
 
 /// All that is needed to ask for one case.
@@ -210,7 +213,7 @@ async fn check(case: &Case) {
     let service = Service::start(case.service);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let log = folder.path().join("access.log");
-    let server = Server::start_logging(log.to_str().expect("UTF-8"), &traffic(&service));
+    let server = Server::start_logging(log.to_str().expect("UTF-8"), &traffic(&service, case));
     let scene = Scene { server: &server, log: &log, case };
     let [a, b, c, d] = WAYS;
     let sums = tokio::join!(scene.ask_in(a), scene.ask_in(b), scene.ask_in(c), scene.ask_in(d));

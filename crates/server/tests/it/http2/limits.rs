@@ -87,6 +87,22 @@ async fn one_stream_more_than_the_limit_is_refused_and_may_be_tried_again() {
     }
 }
 
+#[tokio::test]
+async fn windows_are_those_of_the_file() {
+    let narrow = "[server.client_limits.http2]\nstream_window = \"64KiB\"\nconnection_window = \"128KiB\"";
+    for (limits, stream, connection) in [(narrow, 64 << 10, 128 << 10), ("", 256 << 10, 4 << 20)] {
+        let origin = Origin::statuses(&[200]).await;
+        let server = Server::start(&traffic(limits, origin.address));
+        let mut client = RawClient::connect(server.address).await;
+        let settings = client.next_of(SETTINGS).await.payload;
+        let window = settings.chunks(6).find(|setting| setting[..2] == [0, 4]).expect("a window");
+        assert_eq!(window[2..], u32::to_be_bytes(stream));
+        let update = client.next_of(WINDOW_UPDATE).await;
+        // A connection begins with 65,535 bytes.
+        assert_eq!((update.stream, update.payload), (0, u32::to_be_bytes(connection - 65_535).to_vec()));
+    }
+}
+
 /// A service that answers without end, and counts what it got rid of.
 async fn endless() -> (std::net::SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

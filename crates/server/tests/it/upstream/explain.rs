@@ -28,7 +28,7 @@ fn each_value_is_told_with_its_origin() {
   http2.streams_max       100  (built-in default)
   http2.connections_max   16  (built-in default)
   http2.stream_window     256KiB  (built-in default)
-  http2.connection_window 1MiB  (built-in default)
+  http2.connection_window 25MiB  (built-in default)
   http2.ping_interval     never  (built-in default)
   http2.ping_timeout      10s  (built-in default)"
     );

@@ -4,7 +4,6 @@ mod collector;
 mod explain;
 mod floods;
 mod frames;
-mod grpc;
 mod health;
 mod http2;
 mod liar;

@@ -121,6 +121,12 @@ fn client_limits_that_can_not_hold() {
         ),
         ("http2.send_buffer_max = \"15KiB\"", "2:7 send_buffer_max", "it must be from 16KiB to 16MiB"),
         ("http2.send_buffer_max = \"17MiB\"", "2:7 send_buffer_max", "send_buffer_max is 17MiB"),
+        ("http2.stream_window = \"63KiB\"", "2:7 stream_window", "63KiB; it must be from 64KiB to 64MiB"),
+        (
+            "http2.connection_window = \"128KiB\"",
+            "2:7 connection_window",
+            "connection_window is 128KiB; it must be from stream_window, 256KiB, to 1GiB",
+        ),
         ("http2.pings_max = 0", "2:19 0", "expected a whole number above 0"),
         ("http2.ping_max = 1", "2:7 ping_max", "pings_max"),
         (

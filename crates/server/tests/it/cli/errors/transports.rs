@@ -17,9 +17,9 @@ fn a_version_of_http_and_its_bounds_that_do_not_go_together() {
         (http2("stream_window = \"63KiB\""), "4:11 stream_window", "63KiB; it must be from 64KiB to 64MiB"),
         (http2("stream_window = \"65MiB\""), "4:11 stream_window", "65MiB; it must be from 64KiB to 64MiB"),
         (
-            http2("stream_window = \"2MiB\""),
+            http2("stream_window = \"26MiB\""),
             "4:1 http2",
-            "connection_window is 1MiB; it must be from stream_window, 2MiB, to 1GiB",
+            "connection_window is 25MiB; it must be from stream_window, 26MiB, to 1GiB",
         ),
         (
             http2("connection_window = \"2GiB\""),
