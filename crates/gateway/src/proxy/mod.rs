@@ -40,6 +40,7 @@ mod opening;
 mod pool;
 mod preface;
 mod rate_limit;
+mod readable;
 mod redirect;
 mod reset;
 mod seldom;

@@ -37,6 +37,8 @@ pub(super) struct Observation {
     refusal: Cell<Option<Refusal>>,
     /// A request that goes out, and whether it is a HEAD.
     asked: Cell<Option<bool>>,
+    /// Whether the connection waits for its next request and has nothing else to do.
+    rests: Cell<bool>,
     /// What becomes of the connection when HTTP ends on it.
     pub(super) switch: Switch,
 }
@@ -57,6 +59,17 @@ impl Observation {
     /// A request is about to be written: what comes next is its answer.
     pub(super) fn ask(&self, is_head: bool) {
         self.asked.set(Some(is_head));
+        self.rests.set(false);
+    }
+
+    /// Nothing is left to be done until the next request, unless something comes unasked.
+    pub(super) fn rest(&self) {
+        self.rests.set(true);
+    }
+
+    /// Whether nothing is left to be done.
+    pub(super) fn rests(&self) -> bool {
+        self.rests.get()
     }
 }
 

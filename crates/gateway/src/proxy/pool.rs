@@ -108,6 +108,7 @@ impl Pool {
     /// Keeps a connection whose exchange is complete, if it can carry another and there is room.
     pub(super) fn keep(&self, service: &Service, mut connection: Connection, now: Instant) {
         connection.reused = true;
+        connection.rest();
         self.offer(service, connection, now);
     }
 
@@ -236,6 +237,15 @@ impl Connection {
         match &self.link {
             Link::Http1 { sender, .. } => sender.is_ready(),
             Link::Http2(_) => true,
+        }
+    }
+
+    /// Its exchange is complete.
+    fn rest(&self) {
+        if let Link::Http1 { sender, observation, .. } = &self.link
+            && sender.is_ready()
+        {
+            observation.rest();
         }
     }
 

@@ -7,6 +7,7 @@ mod health;
 mod http2;
 mod liar;
 mod origin;
+mod rest;
 mod retries;
 mod tls;
 mod upgrades;
