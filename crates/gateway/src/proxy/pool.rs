@@ -2,8 +2,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Method, Request, Response};
@@ -12,6 +14,7 @@ use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::SendRequest;
 use intertie_core::clock::Instant;
 use intertie_resilience::MonotonicClock;
+use pin_project_lite::pin_project;
 use tokio::sync::oneshot;
 
 use super::body::{AbortOnDrop, RequestBody};
@@ -274,18 +277,19 @@ impl Connection {
     }
 
     /// Sends a request and waits for the head of its answer.
-    pub(super) async fn send(
+    ///
+    /// No `async fn`: its future would hold the request three times.
+    pub(super) fn send(
         &mut self,
         request: Request<RequestBody>,
         endpoint: &Endpoint,
-    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> {
         match &mut self.link {
             Link::Http1 { sender, observation, .. } => {
                 observation.ask(request.method() == Method::HEAD);
-                sender.try_send_request(request).await
+                Sending::Http1 { sending: sender.try_send_request(request) }
             }
-            // In a box, so that a call over HTTP/1.1 is not larger for it.
-            Link::Http2(stream) => Box::pin(stream.send(request, endpoint)).await,
+            Link::Http2(stream) => Sending::Http2 { sending: Box::pin(stream.send(request, endpoint)) },
         }
     }
 
@@ -294,6 +298,32 @@ impl Connection {
         match &self.link {
             Link::Http1 { .. } => unsent,
             Link::Http2(_) => taken_back(unsent),
+        }
+    }
+}
+
+pin_project! {
+    /// A request on its way.
+    #[project = SendingProjection]
+    enum Sending<A, B> {
+        Http1 {
+            #[pin]
+            sending: A,
+        },
+        // In a box, so that a call over HTTP/1.1 is not larger for it.
+        Http2 {
+            sending: Pin<Box<B>>,
+        },
+    }
+}
+
+impl<A: Future, B: Future<Output = A::Output>> Future for Sending<A, B> {
+    type Output = A::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            SendingProjection::Http1 { sending } => sending.poll(context),
+            SendingProjection::Http2 { sending } => sending.as_mut().poll(context),
         }
     }
 }

@@ -51,7 +51,7 @@ impl Call {
         let pool = &exchange.worker.pool;
         let (service, endpoint) = (attempt.service(), attempt.endpoint());
         let (mut reuse, mut resent) = (true, false);
-        let mut request = None;
+        let mut unsent: Option<Box<Request<RequestBody>>> = None;
         loop {
             let kept = if reuse { pool.take(service, endpoint, now) } else { None };
             let opened = kept.is_none();
@@ -62,15 +62,15 @@ impl Call {
                 }
                 // In a box, since it is rare and large.
                 None => Box::pin(open(&exchange.worker, service, endpoint)).await.map_err(|error| {
-                    self.restore(request.take());
+                    self.restore(unsent.take());
                     match error {
                         OpenError::Failed(cause) => SendFailure::Unsent(cause.to_string()),
                         OpenError::Starved(_) | OpenError::Exhausted { .. } => SendFailure::Exhausted(error),
                     }
                 })?,
             };
-            let outgoing = match request.take() {
-                Some(request) => request,
+            let outgoing = match unsent.take() {
+                Some(request) => *request,
                 None => self.request(exchange, remaining, &connection),
             };
             let mut error = match connection.send(outgoing, endpoint).await {
@@ -84,17 +84,17 @@ impl Call {
             if let Some(failure) = self.body.as_ref().and_then(|body| body.failure()) {
                 return Err(SendFailure::Body(failure));
             }
-            let unsent = error.take_message().map(|unsent| connection.taken_back(unsent));
+            // In a box, since it is rare and large.
+            unsent = error.take_message().map(|unsent| Box::new(connection.taken_back(unsent)));
             let error = error.into_error();
             if let Some(Refusal { violation, .. }) = connection.refusal().filter(|_| unsent.is_none()) {
                 return Err(SendFailure::Exchange { detail: violation.to_string(), closed_idle: false });
             }
-            if let Some(unsent) = unsent {
+            if unsent.is_some() {
                 if opened {
-                    self.restore(Some(unsent));
+                    self.restore(unsent);
                     return Err(SendFailure::Unsent(error.to_string()));
                 }
-                request = Some(unsent);
                 continue;
             }
             let closed_idle = connection.was_idle() && was_closed(&error);
@@ -117,7 +117,7 @@ impl Call {
     }
 
     /// Takes back a request of which not a byte was sent, so that another attempt can send it.
-    fn restore(&mut self, unsent: Option<Request<RequestBody>>) {
+    fn restore(&mut self, unsent: Option<Box<Request<RequestBody>>>) {
         let Some(unsent) = unsent else { return };
         if self.headers_spent {
             self.headers = unsent.into_parts().0.headers;

@@ -18,14 +18,18 @@ use crate::stats::UpgradeEnd;
 /// endpoint is judged by the switch, which ends the deadline and the timeout of the attempt too.
 #[derive(Debug)]
 pub(super) struct Upgraded {
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     attempt: Option<Attempt>,
     connection: Connection,
 }
 
 impl Upgraded {
     /// Has the client's connection carry what `answer` grants, as soon as that is written; what is written.
-    pub(super) fn open(mut exchange: Exchange, answer: Answer, upgrade: &Upgrade) -> Response<ResponseBody> {
+    pub(super) fn open(
+        mut exchange: Box<Exchange>,
+        answer: Answer,
+        upgrade: &Upgrade,
+    ) -> Response<ResponseBody> {
         let Answer { response, connection, attempt, .. } = answer;
         let mut parts = response.into_parts().0;
         let present = Present::among(&parts.headers);
