@@ -1,7 +1,7 @@
 //! Connections to services, kept by one data thread for itself.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -71,8 +71,8 @@ struct Shared {
 /// exchanges at a time.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
-    idle: RefCell<HashMap<u64, Vec<Idle>>>,
-    shared: RefCell<HashMap<u64, Shared>>,
+    idle: RefCell<BTreeMap<u64, Vec<Idle>>>,
+    shared: RefCell<BTreeMap<u64, Shared>>,
 }
 
 impl Pool {
@@ -85,15 +85,21 @@ impl Pool {
         }
         let mut idle = self.idle.borrow_mut();
         let connections = idle.get_mut(&endpoint.id)?;
-        let transport = service.transport.id;
-        connections.retain(|idle| {
+        let fits = |idle: &Idle| {
             !idle.connection.is_over()
-                && idle.connection.transport == transport
+                && idle.connection.transport == service.transport.id
                 && now.saturating_since(idle.since) < service.config.idle_timeout
-        });
-        // One that is not ready still sends a request whose answer came early; it may become ready later.
-        let ready = connections.iter().rposition(|idle| idle.connection.is_ready())?;
-        Some(connections.remove(ready).connection)
+        };
+        // From the top only as far as need be: those that do not fit below it wait for the next sweep.
+        for place in (0..connections.len()).rev() {
+            if !fits(&connections[place]) {
+                connections.remove(place);
+            } else if connections[place].connection.is_ready() {
+                return Some(connections.remove(place).connection);
+            }
+            // One that is not ready still sends a request whose answer came early; it may become ready later.
+        }
+        None
     }
 
     /// The fullest place first, so that what is not needed becomes idle.
@@ -131,7 +137,7 @@ impl Pool {
     /// name, or speak to in another way.
     pub(super) fn sweep(&self, services: &[Arc<Service>]) {
         let now = MonotonicClock::now();
-        let known: HashMap<u64, (Duration, &Transport)> = services
+        let known: BTreeMap<u64, (Duration, &Transport)> = services
             .iter()
             .flat_map(|service| {
                 let terms = (service.config.idle_timeout, service.transport.as_ref());
