@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use intertie_core::clock::Instant;
 
@@ -138,12 +138,10 @@ impl Call {
         // Over HTTP/2 a service can give back any request without having acted on it.
         let repeatable = self.idempotent || connection.is_multiplexed();
         let keep = repeatable && (self.route.repeats() || (connection.reused && self.body.is_none()));
-        let mut headers = if keep {
-            self.headers.clone()
-        } else {
-            self.headers_spent = true;
-            std::mem::take(&mut self.headers)
-        };
+        // The copy stays: it has no room for what is written now.
+        let left = if keep { self.headers.clone() } else { HeaderMap::default() };
+        self.headers_spent = !keep;
+        let mut headers = std::mem::replace(&mut self.headers, left);
         headers::write_marks(&mut headers, self.present, remaining, number);
         if let Some(attempt) = exchange.attempt_trace() {
             trace::write(&mut headers, attempt);
