@@ -14,7 +14,7 @@ const HELP: &str = "\
 cargo xtask ci                 the whole gate: fmt, tidy, clippy, tests, h2spec, loom, doc tests, docs
 cargo xtask h2spec             every case of h2spec against the server, without TLS and with it
 cargo xtask tidy               what no compiler checks: licences, layers, pages, dead files
-cargo xtask upgrades           a thousand upgrades and changes of threads under new connections
+cargo xtask takeovers          a thousand takeovers and changes of threads under new connections
 cargo xtask corpus             the corpus of messages in doubt, here, in nginx and in HAProxy
 cargo xtask soak …             hours at half load with faults, reloads and restarts: does anything leak
 cargo xtask bench overload …   goodput and memory at 2 × and 5 × capacity
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["ci"] => ci::run(),
         ["tidy"] => tidy::run(),
-        ["upgrades"] => upgrades(),
+        ["takeovers"] => takeovers(),
         ["h2spec"] => h2spec::run(),
         ["corpus"] => corpus(),
         ["soak", rest @ ..] => endurance::soak(rest),
@@ -49,11 +49,11 @@ fn main() -> ExitCode {
 }
 
 /// The test of the gate, with more rounds than the gate has time for.
-fn upgrades() -> Result<()> {
+fn takeovers() -> Result<()> {
     let mut command = cargo();
     command
         .args(["test", "-p", "intertie", "--test", "it", "operation::uninterrupted", "--", "--nocapture"])
-        .env("INTERTIE_UPGRADES", "1000");
+        .env("INTERTIE_TAKEOVERS", "1000");
     run(command)
 }
 

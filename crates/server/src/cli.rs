@@ -54,7 +54,7 @@ const EXAMPLES: &str = "\
 Examples:
   intertie demo                          a minute of faults, and what the policies make of them
   intertie check intertie.toml           prove the timeouts, count the amplification, find the traps
-  intertie up intertie.toml              serve; SIGHUP or a changed file reloads, SIGUSR2 upgrades
+  intertie up intertie.toml              serve; SIGHUP or a changed file reloads, SIGUSR2 hands over to a new process
   intertie explain intertie.toml GET http://shop.example/orders/7 -H 'Idempotency-Key: 1'
   intertie simulate intertie.toml --script faults.toml
   intertie plan intertie.toml changed.toml --log access.log

@@ -24,7 +24,7 @@ pub(crate) fn explain(loaded: &Loaded, plan: &Plan) -> String {
         ("access_log", server.access_log.0.to.clone()),
         ("metric_series_max", server.metric_series_max.to_string()),
         ("drain", format_duration(server.drain)),
-        ("upgrade_timeout", format_duration(server.upgrade_timeout)),
+        ("takeover_timeout", format_duration(server.takeover_timeout)),
     ];
     // An access log in the file is told whole, below.
     let told_below = |key: &str| key == "access_log" && loaded.has(&["server", key]);

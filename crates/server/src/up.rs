@@ -25,7 +25,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::admin::{self, Admin};
 use crate::audit::Audit;
 use crate::file::{AccessLogConfig, AccessLogFormat, Loaded, ServerConfig};
-use crate::operation::{Activation, Notify, State, Upgrade, listen_failure, needed, raise_limit};
+use crate::operation::{Activation, Notify, State, Takeover, listen_failure, needed, raise_limit};
 use crate::series::Series;
 use crate::traces::TraceExport;
 use crate::watch::Watch;
@@ -90,7 +90,7 @@ fn serve(birth: Birth, until_stdin_closes: bool) -> Result<(), Failure> {
     let event_writer = spawn_event_writer(&events, &latest)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("failed to start the control thread")?;
-    // A signal may come as soon as someone knows of this process, which in an upgrade is before it serves.
+    // A signal may come as soon as someone knows of this process, which in a takeover is before it serves.
     let signals = {
         let _entered = runtime.enter();
         Signals::listen().context("failed to listen to signals")?
@@ -143,7 +143,7 @@ struct Server {
     loaded: Loaded,
     events: Events,
     /// The process that is to come after this one, if one was started.
-    upgrade: Option<Upgrade>,
+    takeover: Option<Takeover>,
 }
 
 impl Server {
@@ -219,7 +219,7 @@ impl Server {
             needed,
             loaded,
             events,
-            upgrade: None,
+            takeover: None,
         })
     }
 
@@ -269,10 +269,10 @@ impl Server {
                 }
                 _ = hangup.recv() => self.reload_for_manager("SIGHUP", true),
                 () = watch.changed() => self.reload_for_manager("the file changed", false),
-                _ = succeed.recv() => self.begin_upgrade(),
-                progress = succession::progress(&mut self.upgrade) => {
-                    if self.continue_upgrade(progress).await {
-                        break Cause::Upgrade;
+                _ = succeed.recv() => self.begin_takeover(),
+                progress = succession::progress(&mut self.takeover) => {
+                    if self.continue_takeover(progress).await {
+                        break Cause::Takeover;
                     }
                 }
                 () = watchdog(self.notify.watchdog_every()) => self.notify.tell(State::Watchdog, ""),
@@ -281,12 +281,12 @@ impl Server {
                 () = &mut stdin_closed => break Cause::StdinClosed,
             }
         };
-        if let Some(upgrade) = self.upgrade.take() {
-            upgrade.give_up().await;
+        if let Some(takeover) = self.takeover.take() {
+            takeover.give_up().await;
         }
         let limit = self.loaded.server.drain;
         health_task.abort();
-        let drain: Pin<Box<dyn Future<Output = usize> + '_>> = if cause == Cause::Upgrade {
+        let drain: Pin<Box<dyn Future<Output = usize> + '_>> = if cause == Cause::Takeover {
             // The new process answers for the address from now on.
             admin_task.abort();
             admin.leave();
@@ -336,7 +336,7 @@ enum Cause {
     /// This signal came.
     Told(&'static str),
     /// Another process serves in its place.
-    Upgrade,
+    Takeover,
     /// Whoever started it is gone.
     StdinClosed,
 }
@@ -345,7 +345,7 @@ impl Cause {
     fn name(self) -> &'static str {
         match self {
             Self::Told(signal) => signal,
-            Self::Upgrade => "a new process serves",
+            Self::Takeover => "a new process serves",
             Self::StdinClosed => "the standard input closed",
         }
     }
@@ -366,7 +366,7 @@ fn warn_of_descriptors(server: &ServerConfig, plan: &Plan) {
     }
 }
 
-/// Writes to the standard error output in one piece: in an upgrade two processes do.
+/// Writes to the standard error output in one piece: in a takeover two processes do.
 fn say(text: &str) {
     eprint!("{text}");
 }

@@ -232,10 +232,10 @@ impl Loaded {
                 "more than 1024 threads are no use on any machine",
             ));
         }
-        if server.upgrade_timeout.is_zero() {
+        if server.takeover_timeout.is_zero() {
             problems.push(Problem::error(
-                ["server", "upgrade_timeout"],
-                "upgrade_timeout is 0s; no process could be ready by then",
+                ["server", "takeover_timeout"],
+                "takeover_timeout is 0s; no process could be ready by then",
             ));
         }
         problems.extend(server.client_limits.problems());

@@ -71,15 +71,15 @@ pub(crate) struct ServerConfig {
     /// Where finished requests are told: "stdout" (the default), "off", the path of a file, or a table that
     /// says which of them and how much of each.
     pub(crate) access_log: AccessLogSetting,
-    /// How long requests under way may take after SIGTERM or SIGINT, in the old process of an upgrade, and on
+    /// How long requests under way may take after SIGTERM or SIGINT, in the old process of a takeover, and on
     /// threads that a reload replaced. Default "30s".
     #[serde(with = "quantity::duration")]
     #[schemars(with = "DurationText")]
     pub(crate) drain: Duration,
-    /// How long the new process of an upgrade may take until it accepts. Default "30s".
+    /// How long the new process of a takeover may take until it accepts. Default "30s".
     #[serde(with = "quantity::duration")]
     #[schemars(with = "DurationText")]
-    pub(crate) upgrade_timeout: Duration,
+    pub(crate) takeover_timeout: Duration,
     /// The addresses of proxies that are believed whom a request is from, and prefixes such as "10.0.0.0/8".
     /// Default: none, and what any client writes of it is replaced.
     pub(crate) trusted_proxies: Vec<Network>,
@@ -121,7 +121,7 @@ impl Default for ServerConfig {
             threads: None,
             access_log: AccessLogSetting::default(),
             drain: Duration::from_secs(30),
-            upgrade_timeout: Duration::from_secs(30),
+            takeover_timeout: Duration::from_secs(30),
             trusted_proxies: Vec::new(),
             forwarded_header: ForwardedHeader::default(),
             proxy_protocol: ProxyProtocol::default(),

@@ -6,13 +6,13 @@ use anyhow::{Context, bail};
 use intertie_gateway::proxy::HandedOver;
 use listenfd::ListenFd;
 
-use super::upgrade::{CHANNEL, Successor};
+use super::takeover::{CHANNEL, Successor};
 
 /// The descriptors that were handed over, by the protocol of `sd_listen_fds(3)`.
 #[derive(Debug, Default)]
 pub(crate) struct Activation {
     pub(crate) sockets: HandedOver,
-    /// The end of the channel to the process before, in an upgrade.
+    /// The end of the channel to the process before, in a takeover.
     pub(crate) successor: Option<Successor>,
 }
 
@@ -49,10 +49,10 @@ impl Activation {
     pub(crate) fn released(
         self,
         configured: &[SocketAddr],
-        in_upgrade: bool,
+        in_takeover: bool,
     ) -> anyhow::Result<Vec<SocketAddr>> {
         let left = self.sockets.addresses();
-        if left.is_empty() || in_upgrade {
+        if left.is_empty() || in_takeover {
             return Ok(left);
         }
         let join = |addresses: &[SocketAddr]| {

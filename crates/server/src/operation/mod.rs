@@ -6,11 +6,11 @@ mod descriptors;
 mod listen_failure;
 mod memory;
 mod notify;
-mod upgrade;
+mod takeover;
 
 pub(crate) use activation::Activation;
 pub(crate) use descriptors::{limit, needed, raise_limit};
 pub(crate) use listen_failure::listen_failure;
 pub(crate) use memory::use_small_pages;
 pub(crate) use notify::{Notify, State};
-pub(crate) use upgrade::{Failure as UpgradeFailure, Progress as UpgradeProgress, Upgrade};
+pub(crate) use takeover::{Failure as TakeoverFailure, Progress as TakeoverProgress, Takeover};

@@ -23,11 +23,11 @@ impl Server {
             .tell(State::Ready, &format!("serving {} with {threads} data threads", addresses.join(" ")));
     }
 
-    /// Puts as many data threads to work as `fresh` and the machine say now; not while an upgrade is under way,
+    /// Puts as many data threads to work as `fresh` and the machine say now; not while a takeover is under way,
     /// since sockets that were bound for them now would not be handed over, and reset who waits there at the end.
     pub(super) fn change_threads(&self, fresh: &ServerConfig) {
         let (before, threads) = (self.gateway.threads(), fresh.threads());
-        if self.upgrade.is_some() {
+        if self.takeover.is_some() {
             if before != threads.get() {
                 self.events.tell("threads_deferred", || vec![("threads", threads.to_string())]);
             }
@@ -97,7 +97,7 @@ impl Server {
         self.change_threads(&fresh.server);
         fresh.server = ServerConfig {
             drain: fresh.server.drain,
-            upgrade_timeout: fresh.server.upgrade_timeout,
+            takeover_timeout: fresh.server.takeover_timeout,
             threads: fresh.server.threads,
             ready: fresh.server.ready,
             metric_series_max: fresh.server.metric_series_max,

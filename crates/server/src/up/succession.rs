@@ -1,69 +1,69 @@
-//! The upgrade, as the process sees it that makes room.
+//! The takeover, as the process sees it that makes room.
 
 use intertie_gateway::proxy::Role;
 
 use super::Server;
-use crate::operation::{State, Upgrade, UpgradeFailure, UpgradeProgress};
+use crate::operation::{State, Takeover, TakeoverFailure, TakeoverProgress};
 
-/// Returns when the upgrade under way has come further; never without one. Cancellation loses nothing.
-pub(super) async fn progress(upgrade: &mut Option<Upgrade>) -> Result<UpgradeProgress, UpgradeFailure> {
-    match upgrade {
-        Some(upgrade) => upgrade.progress().await,
+/// Returns when the takeover under way has come further; never without one. Cancellation loses nothing.
+pub(super) async fn progress(takeover: &mut Option<Takeover>) -> Result<TakeoverProgress, TakeoverFailure> {
+    match takeover {
+        Some(takeover) => takeover.progress().await,
         None => std::future::pending().await,
     }
 }
 
 impl Server {
     /// Starts the process that is to come after this one.
-    pub(super) fn begin_upgrade(&mut self) {
-        if let Some(cause) = refusal(std::process::id(), self.upgrade.is_some()) {
-            return self.refuse_upgrade(cause);
+    pub(super) fn begin_takeover(&mut self) {
+        if let Some(cause) = refusal(std::process::id(), self.takeover.is_some()) {
+            return self.refuse_takeover(cause);
         }
         self.notify.tell(State::Reloading, "starting the new process");
-        let limit = self.loaded.server.upgrade_timeout;
+        let limit = self.loaded.server.takeover_timeout;
         let started = self.gateway.hand_over().and_then(|mut sockets| {
             sockets.push((Role::Admin, self.admin_listener.try_clone()?));
-            Upgrade::start(sockets, limit)
+            Takeover::start(sockets, limit)
         });
         match started {
             Ok(started) => {
                 let process = started.process().map(|process| process.to_string()).unwrap_or_default();
-                self.events.tell("upgrade_began", || vec![("process", process)]);
-                self.upgrade = Some(started);
+                self.events.tell("takeover_began", || vec![("process", process)]);
+                self.takeover = Some(started);
             }
             Err(error) => {
-                self.refuse_upgrade(&format!("the new process can not be started: {error}"));
+                self.refuse_takeover(&format!("the new process can not be started: {error}"));
                 self.tell_ready();
             }
         }
     }
 
     /// Lets the new process serve, once it can. Returns whether it does, and this one should go.
-    pub(super) async fn continue_upgrade(
+    pub(super) async fn continue_takeover(
         &mut self,
-        progress: Result<UpgradeProgress, UpgradeFailure>,
+        progress: Result<TakeoverProgress, TakeoverFailure>,
     ) -> bool {
-        let Some(under_way) = &mut self.upgrade else { return false };
+        let Some(under_way) = &mut self.takeover else { return false };
         let process = under_way.process().unwrap_or_default();
         let progress = match progress {
             // Before it serves, or the manager would not believe what it says then.
-            Ok(UpgradeProgress::Ready) => {
+            Ok(TakeoverProgress::Ready) => {
                 self.notify.tell(State::MainProcess(process), "");
-                under_way.let_serve().await.map(|()| UpgradeProgress::Ready)
+                under_way.let_serve().await.map(|()| TakeoverProgress::Ready)
             }
             other => other,
         };
         match progress {
-            Ok(UpgradeProgress::Ready) => false,
-            Ok(UpgradeProgress::Accepts) => {
-                self.upgrade = None;
-                self.events.tell("upgraded", || vec![("process", process.to_string())]);
+            Ok(TakeoverProgress::Ready) => false,
+            Ok(TakeoverProgress::Accepts) => {
+                self.takeover = None;
+                self.events.tell("taken_over", || vec![("process", process.to_string())]);
                 true
             }
             Err(failure) => {
-                self.upgrade = None;
+                self.takeover = None;
                 self.notify.tell(State::MainProcess(std::process::id()), "");
-                self.refuse_upgrade(&failure.to_string());
+                self.refuse_takeover(&failure.to_string());
                 // A reload may have wanted others, which had to wait.
                 self.change_threads(&self.loaded.server);
                 self.tell_ready();
@@ -72,8 +72,8 @@ impl Server {
         }
     }
 
-    fn refuse_upgrade(&self, cause: &str) {
-        self.events.tell("upgrade_refused", || vec![("cause", cause.to_owned())]);
+    fn refuse_takeover(&self, cause: &str) {
+        self.events.tell("takeover_refused", || vec![("cause", cause.to_owned())]);
     }
 }
 
@@ -82,7 +82,7 @@ fn refusal(process: u32, under_way: bool) -> Option<&'static str> {
     if process == 1 {
         return Some("this is process 1, and a container ends with it: start a new container instead");
     }
-    under_way.then_some("another upgrade is under way")
+    under_way.then_some("another takeover is under way")
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use command_fds::{CommandFdExt, FdMapping};
 
 use super::threads::listening as sockets;
-use super::{data_threads, file, upgrade};
+use super::{data_threads, file, takeover};
 use crate::harness::{Client, OWN, Origin, PATIENCE, Server, answer};
 
 /// Starts what follows as a service manager does, with sockets for the process that it becomes.
@@ -56,7 +56,7 @@ async fn a_socket_of_the_manager_is_served_and_who_waits_there_already_too() {
         assert_eq!(Client::new(address).get("/").await.status, 200);
     }
     // The next process gets it from this one, and what the manager said does not reach it.
-    let process = upgrade(&server);
+    let process = takeover(&server);
     assert_eq!(Client::new(address).get("/").await.status, 200);
     assert_eq!(server.count(&format!("listen={address}")), 2);
     super::end(process).await;
@@ -125,7 +125,7 @@ fn successor(listener: &TcpListener, file: &std::path::Path) -> (std::process::C
     own.set_read_timeout(Some(PATIENCE)).expect("a socket");
     let socket = listener.try_clone().expect("a descriptor");
     let mut command =
-        handed(vec![socket.into(), other.into()], "listen:intertie-upgrade", "exec \"$0\" \"$@\"");
+        handed(vec![socket.into(), other.into()], "listen:intertie-takeover", "exec \"$0\" \"$@\"");
     command.arg("up").arg(file).arg("--until-stdin-closes");
     let child = command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
     drop(command);

@@ -85,7 +85,7 @@ server:
   access_log        stdout  (built-in default)
   metric_series_max 1000000  (built-in default)
   drain             5s  (intertie.toml:3)
-  upgrade_timeout   30s  (built-in default)
+  takeover_timeout  30s  (built-in default)
 
 descriptors:
   20100 may be needed by 10000 client connections

@@ -4,9 +4,9 @@ mod activation;
 mod health;
 mod limits;
 mod notify;
+mod takeover;
 mod threads;
 mod uninterrupted;
-mod upgrade;
 
 use std::process::Command;
 
@@ -30,15 +30,15 @@ fn binary() -> Command {
 
 /// The `n`-th process that came after the first.
 fn successor(server: &Server, n: usize) -> u32 {
-    let line = server.wait_for_nth("upgraded ", n);
+    let line = server.wait_for_nth("taken_over ", n);
     let process = line.split_once("process=").expect("a process").1.trim().parse();
     // It handles signals from its first event on.
     server.wait_for_nth("server_started", n + 1);
     process.expect("a number")
 }
 
-/// Asks for the first upgrade; the process that serves after it.
-fn upgrade(server: &Server) -> u32 {
+/// Asks for the first takeover; the process that serves after it.
+fn takeover(server: &Server) -> u32 {
     server.signal("USR2");
     successor(server, 1)
 }

@@ -43,7 +43,7 @@ fn number(assignment: &str, name: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn the_manager_follows_a_server_from_its_start_over_an_upgrade_to_its_end() {
+async fn the_manager_follows_a_server_from_its_start_over_a_takeover_to_its_end() {
     let origin = Origin::statuses(&[200]).await;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("notify");
@@ -75,7 +75,7 @@ async fn the_manager_follows_a_server_from_its_start_over_an_upgrade_to_its_end(
 }
 
 #[tokio::test]
-async fn a_failed_upgrade_leaves_the_manager_with_the_old_process() {
+async fn a_failed_takeover_leaves_the_manager_with_the_old_process() {
     let origin = Origin::statuses(&[200]).await;
     let name = format!("intertie-test-{}", std::process::id());
     let manager = Manager::at(&SocketAddr::from_abstract_name(&name).expect("a name"));
@@ -86,7 +86,7 @@ async fn a_failed_upgrade_leaves_the_manager_with_the_old_process() {
     assert_eq!(manager.hears()[0], "READY=1");
     std::fs::write(&server.file, "[route").expect("written");
     server.signal("USR2");
-    server.wait_for("upgrade_refused");
+    server.wait_for("takeover_refused");
     // The new file is read as well, now or soon; what counts is how it ends.
     let mut heard = Vec::new();
     while heard.last().is_none_or(|message: &Vec<String>| message[0] != "READY=1") {

@@ -11,9 +11,9 @@ use http::Request;
 use super::{end, file, processes, successor};
 use crate::harness::{Client, Origin, PATIENCE, Server, answer, full, signal, until};
 
-/// How many upgrades, and as many changes of the threads. `cargo xtask upgrades` asks for a thousand.
+/// How many takeovers, and as many changes of the threads. `cargo xtask takeovers` asks for a thousand.
 fn rounds() -> usize {
-    std::env::var("INTERTIE_UPGRADES").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(100)
+    std::env::var("INTERTIE_TAKEOVERS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(100)
 }
 
 /// Between the connections of one client, so that several of them are a steady stream and not a flood.
@@ -27,7 +27,7 @@ struct Tally {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn upgrades_and_changes_of_threads_refuse_and_reset_nobody() {
+async fn takeovers_and_changes_of_threads_refuse_and_reset_nobody() {
     let origin = Origin::start(|_| async { answer(200, &[], "ok") }).await;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let server = Server::start_by(folder, super::binary(), &file(&origin, "threads = 1"));
@@ -63,7 +63,7 @@ async fn upgrades_and_changes_of_threads_refuse_and_reset_nobody() {
     assert!(connections > rounds() as u64 * 4, "{connections} connections");
     assert!(kept > rounds() as u64, "{kept} requests on kept connections");
     println!(
-        "{0} upgrades and {0} changes of threads: {connections} connections and {kept} requests on kept ones, \
+        "{0} takeovers and {0} changes of threads: {connections} connections and {kept} requests on kept ones, \
          0 refused or reset",
         rounds()
     );

@@ -20,7 +20,7 @@ use tokio::process::Child;
 use tokio::time::Instant;
 
 /// The name of the channel among the inherited descriptors.
-pub(super) const CHANNEL: &str = "intertie-upgrade";
+pub(super) const CHANNEL: &str = "intertie-takeover";
 
 /// The first descriptor that is handed over.
 const FIRST: RawFd = 3;
@@ -34,9 +34,9 @@ const SERVE: u8 = b'S';
 /// It accepts.
 const ACCEPTS: u8 = b'A';
 
-/// The old process's view of an upgrade under way.
+/// The old process's view of a takeover under way.
 #[derive(Debug)]
-pub(crate) struct Upgrade {
+pub(crate) struct Takeover {
     child: Child,
     channel: tokio::net::UnixStream,
     /// Whether the new process was told to serve.
@@ -71,14 +71,14 @@ impl fmt::Display for Failure {
             Self::Ended(status) => write!(f, "the new process ended with {status}"),
             Self::TimedOut(limit) => {
                 let limit = intertie_core::quantity::format_duration(*limit);
-                write!(f, "the new process was not ready within upgrade_timeout, {limit}")
+                write!(f, "the new process was not ready within takeover_timeout, {limit}")
             }
             Self::Io(error) => write!(f, "the new process can not be asked: {error}"),
         }
     }
 }
 
-impl Upgrade {
+impl Takeover {
     /// Starts the binary that now stands where this process's was started from, with the same arguments.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use super::threads::listening;
-use super::{binary, end, file, is_running, processes, upgrade};
+use super::{binary, end, file, is_running, processes, takeover};
 use crate::harness::{Client, OWN, Origin, Reply, Server, answer, full, signal, until};
 use crate::tls::Authority;
 
@@ -30,7 +30,7 @@ async fn every_listener_is_handed_over() {
                [certificate.shop]\nchain = \"shop.crt\"\nkey = \"shop.key\"\n";
     let text = file(&origin, &format!("threads = 2\n{tls}"));
     let server = Server::start_by(folder, binary(), &text);
-    let process = upgrade(&server);
+    let process = takeover(&server);
     let fields = |line: String| line.split_once("server_started ").expect("fields").1.to_owned();
     let (before, after) = (server.wait_for("server_started"), server.wait_for_nth("server_started", 2));
     assert_eq!(fields(before), fields(after));
@@ -66,7 +66,7 @@ async fn the_old_process_ends_what_it_began_and_its_connections_with_it() {
     let slow = tokio::spawn(async move { client.get("/slow").await });
     until(async || origin.received().len() == 2, "the requests arrive").await;
 
-    let process = upgrade(&server);
+    let process = takeover(&server);
     assert!(is_running(server.process()), "it has a request to answer");
     assert!(server.wait_for("drain_began").contains("a new process serves"));
     // The connection was idle when its process was told to leave: no request that comes now is lost.
@@ -122,7 +122,7 @@ async fn http2_connections_of_the_old_process_get_a_goaway_once_they_had_a_reque
     let (mut asked, mut silent) = (http2(&server).await, http2(&server).await);
     asked.write_all(HTTP2_REQUEST).await.expect("written");
     until(async || origin.received().len() == 1, "the request arrives").await;
-    let process = upgrade(&server);
+    let process = takeover(&server);
     let kinds = frames(asked).await;
     assert!(kinds.contains(&HEADERS) && kinds.contains(&GOAWAY), "{kinds:?}");
     silent.write_all(HTTP2_REQUEST).await.expect("written");
@@ -142,7 +142,7 @@ async fn addresses_follow_the_file() {
     // Two addresses, and the field that the harness reads holds one.
     let server = Server::start_by(folder, binary(), &one);
     std::fs::write(&server.file, &text).expect("written");
-    let process = upgrade(&server);
+    let process = takeover(&server);
     let line = server.wait_for_nth("server_started", 2);
     let listen = line.split_once(" listen=").expect("addresses").1.split(' ').next().expect("addresses");
     let (first, second) = listen.split_once(',').expect("two of them");
@@ -164,10 +164,10 @@ async fn addresses_follow_the_file() {
 async fn a_wrong_file_keeps_the_old_process() {
     let (origin, server) = started("").await;
     let client = Client::new(server.address);
-    for (number, wrong) in ["[route", "[server]\nupgrade_timeout = \"0s\"\n"].into_iter().enumerate() {
+    for (number, wrong) in ["[route", "[server]\ntakeover_timeout = \"0s\"\n"].into_iter().enumerate() {
         std::fs::write(&server.file, wrong).expect("written");
         server.signal("USR2");
-        let line = server.wait_for_nth("upgrade_refused", number + 1);
+        let line = server.wait_for_nth("takeover_refused", number + 1);
         assert!(line.contains("the new process ended with exit status: 2"), "{line}");
         assert_eq!(client.get("/").await.status, 200);
     }
@@ -178,11 +178,11 @@ async fn a_wrong_file_keeps_the_old_process() {
         file(&origin, "").replace("listen = [\"127.0.0.1:0\"]", &format!("listen = [\"{}\"]", taken.1));
     std::fs::write(&server.file, elsewhere).expect("written");
     server.signal("USR2");
-    assert!(server.wait_for_nth("upgrade_refused", 3).contains("exit status: 3"));
+    assert!(server.wait_for_nth("takeover_refused", 3).contains("exit status: 3"));
     assert_eq!(client.get("/").await.status, 200);
     // A good file can still come.
     std::fs::write(&server.file, file(&origin, "")).expect("written");
-    end(upgrade(&server)).await;
+    end(takeover(&server)).await;
 }
 
 /// A server whose binary is a link in its folder.
@@ -213,7 +213,7 @@ async fn the_binary_is_the_one_that_stands_there_now() {
     let note = server.folder.path().join("process");
     let script = format!("echo $$ > {}\nexec {} \"$@\"", note.display(), env!("CARGO_BIN_EXE_intertie"));
     replace_binary(&server, &format!("#!/bin/sh\n{script}\n"));
-    let process = upgrade(&server);
+    let process = takeover(&server);
     assert_eq!(started_by(&note), Some(process));
     until(async || !is_running(server.process()), "the old process ends").await;
     assert_eq!(Client::new(server.address).get("/").await.status, 200);
@@ -226,25 +226,25 @@ async fn a_binary_that_is_gone_or_can_not_run_is_named() {
     let (_origin, server) = linked("").await;
     std::fs::remove_file(server.folder.path().join("binary")).expect("removed");
     server.signal("USR2");
-    let line = server.wait_for("upgrade_refused");
+    let line = server.wait_for("takeover_refused");
     assert!(line.contains("can not be started: No such file"), "{line}");
     replace_binary(&server, "#!/nowhere\n");
     server.signal("USR2");
-    assert!(server.wait_for_nth("upgrade_refused", 2).contains("can not be started"));
+    assert!(server.wait_for_nth("takeover_refused", 2).contains("can not be started"));
     assert_eq!(Client::new(server.address).get("/").await.status, 200);
 }
 
 #[tokio::test]
 async fn a_process_that_is_not_ready_in_time_is_killed() {
-    let (_origin, server) = linked("upgrade_timeout = \"300ms\"").await;
+    let (_origin, server) = linked("takeover_timeout = \"300ms\"").await;
     let note = server.folder.path().join("process");
     replace_binary(&server, &format!("#!/bin/sh\necho $$ > {}\nexec sleep 1000\n", note.display()));
     server.signal("USR2");
-    server.wait_for("upgrade_began");
+    server.wait_for("takeover_began");
     server.signal("USR2");
-    let lines = (server.wait_for_nth("upgrade_refused", 1), server.wait_for_nth("upgrade_refused", 2));
-    assert!(lines.0.contains("another upgrade is under way"), "{}", lines.0);
-    assert!(lines.1.contains("not ready within upgrade_timeout, 300ms"), "{}", lines.1);
+    let lines = (server.wait_for_nth("takeover_refused", 1), server.wait_for_nth("takeover_refused", 2));
+    assert!(lines.0.contains("another takeover is under way"), "{}", lines.0);
+    assert!(lines.1.contains("not ready within takeover_timeout, 300ms"), "{}", lines.1);
     let process = started_by(&note).expect("it ran");
     until(async || !is_running(process), "it is killed").await;
     assert_eq!(Client::new(server.address).get("/").await.status, 200);
@@ -252,43 +252,43 @@ async fn a_process_that_is_not_ready_in_time_is_killed() {
 
 #[tokio::test]
 async fn a_process_that_does_not_accept_is_no_successor() {
-    let (_origin, server) = linked("upgrade_timeout = \"1s\"").await;
+    let (_origin, server) = linked("takeover_timeout = \"1s\"").await;
     let note = server.folder.path().join("process");
     let told = "channel=$((LISTEN_FDS + 2)); printf R >&$channel; head -c 1 <&$channel > /dev/null";
     for (number, (then, cause)) in
-        [("exit 7", "exit status: 7"), ("exec sleep 1000", "upgrade_timeout, 1s")].into_iter().enumerate()
+        [("exit 7", "exit status: 7"), ("exec sleep 1000", "takeover_timeout, 1s")].into_iter().enumerate()
     {
         replace_binary(&server, &format!("#!/bin/sh\necho $$ > {}\n{told}\n{then}\n", note.display()));
         server.signal("USR2");
-        let line = server.wait_for_nth("upgrade_refused", number + 1);
+        let line = server.wait_for_nth("takeover_refused", number + 1);
         assert!(line.contains(cause), "{line}");
         let process = started_by(&note).expect("it ran");
         until(async || !is_running(process), "it is gone").await;
         assert_eq!(Client::new(server.address).get("/").await.status, 200);
     }
-    assert_eq!((server.count("upgraded "), server.count("drain_began")), (0, 0));
+    assert_eq!((server.count("taken_over "), server.count("drain_began")), (0, 0));
 }
 
 #[tokio::test]
-async fn other_threads_wait_for_the_end_of_an_upgrade() {
+async fn other_threads_wait_for_the_end_of_a_takeover() {
     let (origin, server) = linked("threads = 1").await;
     let end = server.folder.path().join("end");
     let script = format!("until [ -e {} ]; do sleep 0.02; done; exit 7", end.display());
     replace_binary(&server, &format!("#!/bin/sh\n{script}\n"));
     server.signal("USR2");
-    server.wait_for("upgrade_began");
+    server.wait_for("takeover_began");
     std::fs::write(&server.file, file(&origin, "threads = 3")).expect("written");
     server.signal("HUP");
     assert!(server.wait_for("threads_deferred").contains("threads=3"));
     assert_eq!(listening(server.address), 1, "those that were handed over");
     std::fs::write(end, "").expect("written");
     assert!(server.wait_for("threads_changed").contains("from=1 to=3"));
-    assert_eq!((listening(server.address), server.count("upgrade_refused")), (3, 1));
+    assert_eq!((listening(server.address), server.count("takeover_refused")), (3, 1));
     assert_eq!(Client::new(server.address).get("/").await.status, 200);
 }
 
 #[tokio::test]
-async fn a_server_that_ends_takes_the_upgrade_under_way_with_it() {
+async fn a_server_that_ends_takes_the_takeover_under_way_with_it() {
     let (_origin, mut server) = linked("").await;
     let note = server.folder.path().join("process");
     replace_binary(&server, &format!("#!/bin/sh\necho $$ > {}\nexec sleep 1000\n", note.display()));
