@@ -90,10 +90,24 @@ impl Call {
         exchange: &mut Exchange,
         now: Instant,
     ) -> Result<Settled, Failure> {
+        let mut tried = Tried::default();
+        let ended = self.attempt(exchange, &mut tried, now).await?;
+        if self.route.repeats() && ended.class.is_retriable() && self.may_repeat(&ended) {
+            // In a box, since it is rare and large.
+            return Box::pin(self.repeat(exchange, tried, ended)).await;
+        }
+        self.settle(ended, false)
+    }
+
+    /// Attempts again after one that `ended`, as often as retry and budget allow.
+    async fn repeat(
+        &mut self,
+        exchange: &mut Exchange,
+        mut tried: Tried,
+        mut ended: Ended,
+    ) -> Result<Settled, Failure> {
         let route = self.route.clone();
         let mut retry = route.settings.retry.as_deref().map(Retry::new);
-        let mut tried = Tried::default();
-        let mut ended = self.attempt(exchange, &mut tried, now).await?;
         loop {
             // Out of attempts or out of budget: whoever tries this again multiplies the load.
             let repeated = exchange.attempts > 1;

@@ -233,13 +233,14 @@ fn find_route(exchange: &Exchange, parts: &Parts) -> Result<RouteRef, Failure> {
 /// Sees to it that the Host header to pass on is there, with its port, and returns it.
 fn write_host(parts: &mut Parts) -> HeaderValue {
     let target = parts.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
-    match target.or_else(|| parts.headers.get(HOST).is_none().then(|| HeaderValue::from_static(""))) {
-        Some(host) => {
-            parts.headers.insert(HOST, host.clone());
-            host
-        }
-        None => parts.headers.get(HOST).cloned().unwrap_or_else(|| HeaderValue::from_static("")),
+    if target.is_none()
+        && let Some(host) = parts.headers.get(HOST)
+    {
+        return host.clone();
     }
+    let host = target.unwrap_or_else(|| HeaderValue::from_static(""));
+    parts.headers.insert(HOST, host.clone());
+    host
 }
 
 /// Asks the route's limiters that count `what`: all of them grant it, or none is charged.

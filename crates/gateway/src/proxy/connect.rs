@@ -2,9 +2,11 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -206,7 +208,9 @@ async fn http1<S: AsyncRead + AsyncWrite + Unpin + 'static>(
 ) -> Result<Connected, DialError> {
     let observation = Rc::<Observation>::default();
     let reader = Reader::answers(HeadLimits::from(&worker.client_limits));
-    let io = Observed::answers(Io::new(stream), reader, Rc::clone(&observation));
+    let io = Io::new(stream);
+    let readable = io.readable();
+    let io = Observed::answers(io, reader, Rc::clone(&observation));
     let mut builder = http1::Builder::new();
     let headers_max = worker.client_limits.headers_max.get();
     if headers_max > HEADERS_MAX_OF_HYPER {
@@ -216,9 +220,16 @@ async fn http1<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     let (handing, handed) = oneshot::channel();
     let closing = Closing::of(worker, &observation, service, endpoint);
     let driver = tokio::task::spawn_local(async move {
-        let _closing = closing;
+        let closing = closing;
+        let driving = poll_fn(|context| {
+            // Who takes the last part of an answer wakes this task, though all of it was read.
+            if closing.observation.rests() && readable.is_awaited() {
+                return Poll::Pending;
+            }
+            Pin::new(&mut driver).poll(context)
+        });
         // Its errors reach whoever waits for the answer on it.
-        let in_order = (&mut driver).await.is_ok();
+        let in_order = driving.await.is_ok();
         let parts = driver.into_parts();
         let stream = parts.io.into_inner();
         if in_order && stream.has_switched() {
@@ -315,7 +326,7 @@ async fn http2<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     tokio::task::spawn_local(async move {
         let _closing = closing;
         // Its errors reach whoever waits for an answer on it.
-        let driving = std::future::poll_fn(|context| Pin::new(&mut *driver.borrow_mut()).poll(context));
+        let driving = poll_fn(|context| Pin::new(&mut *driver.borrow_mut()).poll(context));
         let is_held = tokio::select! {
             _ = driving => true,
             _ = &mut released => false,

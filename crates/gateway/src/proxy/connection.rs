@@ -146,7 +146,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         let refused = refusal(&worker, &client, &request);
         let is_stream = request.version() == Version::HTTP_2;
         // The exchange's future is large; in a box it is moved once instead of with its wrappers.
-        let future = Box::pin(serve(Rc::clone(&worker), Rc::clone(&client), id, refused, request));
+        let future = Box::pin(serve(Rc::clone(&worker), Rc::clone(&client), id, refused, Box::new(request)));
         let under_way = if is_stream { client.begin_stream() } else { client.begin() };
         let answer = Unwinding { worker, id, under_way: Some(under_way), future };
         async move { Ok::<_, Infallible>(answer.await) }

@@ -54,21 +54,35 @@ pub(super) async fn serve(
     client: Rc<Client>,
     id: Id,
     refused: Option<Refused>,
-    request: Request<Incoming>,
+    request: Box<Request<Incoming>>,
 ) -> Response<ResponseBody> {
-    let (parts, incoming) = request.into_parts();
-    let mut exchange = Exchange::begin(worker, client, id, &parts);
-    if let Some(refused) = refused {
-        return exchange.refuse(refused);
-    }
-    let answered = match Call::prepare(&mut exchange, parts, incoming) {
-        Ok(mut call) => call.run(&mut exchange).await,
-        Err(failure) => Err(failure),
+    let (mut exchange, mut call) = match begin(worker, client, id, refused, request) {
+        Ok(begun) => begun,
+        Err(response) => return response,
     };
-    match answered {
+    match call.run(&mut exchange).await {
         Ok(Settled::Answered(answer)) => answer.deliver(exchange),
         Ok(Settled::Granted(granted)) => Upgraded::open(exchange, *granted),
         Err(failure) => exchange.answer(failure),
+    }
+}
+
+/// What of it needs no waiting: what it holds of the request is no part of the future.
+fn begin(
+    worker: Rc<Worker>,
+    client: Rc<Client>,
+    id: Id,
+    refused: Option<Refused>,
+    request: Box<Request<Incoming>>,
+) -> Result<(Box<Exchange>, Box<Call>), Response<ResponseBody>> {
+    let (parts, incoming) = request.into_parts();
+    let mut exchange = Box::new(Exchange::begin(worker, client, id, &parts));
+    if let Some(refused) = refused {
+        return Err(exchange.refuse(refused));
+    }
+    match Call::prepare(&mut exchange, parts, incoming) {
+        Ok(call) => Ok((exchange, Box::new(call))),
+        Err(failure) => Err(exchange.answer(failure)),
     }
 }
 
@@ -156,7 +170,7 @@ impl Exchange {
         self.recording.as_ref()?.attempt()
     }
 
-    fn refuse(mut self, refused: Refused) -> Response<ResponseBody> {
+    fn refuse(mut self: Box<Self>, refused: Refused) -> Response<ResponseBody> {
         let violation = match refused {
             Refused::Read(violation) => violation,
             Refused::Unread(violation) => {
@@ -171,7 +185,7 @@ impl Exchange {
     }
 
     /// The gateway's own answer.
-    fn answer(mut self, failure: Failure) -> Response<ResponseBody> {
+    fn answer(mut self: Box<Self>, failure: Failure) -> Response<ResponseBody> {
         let request_id = self.request_id.to_str().unwrap_or_default();
         let route = self.route.as_ref().map(|route| route.name.as_ref());
         self.error = Some(failure.code);
@@ -376,7 +390,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    fn deliver(self, mut exchange: Exchange) -> Response<ResponseBody> {
+    fn deliver(self, mut exchange: Box<Exchange>) -> Response<ResponseBody> {
         let (mut parts, incoming) = self.response.into_parts();
         exchange.status = parts.status.as_u16();
         let present = Present::among(&parts.headers);
@@ -401,7 +415,7 @@ impl Answer {
 /// What an answer's body holds until its last byte is delivered.
 #[derive(Debug)]
 pub(super) struct Delivery {
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     attempt: Option<(Attempt, Class)>,
     connection: Option<Connection>,
     deadline: Option<Deadline>,

@@ -11,6 +11,8 @@ use intertie_resilience::MonotonicClock;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::readable::Readable;
+
 /// What an HTTP/2 client says first (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -25,6 +27,7 @@ pub(super) struct Io<S> {
     prefix: [u8; PREFACE.len()],
     unread: std::ops::Range<u8>,
     stall: Rc<Stall>,
+    readable: Rc<Readable>,
     /// Has the socket reset its connection when it is closed.
     abort: fn(&S),
 }
@@ -66,7 +69,14 @@ pub(crate) enum Protocol {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, prefix: [0; PREFACE.len()], unread: 0..0, stall: Rc::default(), abort: |_| {} }
+        Self {
+            stream,
+            prefix: [0; PREFACE.len()],
+            unread: 0..0,
+            stall: Rc::default(),
+            readable: Rc::default(),
+            abort: |_| {},
+        }
     }
 
     /// A socket that `abort` has reset its connection when it is closed, if that is asked for.
@@ -79,6 +89,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
     /// Tells whether something is left to be written for which the socket has no room.
     pub(super) fn stall(&self) -> Rc<Stall> {
         Rc::clone(&self.stall)
+    }
+
+    /// Tells whether something may be there to read.
+    pub(super) fn readable(&self) -> Rc<Readable> {
+        Rc::clone(&self.readable)
     }
 
     fn note<T>(&self, written: Poll<T>) -> Poll<T> {
@@ -124,7 +139,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Io<S> {
     ) -> Poll<io::Result<()>> {
         let io = self.get_mut();
         if io.unread.is_empty() {
-            return Pin::new(&mut io.stream).poll_read(context, buffer);
+            return io.readable.poll(context, |context| Pin::new(&mut io.stream).poll_read(context, buffer));
         }
         let unread = &io.prefix[usize::from(io.unread.start)..usize::from(io.unread.end)];
         let taken = unread.len().min(buffer.remaining());

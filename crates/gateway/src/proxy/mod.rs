@@ -43,6 +43,7 @@ mod pool;
 mod preface;
 mod proxy_error;
 mod rate_limit;
+mod readable;
 mod redirect;
 mod reset;
 mod seldom;

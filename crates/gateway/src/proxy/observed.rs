@@ -39,6 +39,8 @@ pub(super) struct Observation {
     asked: Cell<Option<bool>>,
     /// Whether the stream ended in the middle of a head.
     broke_off_in_head: Cell<bool>,
+    /// Whether the connection waits for its next request and has nothing else to do.
+    rests: Cell<bool>,
     /// What becomes of the connection when HTTP ends on it.
     pub(super) switch: Switch,
 }
@@ -64,6 +66,17 @@ impl Observation {
     /// A request is about to be written: what comes next is its answer.
     pub(super) fn ask(&self, is_head: bool) {
         self.asked.set(Some(is_head));
+        self.rests.set(false);
+    }
+
+    /// Nothing is left to be done until the next request, unless something comes unasked.
+    pub(super) fn rest(&self) {
+        self.rests.set(true);
+    }
+
+    /// Whether nothing is left to be done.
+    pub(super) fn rests(&self) -> bool {
+        self.rests.get()
     }
 }
 

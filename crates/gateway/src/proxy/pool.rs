@@ -1,9 +1,11 @@
 //! Connections to services, kept by one data thread for itself.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Method, Request, Response};
@@ -12,6 +14,7 @@ use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::SendRequest;
 use intertie_core::clock::Instant;
 use intertie_resilience::MonotonicClock;
+use pin_project_lite::pin_project;
 use tokio::sync::oneshot;
 
 use super::body::{AbortOnDrop, RequestBody};
@@ -68,8 +71,8 @@ struct Shared {
 /// exchanges at a time.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
-    idle: RefCell<HashMap<u64, Vec<Idle>>>,
-    shared: RefCell<HashMap<u64, Shared>>,
+    idle: RefCell<BTreeMap<u64, Vec<Idle>>>,
+    shared: RefCell<BTreeMap<u64, Shared>>,
 }
 
 impl Pool {
@@ -82,15 +85,21 @@ impl Pool {
         }
         let mut idle = self.idle.borrow_mut();
         let connections = idle.get_mut(&endpoint.id)?;
-        let transport = service.transport.id;
-        connections.retain(|idle| {
+        let fits = |idle: &Idle| {
             !idle.connection.is_over()
-                && idle.connection.transport == transport
+                && idle.connection.transport == service.transport.id
                 && now.saturating_since(idle.since) < service.config.idle_timeout
-        });
-        // One that is not ready still sends a request whose answer came early; it may become ready later.
-        let ready = connections.iter().rposition(|idle| idle.connection.is_ready())?;
-        Some(connections.remove(ready).connection)
+        };
+        // From the top only as far as need be: those that do not fit below it wait for the next sweep.
+        for place in (0..connections.len()).rev() {
+            if !fits(&connections[place]) {
+                connections.remove(place);
+            } else if connections[place].connection.is_ready() {
+                return Some(connections.remove(place).connection);
+            }
+            // One that is not ready still sends a request whose answer came early; it may become ready later.
+        }
+        None
     }
 
     /// The fullest place first, so that what is not needed becomes idle.
@@ -108,6 +117,7 @@ impl Pool {
     /// Keeps a connection whose exchange is complete, if it can carry another and there is room.
     pub(super) fn keep(&self, service: &Service, mut connection: Connection, now: Instant) {
         connection.reused = true;
+        connection.rest();
         self.offer(service, connection, now);
     }
 
@@ -127,7 +137,7 @@ impl Pool {
     /// name, or speak to in another way.
     pub(super) fn sweep(&self, services: &[Arc<Service>]) {
         let now = MonotonicClock::now();
-        let known: HashMap<u64, (Duration, &Transport)> = services
+        let known: BTreeMap<u64, (Duration, &Transport)> = services
             .iter()
             .flat_map(|service| {
                 let terms = (service.config.idle_timeout, service.transport.as_ref());
@@ -239,6 +249,15 @@ impl Connection {
         }
     }
 
+    /// Its exchange is complete.
+    fn rest(&self) {
+        if let Link::Http1 { sender, observation, .. } = &self.link
+            && sender.is_ready()
+        {
+            observation.rest();
+        }
+    }
+
     /// Whether it can carry no other exchange.
     fn is_over(&self) -> bool {
         match &self.link {
@@ -272,18 +291,19 @@ impl Connection {
     }
 
     /// Sends a request and waits for the head of its answer.
-    pub(super) async fn send(
+    ///
+    /// No `async fn`: its future would hold the request three times.
+    pub(super) fn send(
         &mut self,
         request: Request<RequestBody>,
         endpoint: &Endpoint,
-    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> {
         match &mut self.link {
             Link::Http1 { sender, observation, .. } => {
                 observation.ask(request.method() == Method::HEAD);
-                sender.try_send_request(request).await
+                Sending::Http1 { sending: sender.try_send_request(request) }
             }
-            // In a box, so that a call over HTTP/1.1 is not larger for it.
-            Link::Http2(stream) => Box::pin(stream.send(request, endpoint)).await,
+            Link::Http2(stream) => Sending::Http2 { sending: Box::pin(stream.send(request, endpoint)) },
         }
     }
 
@@ -292,6 +312,32 @@ impl Connection {
         match &self.link {
             Link::Http1 { .. } => unsent,
             Link::Http2(_) => taken_back(unsent),
+        }
+    }
+}
+
+pin_project! {
+    /// A request on its way.
+    #[project = SendingProjection]
+    enum Sending<A, B> {
+        Http1 {
+            #[pin]
+            sending: A,
+        },
+        // In a box, so that a call over HTTP/1.1 is not larger for it.
+        Http2 {
+            sending: Pin<Box<B>>,
+        },
+    }
+}
+
+impl<A: Future, B: Future<Output = A::Output>> Future for Sending<A, B> {
+    type Output = A::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            SendingProjection::Http1 { sending } => sending.poll(context),
+            SendingProjection::Http2 { sending } => sending.as_mut().poll(context),
         }
     }
 }

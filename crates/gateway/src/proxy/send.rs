@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use intertie_core::clock::Instant;
 
@@ -70,7 +70,7 @@ impl Call {
         let pool = &exchange.worker.pool;
         let (service, endpoint) = (attempt.service(), attempt.endpoint());
         let (mut reuse, mut resent) = (true, false);
-        let mut request = None;
+        let mut unsent: Option<Box<Request<RequestBody>>> = None;
         loop {
             let kept = if reuse { pool.take(service, endpoint, now) } else { None };
             let opened = kept.is_none();
@@ -85,13 +85,13 @@ impl Call {
                     let opened = Box::pin(open(&exchange.worker, service, endpoint)).await;
                     self.connects = false;
                     opened.map_err(|error| {
-                        self.restore(request.take());
+                        self.restore(unsent.take());
                         SendFailure::from(error)
                     })?
                 }
             };
-            let outgoing = match request.take() {
-                Some(request) => request,
+            let outgoing = match unsent.take() {
+                Some(request) => *request,
                 None => self.request(exchange, remaining, &connection),
             };
             let mut error = match connection.send(outgoing, endpoint).await {
@@ -105,18 +105,18 @@ impl Call {
             if let Some(failure) = self.body.as_ref().and_then(|body| body.failure()) {
                 return Err(SendFailure::Body(failure));
             }
-            let unsent = error.take_message().map(|unsent| connection.taken_back(unsent));
+            // In a box, since it is rare and large.
+            unsent = error.take_message().map(|unsent| Box::new(connection.taken_back(unsent)));
             let error = error.into_error();
             if let Some(Refusal { violation, .. }) = connection.refusal().filter(|_| unsent.is_none()) {
                 return Err(SendFailure::refused(violation));
             }
-            if let Some(unsent) = unsent {
+            if unsent.is_some() {
                 if opened {
-                    self.restore(Some(unsent));
+                    self.restore(unsent);
                     let proxy_error = ProxyError::of_exchange(&error, Ending::Closed);
                     return Err(SendFailure::Unsent(error.to_string(), proxy_error));
                 }
-                request = Some(unsent);
                 continue;
             }
             let closed = was_closed(&error);
@@ -149,7 +149,7 @@ impl Call {
     }
 
     /// Takes back a request of which not a byte was sent, so that another attempt can send it.
-    fn restore(&mut self, unsent: Option<Request<RequestBody>>) {
+    fn restore(&mut self, unsent: Option<Box<Request<RequestBody>>>) {
         let Some(unsent) = unsent else { return };
         if self.headers_spent {
             self.headers = unsent.into_parts().0.headers;
@@ -170,12 +170,10 @@ impl Call {
         // Over HTTP/2 a service can give back any request without having acted on it.
         let repeatable = self.idempotent || connection.is_multiplexed();
         let keep = repeatable && (self.route.repeats() || (connection.reused && self.body.is_none()));
-        let mut headers = if keep {
-            self.headers.clone()
-        } else {
-            self.headers_spent = true;
-            std::mem::take(&mut self.headers)
-        };
+        // The copy stays: it has no room for what is written now.
+        let left = if keep { self.headers.clone() } else { HeaderMap::default() };
+        self.headers_spent = !keep;
+        let mut headers = std::mem::replace(&mut self.headers, left);
         headers::write_marks(&mut headers, self.present, remaining, number);
         if let Some(attempt) = exchange.attempt_trace() {
             trace::write(&mut headers, attempt);

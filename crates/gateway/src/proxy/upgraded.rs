@@ -55,7 +55,7 @@ impl Granted {
 /// endpoint is judged by the switch, which ends the deadline and the timeout of the attempt too.
 #[derive(Debug)]
 pub(super) struct Upgraded {
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     attempt: Option<Attempt>,
     service: ServiceSide,
 }
@@ -68,7 +68,7 @@ enum ServiceSide {
 
 impl Upgraded {
     /// Has the client's side carry what is granted, as soon as that is written; what is written.
-    pub(super) fn open(mut exchange: Exchange, granted: Granted) -> Response<ResponseBody> {
+    pub(super) fn open(mut exchange: Box<Exchange>, granted: Granted) -> Response<ResponseBody> {
         let Granted { head: mut parts, upgrade, service, attempt, stream } = granted;
         if let Some(upgrade) = upgrade {
             let present = Present::among(&parts.headers);

@@ -26,18 +26,37 @@ pub use router::{Candidate, Found, RoutePattern, Router, Tie};
 
 /// The name in a Host header, without its port; `None` when it is no host.
 pub(crate) fn host_name(text: &str) -> Option<&str> {
-    let (name, rest) = match text.find(']') {
-        Some(end) if text.starts_with('[') => text.split_at(end + 1),
-        _ => text.split_at(text.find(':').unwrap_or(text.len())),
+    let end = |end: u8| text.bytes().position(|byte| byte == end);
+    let literal = if text.starts_with('[') { end(b']') } else { None };
+    let (name, rest) = match literal {
+        Some(end) => text.split_at(end + 1),
+        None => text.split_at(end(b':').unwrap_or(text.len())),
     };
     let port = rest.strip_prefix(':').unwrap_or(rest);
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte);
+    let allowed = |byte: u8| HOST[usize::from(byte)];
     let clean = match name.strip_prefix('[') {
         Some(literal) => literal.bytes().all(|byte| allowed(byte) || b":]".contains(&byte)),
         None => name.bytes().all(allowed),
     };
     (clean && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit())).then_some(name)
 }
+
+/// The characters of a host that is no address in brackets (RFC 3986, section 3.2.2).
+static HOST: [bool; 256] = {
+    let mut host = [false; 256];
+    let others = b"-._~%!$&'()*+,;=";
+    let mut place = 0;
+    while place < others.len() {
+        host[others[place] as usize] = true;
+        place += 1;
+    }
+    let mut byte = 0;
+    while byte < host.len() {
+        host[byte] |= (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    host
+};
 
 /// The host that a request names, without its port. Its target wins over the Host header (RFC 9112, section
 /// 3.2.2).

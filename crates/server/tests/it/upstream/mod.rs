@@ -9,6 +9,7 @@ mod http2;
 mod liar;
 mod origin;
 mod proxy_status;
+mod rest;
 mod retries;
 mod tls;
 mod upgrades;
