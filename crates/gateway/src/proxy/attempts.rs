@@ -93,7 +93,7 @@ impl Call {
         mut ended: Ended,
     ) -> Result<Answer, Failure> {
         let route = self.route.clone();
-        let mut retry = route.effective.retry.value.as_ref().map(Retry::new);
+        let mut retry = route.settings.retry.as_deref().map(Retry::new);
         loop {
             // Out of attempts or out of budget: whoever tries this again multiplies the load.
             let repeated = exchange.attempts > 1;
@@ -168,7 +168,7 @@ impl Call {
             return Err(failure);
         }
         exchange.attempt_begins(attempt.endpoint(), now);
-        let limit = self.deadline.attempt(now, self.route.effective.attempt_timeout.value);
+        let limit = self.deadline.attempt(now, self.route.settings.attempt_timeout);
         let remaining = limit.at.map(|at| at.saturating_since(now));
         let sent = {
             // Pinned where it stands: moved into its timeout, it would be copied.
@@ -250,7 +250,7 @@ impl Call {
                 Missed { evidence, ..Missed::new(Class::Transient, failure) }
             }
             SendFailure::Body(BodyError::TooLarge) => {
-                let max = self.route.effective.body_max.value.map_or(0, ByteSize::bytes);
+                let max = self.route.settings.body_max.map_or(0, ByteSize::bytes);
                 Missed::new(Class::Unjudged, body_too_large(max))
             }
             SendFailure::Body(BodyError::TooSlow) => {
