@@ -56,9 +56,10 @@ pub(super) async fn serve(
     refused: Option<Refused>,
     request: Box<Request<Incoming>>,
 ) -> Response<ResponseBody> {
-    let (mut exchange, mut call) = match begin(worker, client, id, refused, request) {
-        Ok(begun) => begun,
-        Err(response) => return response,
+    let (mut exchange, call) = begin(worker, client, id, refused, request);
+    let mut call = match call {
+        Ok(call) => call,
+        Err(failure) => return exchange.answer(failure),
     };
     match call.run(&mut exchange).await {
         Ok(Settled::Answered(answer)) => answer.deliver(exchange),
@@ -74,16 +75,14 @@ fn begin(
     id: Id,
     refused: Option<Refused>,
     request: Box<Request<Incoming>>,
-) -> Result<(Box<Exchange>, Box<Call>), Response<ResponseBody>> {
+) -> (Box<Exchange>, Result<Box<Call>, Failure>) {
     let (parts, incoming) = request.into_parts();
     let mut exchange = Box::new(Exchange::begin(worker, client, id, &parts));
-    if let Some(refused) = refused {
-        return Err(exchange.refuse(refused));
-    }
-    match Call::prepare(&mut exchange, parts, incoming) {
-        Ok(call) => Ok((exchange, Box::new(call))),
-        Err(failure) => Err(exchange.answer(failure)),
-    }
+    let call = match refused {
+        Some(refused) => Err(exchange.refuse(refused)),
+        None => Call::prepare(&mut exchange, parts, incoming).map(Box::new),
+    };
+    (exchange, call)
 }
 
 /// What is known of a request while it is served, and accounted for when it is dropped: exactly once,
@@ -170,7 +169,7 @@ impl Exchange {
         self.recording.as_ref()?.attempt()
     }
 
-    fn refuse(mut self: Box<Self>, refused: Refused) -> Response<ResponseBody> {
+    fn refuse(&mut self, refused: Refused) -> Failure {
         let violation = match refused {
             Refused::Read(violation) => violation,
             Refused::Unread(violation) => {
@@ -180,8 +179,7 @@ impl Exchange {
                 violation
             }
         };
-        let failure = Failure::refused(violation, &self.worker.client_limits);
-        self.answer(failure)
+        Failure::refused(violation, &self.worker.client_limits)
     }
 
     /// The gateway's own answer.
