@@ -203,7 +203,7 @@ fn a_request_that_no_route_takes_fails() {
 #[test]
 fn a_tunnel_is_explained_by_its_host() {
     let tunnel = "[route.db]\nto = \"shop\"\nmatch = { host = \"db.example\", method = \"CONNECT\" }\n";
-    let folder = folder(&format!("{GOOD}{tunnel}"));
+    let folder = folder(format!("{GOOD}{tunnel}"));
     let run = explain_in(folder.path(), &["CONNECT", "db.example:5432"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     for words in [
