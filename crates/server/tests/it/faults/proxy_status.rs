@@ -5,6 +5,7 @@ use super::service::Service;
 use super::service::Step::{Hang, Read, Reset, Say};
 use crate::harness::{Client, Server};
 
+#[derive(Debug, Clone, Copy)]
 struct Case {
     service: Listening,
     /// Keys of the service.

@@ -129,8 +129,12 @@ fn each_wrong_setting_has_its_error() {
         (shop("client_crls = [\"roots.crl\"]"), "no client is asked for a certificate", "3:1"),
         (shop("expired_crls = \"accept\""), "`client_crls` names no list that could be out of date", "3:1"),
         (shop("expired_crls = \"ignore\""), "unknown value `ignore`", "3:16"),
-        (shop(&format!("{CLIENTS}client_crls = [\"missing.crl\"]")), "there is no file `", "5:1"),
-        (shop(&format!("{CLIENTS}client_crls = [\"roots.crt\"]")), "holds no revocation list in PEM", "5:1"),
+        (shop(&format!("{CLIENTS}client_crls = [\"missing.crl\"]")), "there is no file `missing.crl`", "5:1"),
+        (
+            shop(&format!("{CLIENTS}client_crls = [\"roots.crt\"]")),
+            "`roots.crt` holds no revocation list in PEM",
+            "5:1",
+        ),
         (shop("minimum_version = \"1.1\""), "unknown value `1.1`", "3:19"),
         (
             shop("client_certificates = \"optional\"\nclient_roots = \"shop.key\""),

@@ -19,7 +19,7 @@ async fn a_stream_that_a_service_ends_is_terminated_or_misspoken() {
         (Lie::Frames(vec![Frame::reset(PROTOCOL_ERROR)]), "http_protocol_error"),
         (Lie::Frames(vec![Frame::reset(HTTP_1_1_REQUIRED)]), "http_protocol_error"),
     ] {
-        let liar = Liar::start(&[lie.clone()]).await;
+        let liar = Liar::start(std::slice::from_ref(&lie)).await;
         let server = Server::start(&before(&[liar.address], "protocol = \"http2\"", ""));
         let answer = Client::new(server.address).get("/").await;
         let expected = format!("intertie; error={error}");
