@@ -52,6 +52,8 @@ impl Service {
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
         let address = listener.local_addr().expect("bound").as_socket().expect("an address");
+        // What is not read stands soon, and not only after some megabytes.
+        listener.set_recv_buffer_size(64 << 10).expect("a socket");
         let mut held = Vec::new();
         match listening {
             Listening::Does(steps) => {
