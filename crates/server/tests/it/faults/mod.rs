@@ -42,7 +42,7 @@ fn traffic(service: &Service, case: &Case) -> String {
     let policy = format!(
         "threads = 1\n\n[policy.all]\nretry = {{ attempts = 2, base = \"1ms\", budget_minimum = 100 }}\n\
          attempt_timeout = \"{attempt_timeout}\"\ndeadline = \"{deadline}\"\n\
-         circuit_breaker = {{ preset = \"sensitive\", failures = 2 }}\n"
+         circuit_breaker = {{ preset = \"tolerant\", failures = 2 }}\n"
     );
     let services = WAYS.map(|Way { name, .. }| {
         format!(

@@ -29,8 +29,7 @@ impl Case {
     pub(super) fn limits(&self) -> (&'static str, &'static str) {
         let ends_with = |limit| self.idempotent.contains(limit) || self.other.contains(limit);
         if ends_with("ATTEMPT_TIMEOUT") {
-            // A body must have filled all that lies between before it can be seen that nobody reads it; and two
-            // failures must fit in the 10 s that the breaker looks back.
+            // A body must have filled all that lies between before it can be seen that nobody reads it.
             (if self.body > 0 { "3s" } else { "1500ms" }, "40s")
         } else if ends_with("deadline") {
             ("3500ms", "4s")
