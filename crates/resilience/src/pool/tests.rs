@@ -86,6 +86,9 @@ async fn a_connect_that_takes_too_long_ends_and_the_next_caller_tries() {
     let first = call(&pool, 0, &order);
     yield_now().await;
     let second = call(&pool, 1, &order);
+    yield_now().await;
+    let stats = pool.stats();
+    assert_eq!((stats.open, stats.connecting, stats.waiting), (1, 1, 1));
     let start = Instant::now();
     let error = first.await.expect("no panic").expect_err("too slow");
     assert!(matches!(error, PoolError::ConnectTimeout), "{error}");
