@@ -1,7 +1,6 @@
 //! Clients that others wrote, through the gateway: curl, wrk, Python and Node.
 
 mod websockets;
-mod websockets_http2;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;

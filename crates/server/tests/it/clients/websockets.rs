@@ -35,7 +35,7 @@ const PYTHON: &[&str] =
 const NODE: &[&str] = &["install", "--silent", "--no-audit", "--no-fund", "ws@8.18.3", "--prefix"];
 
 /// A language with its package, ready to run a script.
-pub(super) struct Language {
+struct Language {
     tool: &'static str,
     packages: (&'static str, PathBuf),
     service: PathBuf,
@@ -43,7 +43,7 @@ pub(super) struct Language {
 }
 
 impl Language {
-    pub(super) async fn python(folder: &Path) -> Self {
+    async fn python(folder: &Path) -> Self {
         require("python3", "python3");
         let packages = installed("websockets-15.0.1", "python3", PYTHON).await;
         Self::new(
@@ -55,7 +55,7 @@ impl Language {
         )
     }
 
-    pub(super) async fn node(folder: &Path) -> Self {
+    async fn node(folder: &Path) -> Self {
         require("npm", "npm");
         let packages = installed("ws-8.18.3", "npm", NODE).await.join("node_modules");
         Self::new(
@@ -91,7 +91,7 @@ impl Language {
     }
 
     /// A service that sends back what it gets, and where it listens.
-    pub(super) async fn serve(&self) -> (Child, String) {
+    async fn serve(&self) -> (Child, String) {
         let mut child = self.command(&self.service).stdout(Stdio::piped()).spawn().expect("it starts");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let port = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("it listens soon");
@@ -101,12 +101,7 @@ impl Language {
 
     /// Eight sessions at once, which say themselves what is wrong.
     async fn talk(&self, server: &Server) {
-        self.run(&self.client, server).await;
-    }
-
-    /// Runs a client against `server`, which says itself what is wrong.
-    pub(super) async fn run(&self, client: &Path, server: &Server) {
-        let output = self.command(client).arg(server.address.to_string()).output();
+        let output = self.command(&self.client).arg(server.address.to_string()).output();
         let output = tokio::time::timeout(3 * PATIENCE, output).await.expect("it ends").expect("it runs");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}: {said}", self.tool);
