@@ -17,7 +17,6 @@ use super::headers::{self, Present};
 use super::pool::Connection;
 use super::tunnel::{End, carry};
 use super::upgrade::Upgrade;
-use crate::plan::UPGRADE_IDLE_TIMEOUT_DEFAULT;
 use crate::stats::UpgradeEnd;
 
 /// What a service has granted, before its client is told.
@@ -116,7 +115,7 @@ impl Upgraded {
     pub(super) async fn carry(self: Box<Self>, client: End) {
         let Self { mut exchange, attempt, service } = *self;
         let Some(route) = exchange.route.clone() else { return };
-        let idle_max = route.effective.upgrade_idle_timeout.value.unwrap_or(UPGRADE_IDLE_TIMEOUT_DEFAULT);
+        let idle_max = route.settings.upgrade_idle_timeout;
         let buffer = exchange.worker.client_limits.upgrade_buffer.bytes() as usize;
         let stats = &route.stats.upgrades;
         let service = match service {
