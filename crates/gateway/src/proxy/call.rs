@@ -87,13 +87,11 @@ impl Call {
                 "the host that the request names can not be named in HTTP/2, which the service speaks";
             return Err(Failure::new(ErrorCode::BadRequest, detail));
         }
-        let allowed = &route.settings.upgrade;
         let upgrade = if let Some(connect) = &connect {
-            connect
-                .upgrade(&parts, !incoming.is_end_stream(), allowed, route.service.config.protocol)?
-                .map(Box::new)
+            let (allowed, service) = (&route.settings.upgrade, route.service.config.protocol);
+            connect.upgrade(&parts, !incoming.is_end_stream(), allowed, service)?.map(Box::new)
         } else if present.any(Present::UPGRADE) && incoming.is_end_stream() {
-            Upgrade::asked(&parts, allowed).map(Box::new)
+            Upgrade::asked(&parts, &route.settings.upgrade).map(Box::new)
         } else {
             None
         };

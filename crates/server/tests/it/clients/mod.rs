@@ -3,7 +3,6 @@
 mod browser;
 pub(crate) mod packages;
 mod websockets;
-mod websockets_http2;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;

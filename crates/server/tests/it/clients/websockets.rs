@@ -22,7 +22,7 @@ impl Speaker {
         Self::new(language, folder, "py", [include_str!("echo.py"), include_str!("talk.py")])
     }
 
-    pub(super) async fn node(folder: &Path) -> Self {
+    async fn node(folder: &Path) -> Self {
         let language = Language::node("ws@8.18.3").await;
         Self::new(language, folder, "cjs", [include_str!("echo.cjs"), include_str!("talk.cjs")])
     }
@@ -46,12 +46,7 @@ impl Speaker {
 
     /// Eight sessions at once, which say themselves what is wrong.
     async fn talk(&self, server: &Server) {
-        self.run(&self.client, server).await;
-    }
-
-    /// Runs a client against `server`, which says itself what is wrong.
-    pub(super) async fn run(&self, client: &Path, server: &Server) {
-        let output = self.language.command(client).arg(server.address.to_string()).output();
+        let output = self.language.command(&self.client).arg(server.address.to_string()).output();
         let output = tokio::time::timeout(3 * PATIENCE, output).await.expect("it ends").expect("it runs");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{:?}: {said}", self.language);
