@@ -426,11 +426,12 @@ fn tell(loaded: &Loaded, method: &Method, uri: &Uri, explanation: &Explanation<'
     }
     let Some(route) = explanation.route else { return text };
     text.push_str("\npolicies, outermost first:\n");
-    for shown in route.effective.shown() {
+    let effective = loaded.effective(&route.name);
+    for shown in effective.shown() {
         let origin = shown.origin.as_deref().map_or_else(|| "built-in default".to_owned(), place);
         text.push_str(&format!("  {:<20} {}  ({origin})\n", shown.key.name(), shown.value));
     }
-    let attempts = route.effective.retry.value.as_ref().map_or(1, |retry| retry.attempts.get());
+    let attempts = effective.retry.value.as_ref().map_or(1, |retry| retry.attempts.get());
     text.push_str("\nworst case:\n");
     if explanation.repeatable || attempts == 1 {
         let requests = counted(attempts as usize, "request");
@@ -442,8 +443,8 @@ fn tell(loaded: &Loaded, method: &Method, uri: &Uri, explanation: &Explanation<'
         );
     }
     let bounded =
-        if route.effective.deadline.value.is_some() { "; the deadline ends it at the latest" } else { "" };
-    match route.effective.worst_case() {
+        if effective.deadline.value.is_some() { "; the deadline ends it at the latest" } else { "" };
+    match effective.worst_case() {
         Some(worst) => {
             let worst = intertie_core::quantity::format_duration(worst);
             text.push_str(&format!("  {worst} by attempts, backoff and queue{bounded}\n"));

@@ -57,8 +57,9 @@ pub(crate) fn simulate(arguments: &SimulateArguments) -> Result<Simulated, Strin
     let mut reports = BTreeMap::new();
     for (name, config) in &script.route {
         let Some(route) = plan.routes.iter().find(|route| *route.name == **name) else { continue };
+        let effective = loaded.effective(name);
         let report = Simulation::new(config.clone())
-            .tier(name, policies(&route.effective))
+            .tier(name, policies(&effective))
             .duration(script.duration)
             .seed(arguments.seed.unwrap_or(script.seed))
             .run()
@@ -73,7 +74,7 @@ pub(crate) fn simulate(arguments: &SimulateArguments) -> Result<Simulated, Strin
                 SimulationError::Thread(_) => format!("error: {:#}\n", anyhow::Error::from(error)),
             })?;
         let service = route.service.name.to_string();
-        reports.insert(name, RouteReport { service, left_out: left_out(route), report });
+        reports.insert(name, RouteReport { service, left_out: left_out(route, &effective), report });
     }
     let recovered = reports.values().all(|route| route.report.has_recovered());
     let text = if arguments.json { as_json(&reports)? } else { tell(&reports) };
@@ -93,12 +94,12 @@ fn policies(effective: &Effective) -> PipelineConfig {
     }
 }
 
-fn left_out(route: &Route) -> Vec<String> {
+fn left_out(route: &Route, effective: &Effective) -> Vec<String> {
     let mut left_out = Vec::new();
-    if let Some(limits) = route.effective.limits.value.as_ref().filter(|limits| !limits.is_empty()) {
+    if let Some(limits) = effective.limits.value.as_ref().filter(|limits| !limits.is_empty()) {
         left_out.push(format!("the shared limits {}", limits.join(", ")));
     }
-    let limiter = route.effective.rate_limiter.value.as_ref();
+    let limiter = effective.rate_limiter.value.as_ref();
     if limiter.is_some_and(|limiter| !limiter.overrides.is_empty()) {
         left_out.push("the quotas of named callers: every caller has the usual one".to_owned());
     }

@@ -79,7 +79,7 @@ impl Plan {
     /// The names of services that are spoken to in another way than by `previous`.
     pub fn changed_transports<'a>(&'a self, previous: &'a Self) -> impl Iterator<Item = &'a str> {
         let same = |service: &Service| {
-            let known = previous.services.iter().find(|known| known.name == service.name);
+            let known = named(&previous.services, &service.name, |service| &service.name);
             known.is_some_and(|known| known.transport.id == service.transport.id)
         };
         self.services.iter().filter(move |service| !same(service)).map(|service| &*service.name)
@@ -130,18 +130,12 @@ struct Shared {
 
 impl Compiler<'_> {
     fn plan(&self, router: Router) -> Result<Plan, Problem> {
-        let effective: Vec<_> = self
-            .config
-            .routes
-            .iter()
-            .map(|(name, route)| (name, route, effective(self.config, name, route)))
-            .collect();
         let mut shared: HashMap<&str, Shared> = HashMap::new();
-        for (_, route, effective) in &effective {
+        for (name, route) in &self.config.routes {
+            let effective = effective(self.config, name, route);
             let shared = shared.entry(&route.to).or_default();
-            shared.bulkhead = shared.bulkhead.take().or_else(|| effective.bulkhead.value.clone());
-            shared.circuit_breaker =
-                shared.circuit_breaker.take().or_else(|| effective.circuit_breaker.value.clone());
+            shared.bulkhead = shared.bulkhead.take().or(effective.bulkhead.value);
+            shared.circuit_breaker = shared.circuit_breaker.take().or(effective.circuit_breaker.value);
             let budget = effective.retry.value.as_ref().map(RetryConfig::budget_limits);
             shared.budget = shared.budget.or(budget);
         }
@@ -154,8 +148,10 @@ impl Compiler<'_> {
             let known = self.previous.and_then(|previous| previous.limits.get(name));
             limits.insert(name.clone(), limiter(known, config, &["limit", name])?);
         }
-        let mut routes = Vec::new();
-        for (name, route, effective) in effective {
+        let mut routes = Vec::with_capacity(self.config.routes.len());
+        for (name, route) in &self.config.routes {
+            // Again, and not kept from before: of all routes at once they would be more than the plan itself.
+            let effective = effective(self.config, name, route);
             routes.push(Arc::new(self.route(name, route, effective, &services, &limits)?));
         }
         Ok(Plan { router, routes, services, limits })
@@ -163,8 +159,7 @@ impl Compiler<'_> {
 
     fn service(&self, name: &str, shared: &Shared) -> Result<Service, Problem> {
         let config = self.config.services[name].clone();
-        let known =
-            self.previous.and_then(|plan| plan.services.iter().find(|service| &*service.name == name));
+        let known = self.previous.and_then(|plan| named(&plan.services, name, |service| &service.name));
         let endpoints = config.endpoints.iter().map(|endpoint| {
             let known =
                 known.and_then(|service| service.endpoints.iter().find(|known| known.address == endpoint.at));
@@ -228,10 +223,10 @@ impl Compiler<'_> {
         services: &[Arc<Service>],
         limits: &BTreeMap<String, RateLimiter>,
     ) -> Result<Route, Problem> {
-        let known = self.previous.and_then(|plan| plan.routes.iter().find(|route| &*route.name == name));
-        let service = services.iter().find(|service| *service.name == *config.to).map(Arc::clone);
-        let service =
-            service.ok_or_else(|| Problem::error(["route", name, "to"], "there is no such service"))?;
+        let known = self.previous.and_then(|plan| named(&plan.routes, name, |route| &route.name));
+        let service = named(services, &config.to, |service| &service.name)
+            .ok_or_else(|| Problem::error(["route", name, "to"], "there is no such service"))?;
+        let service = Arc::clone(service);
         let mut limiters = Vec::new();
         if let Some(config) = &effective.rate_limiter.value {
             let known =
@@ -252,13 +247,18 @@ impl Compiler<'_> {
             matched_path: matched_path.map(Box::from),
             bulkhead: effective.bulkhead.value.as_ref().and(service.bulkhead.clone()),
             budget: effective.retry.value.as_ref().and(service.budget.clone()),
-            effective,
+            settings: effective.into(),
             service,
             rate_limit_policy: quota_policy::policy(&limiters),
             limiters,
             stats,
         })
     }
+}
+
+/// The one of that name, of a plan's routes or services, which stand in the order of their names.
+fn named<'a, T>(all: &'a [Arc<T>], name: &str, name_of: impl Fn(&T) -> &str) -> Option<&'a Arc<T>> {
+    all.binary_search_by(|one| name_of(one).cmp(name)).ok().map(|at| &all[at])
 }
 
 fn route_limiter(shared: Option<Arc<str>>, limiter: RateLimiter) -> Option<RouteLimiter> {

@@ -50,7 +50,7 @@ pub struct Effective {
 const DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
 
 /// Longer than the pings of any usual client or service are apart.
-pub(crate) const UPGRADE_IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
+pub(super) const UPGRADE_IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
 
 const REPLAY_BODY_MAX_DEFAULT: ByteSize = ByteSize::from_bytes(64 * 1024);
 

@@ -13,15 +13,16 @@ mod lint;
 mod pattern;
 mod quota_policy;
 mod runtime;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod transport;
 
 pub use compile::Plan;
-pub(crate) use effective::UPGRADE_IDLE_TIMEOUT_DEFAULT;
 pub use effective::{Effective, Origin, Sourced, effective};
 pub use endpoint::{Endpoint, EndpointState, LastFailure};
 pub use explain::{Explanation, Shown, explain};
 pub use lint::{Amplification, Report, lint};
 pub use runtime::{LimitKey, Route, RouteLimiter, Service};
+pub use settings::CallSettings;
 pub use transport::{Security, Transport};

@@ -5,8 +5,8 @@ use intertie_discovery::balance::Balancer;
 use intertie_resilience::rate_limiter::LimitBy;
 use intertie_resilience::{Bulkhead, RateLimiter, RetryBudget};
 
-use super::effective::Effective;
 use super::endpoint::Endpoint;
+use super::settings::CallSettings;
 use super::transport::Transport;
 use crate::config::ServiceConfig;
 use crate::stats::RouteStats;
@@ -18,8 +18,8 @@ pub struct Route {
     pub name: Arc<str>,
     /// The path that it stands for, where that is not its name.
     pub matched_path: Option<Box<str>>,
-    /// What applies to it.
-    pub effective: Effective,
+    /// What its calls are held to.
+    pub settings: CallSettings,
     /// The service it leads to.
     pub service: Arc<Service>,
     /// Its own limiter and the shared ones, in the order in which they are asked.
@@ -45,7 +45,7 @@ impl Route {
 
     /// Whether a call of this route may be more than one attempt.
     pub fn repeats(&self) -> bool {
-        self.effective.retry.value.as_ref().is_some_and(|retry| retry.attempts.get() > 1)
+        self.settings.retry.as_ref().is_some_and(|retry| retry.attempts.get() > 1)
     }
 }
 
@@ -121,12 +121,5 @@ impl Service {
     /// How many endpoints are ejected now.
     pub fn ejected(&self, now: Instant) -> usize {
         self.endpoints.iter().filter(|endpoint| self.is_ejected(endpoint, now)).count()
-    }
-}
-
-impl Route {
-    /// Whether the breakers of the service's endpoints are asked, and taught, by this route's calls.
-    pub fn asks_breaker(&self) -> bool {
-        self.effective.circuit_breaker.value.is_some()
     }
 }

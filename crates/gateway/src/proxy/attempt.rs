@@ -49,7 +49,7 @@ impl Attempt {
     /// Whether some endpoint would take a call at `at`, as far as one can tell now.
     pub(super) fn is_possible(route: &RouteRef, at: Instant) -> bool {
         let service = &route.service;
-        service.endpoints.iter().any(|endpoint| service.is_usable(endpoint, route.asks_breaker(), at))
+        service.endpoints.iter().any(|endpoint| service.is_usable(endpoint, route.settings.asks_breaker, at))
     }
 
     /// Takes a place at an endpoint that is healthy, not ejected, and whose breaker admits, preferring
@@ -59,7 +59,7 @@ impl Attempt {
     /// Who refused: a breaker if one is open, otherwise the balancer, because no endpoint can be used.
     pub(super) fn begin(route: &RouteRef, now: Instant, tried: &mut Tried) -> Result<Self, Rejection> {
         let service = &route.service;
-        let asks_breaker = route.asks_breaker();
+        let asks_breaker = route.settings.asks_breaker;
         let candidate = |position: usize| {
             let endpoint = &service.endpoints[position];
             let usable = service.is_usable(endpoint, asks_breaker, now);

@@ -78,7 +78,7 @@ impl Call {
         now: Instant,
     ) -> Result<Answer, Failure> {
         let route = self.route.clone();
-        let mut retry = route.effective.retry.value.as_ref().map(Retry::new);
+        let mut retry = route.settings.retry.as_deref().map(Retry::new);
         let mut tried = Tried::default();
         let mut ended = self.attempt(exchange, &mut tried, now).await?;
         loop {
@@ -155,7 +155,7 @@ impl Call {
             return Err(failure);
         }
         exchange.attempt_begins(attempt.endpoint(), now);
-        let limit = self.deadline.attempt(now, self.route.effective.attempt_timeout.value);
+        let limit = self.deadline.attempt(now, self.route.settings.attempt_timeout);
         let remaining = limit.at.map(|at| at.saturating_since(now));
         self.connects = false;
         let sent = {
@@ -240,7 +240,7 @@ impl Call {
                 Missed { evidence, ..Missed::new(Class::Transient, failure) }
             }
             SendFailure::Body(BodyError::TooLarge) => {
-                let max = self.route.effective.body_max.value.map_or(0, ByteSize::bytes);
+                let max = self.route.settings.body_max.map_or(0, ByteSize::bytes);
                 Missed::new(Class::Unjudged, body_too_large(max))
             }
             SendFailure::Body(BodyError::TooSlow) => {

@@ -83,11 +83,10 @@ impl Call {
                 "the host that the request names can not be named in HTTP/2, which the service speaks";
             return Err(Failure::new(ErrorCode::BadRequest, detail));
         }
-        let upgrade = match &route.effective.upgrade.value {
-            Some(allowed) if present.any(Present::UPGRADE) && incoming.is_end_stream() => {
-                Upgrade::asked(&parts, allowed).map(Box::new)
-            }
-            _ => None,
+        let upgrade = if present.any(Present::UPGRADE) && incoming.is_end_stream() {
+            Upgrade::asked(&parts, &route.settings.upgrade).map(Box::new)
+        } else {
+            None
         };
         let accepts_trailers = headers::remove_hop_by_hop(&mut parts.headers, present);
         if present.any(Present::EXPECT) {
@@ -96,8 +95,8 @@ impl Call {
         }
         // Read only now: what `Connection` names was meant for us as a hop, not as a mark.
         let marks = Marks::read(&parts.headers, present);
-        let deadline = Deadline::new(now, route.effective.deadline.value, marks.remaining);
-        let body_max = route.effective.body_max.value.map(ByteSize::bytes);
+        let deadline = Deadline::new(now, route.settings.deadline, marks.remaining);
+        let body_max = route.settings.body_max.map(ByteSize::bytes);
         if let Some(max) = body_max
             && declared_length(&parts.headers).is_some_and(|declared| declared > max)
         {
@@ -122,8 +121,7 @@ impl Call {
             None
         } else {
             headers::frame_body(&mut parts.headers, present);
-            let replay_max = route.effective.replay_body_max.value.map_or(0, ByteSize::bytes);
-            let replay_max = if route.repeats() { replay_max } else { 0 };
+            let replay_max = if route.repeats() { route.settings.replay_body_max.bytes() } else { 0 };
             let body_timeout = exchange.worker.client_limits.body_timeout;
             Some(Rc::new(BodySource::new(incoming, replay_max, body_max, body_timeout)))
         };

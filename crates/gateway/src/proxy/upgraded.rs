@@ -11,7 +11,6 @@ use super::headers::{self, Present};
 use super::pool::Connection;
 use super::tunnel::{End, carry};
 use super::upgrade::Upgrade;
-use crate::plan::UPGRADE_IDLE_TIMEOUT_DEFAULT;
 use crate::stats::UpgradeEnd;
 
 /// An exchange that lasts as long as its tunnel: it keeps its place in the bulkhead and at the endpoint. The
@@ -53,7 +52,7 @@ impl Upgraded {
     pub(super) async fn carry(self: Box<Self>, client: End) {
         let Self { mut exchange, attempt, connection } = *self;
         let Some(route) = exchange.route.clone() else { return };
-        let idle_max = route.effective.upgrade_idle_timeout.value.unwrap_or(UPGRADE_IDLE_TIMEOUT_DEFAULT);
+        let idle_max = route.settings.upgrade_idle_timeout;
         let buffer = exchange.worker.client_limits.upgrade_buffer.bytes() as usize;
         let stats = &route.stats.upgrades;
         let how = match connection.into_end().await {

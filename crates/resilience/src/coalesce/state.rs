@@ -78,8 +78,7 @@ impl<K: Eq + Hash + Clone, F: Clone> State<K, F> {
                 entry.callers -= 1;
                 Left::Others
             }
-            Some(entry) if entry.number == number => self.end(key, number).map_or(Left::Nothing, Left::Last),
-            _ => Left::Nothing,
+            _ => self.end(key, number).map_or(Left::Nothing, Left::Last),
         }
     }
 

@@ -64,7 +64,7 @@ impl Attempts {
 
     /// Whether the call has ended.
     pub fn have_ended(&self) -> bool {
-        self.begun > 0 && self.next() == Next::Fail
+        self.next() == Next::Fail
     }
 
     fn next(self) -> Next {

@@ -429,6 +429,11 @@ fn latencies_are_rounded_up_to_microseconds() {
 }
 
 #[test]
+fn latencies_take_the_memory_that_is_written_of_them() {
+    assert_eq!(size_of::<Latencies>(), 2 * (29 * 16 * 4 + 8) + 16, "29 powers of two of 16 buckets, twice");
+}
+
+#[test]
 fn a_reading_from_before_the_present_half_empties_nothing() {
     let mut latencies = Latencies::new(Duration::from_nanos(200));
     latencies.record(Instant::from_nanos(500), ms(1));

@@ -2,6 +2,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use intertie_core::clock::Instant;
+use intertie_core::config::Presets;
 use intertie_core::failure::Class;
 use intertie_core::quantity::Ratio;
 use proptest::prelude::*;
@@ -33,6 +34,18 @@ fn presets_wait_as_their_documents_say() {
     assert_eq!(schedule(&five), [1_000, 2_000, 4_000, 8_000]);
     let seven = RetryConfig { attempts: NonZeroU32::new(7).expect("not zero"), ..RetryConfig::short() };
     assert_eq!(schedule(&seven), [1_000, 2_000, 4_000, 8_000, 10_000, 10_000]);
+    let eight = RetryConfig { attempts: NonZeroU32::new(8).expect("not zero"), ..RetryConfig::quick() };
+    assert_eq!(schedule(&eight), [100, 200, 400, 800, 1_600, 3_200, 5_000]);
+}
+
+#[test]
+fn a_preset_is_told_by_its_name() {
+    for name in [RetryPreset::Standard, RetryPreset::Quick, RetryPreset::Patient, RetryPreset::Short] {
+        assert_eq!(RetryConfig::preset(name).preset, name);
+    }
+    let named: RetryConfig =
+        serde_json::from_str(r#"{ "preset": "patient", "jitter": "0%" }"#).expect("a table");
+    assert_eq!(named, RetryConfig { jitter: Ratio::ZERO, ..RetryConfig::patient() });
 }
 
 #[test]
@@ -106,6 +119,9 @@ fn nobody_waits_a_day_because_a_service_says_so() {
     let day = Some(Duration::from_secs(24 * 60 * 60));
     let next = Retry::new(&config).next(NOW, no_deadline(), Class::Unavailable, day, Ratio::ZERO);
     assert_eq!(next, Err(Stop::HintTooLong));
+    let longest = Some(config.retry_after_max);
+    let next = Retry::new(&config).next(NOW, no_deadline(), Class::Unavailable, longest, Ratio::ZERO);
+    assert_eq!(next, Ok(config.retry_after_max), "and as long as the settings let it say");
 }
 
 #[test]
@@ -164,6 +180,17 @@ fn contradictory_settings_are_refused_by_name() {
         (RetryConfig { waits: vec![Duration::ZERO; 101], ..quick() }, "waits"),
     ] {
         assert_eq!(config.validate().expect_err(field).field, field);
+    }
+    let nothing = RetryConfig { budget: Ratio::ZERO, budget_minimum: 0, ..quick() };
+    for valid in [
+        RetryConfig { attempts: NonZeroU32::new(100).expect("not zero"), ..quick() },
+        RetryConfig { cap: quick().base, ..quick() },
+        RetryConfig { attempts: NonZeroU32::MIN, ..nothing.clone() },
+        RetryConfig { budget_minimum: 1, ..nothing.clone() },
+        RetryConfig { budget: Ratio::from_percent(1), ..nothing },
+        RetryConfig { waits: vec![Duration::ZERO; 100], ..quick() },
+    ] {
+        assert_eq!(valid.validate().err(), None, "{valid:?}");
     }
 }
 

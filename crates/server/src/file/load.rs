@@ -6,7 +6,7 @@ use intertie_core::clock::WallClock;
 use intertie_core::telemetry::Events;
 use intertie_gateway::config::{Problem, TrafficConfig};
 use intertie_gateway::forwarded::ProxyProtocol;
-use intertie_gateway::plan::{Plan, Report, lint};
+use intertie_gateway::plan::{Effective, Plan, Report, effective, lint};
 use intertie_gateway::tls::{CertificateConfig, ServiceTerms, ServiceTls, Terms, TlsConfig};
 
 use super::source::{self, Kind, Source};
@@ -161,6 +161,11 @@ impl Loaded {
     /// Everything that is wrong with it.
     pub(crate) fn plan_to_look_at(&self) -> Result<(Plan, Report), Report> {
         Plan::compile(&self.traffic, &ServiceTerms::default(), None, &Events::default())
+    }
+
+    /// What applies to the route `name`, one of the file's.
+    pub(crate) fn effective(&self, name: &str) -> Effective {
+        effective(&self.traffic, name, &self.traffic.routes[name])
     }
 
     /// Where the relative paths in the file begin.

@@ -49,7 +49,7 @@ impl Call {
 
     async fn serve(&self, route: &Route, attempts: &mut u32) -> Result<Outcome, Rejection> {
         let mut now = MonotonicClock::now();
-        let deadline = Deadline::new(now, route.effective.deadline.value, None);
+        let deadline = Deadline::new(now, route.settings.deadline, None);
         self.acquire(route, Count::Calls, now)?;
         let mut bulkhead = None;
         if let Some(shared) = &route.bulkhead {
@@ -60,7 +60,7 @@ impl Call {
             budget.deposit(now);
         }
         let mut tried = Vec::new();
-        let mut retry = route.effective.retry.value.as_ref().map(Retry::new);
+        let mut retry = route.settings.retry.as_deref().map(Retry::new);
         let observe = |began: Instant, ended: &Ended| {
             let now = MonotonicClock::now();
             if let Some(permit) = &bulkhead {
@@ -138,7 +138,7 @@ impl Call {
         let place = Place::take(route, preferred, tried, now)?;
         self.acquire(route, Count::Attempts, now)?;
         *attempts += 1;
-        let limit = deadline.attempt(now, route.effective.attempt_timeout.value);
+        let limit = deadline.attempt(now, route.settings.attempt_timeout);
         let allowed = limit.at.map(|at| at.saturating_since(now));
         let reply = self.behaviour.reply(*attempts);
         let took = self.behaviour.took;

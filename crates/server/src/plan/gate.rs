@@ -102,7 +102,7 @@ impl Gate {
 
     /// The limit of an attempt of `route`.
     pub(super) fn attempt_timeout(&self, route: usize) -> Option<Duration> {
-        self.plan.routes[route].effective.attempt_timeout.value
+        self.plan.routes[route].settings.attempt_timeout
     }
 
     /// How long the service of `route` took when it last answered well.
@@ -138,7 +138,7 @@ impl Gate {
                 left_out.push(format!("which callers beyond {keys_max} a limiter forgets first"));
             }
         }
-        if self.plan.routes.iter().any(|route| route.effective.body_max.value.is_some()) {
+        if self.plan.routes.iter().any(|route| route.settings.body_max.is_some()) {
             left_out.push("body_max: the log does not tell how long a request's body was".to_owned());
         }
         if self.plan.services.iter().any(|service| service.config.health_check.is_some()) {

@@ -34,7 +34,7 @@ impl<'a> Place<'a> {
         loop {
             let candidate = |position: usize| {
                 let endpoint = service.endpoints.get(position)?;
-                let usable = service.is_usable(endpoint, route.asks_breaker(), now);
+                let usable = service.is_usable(endpoint, route.settings.asks_breaker, now);
                 (usable && !refused.contains(&position)).then(|| Candidate {
                     weight: service.config.endpoints[position].weight.get(),
                     in_flight: endpoint.in_flight(),
@@ -51,7 +51,7 @@ impl<'a> Place<'a> {
             });
             let position = picked.ok_or_else(|| refusal(route, now))?;
             let endpoint = &service.endpoints[position];
-            let breaker = endpoint.circuit_breaker.as_ref().filter(|_| route.asks_breaker());
+            let breaker = endpoint.circuit_breaker.as_ref().filter(|_| route.settings.asks_breaker);
             match breaker.map(|breaker| breaker.try_admit_owned(now)).transpose() {
                 Ok(permit) => {
                     tried.push(position);
@@ -93,14 +93,14 @@ impl Drop for Place<'_> {
 /// Whether some endpoint would take an attempt at `at`.
 pub(super) fn is_possible(route: &Route, at: Instant) -> bool {
     let service = &route.service;
-    service.endpoints.iter().any(|endpoint| service.is_usable(endpoint, route.asks_breaker(), at))
+    service.endpoints.iter().any(|endpoint| service.is_usable(endpoint, route.settings.asks_breaker, at))
 }
 
 fn refusal(route: &Route, now: Instant) -> Rejection {
     let service = &route.service;
     let in_the_way = service.endpoints.iter().filter(|endpoint| !service.is_ejected(endpoint, now));
     in_the_way
-        .filter_map(|endpoint| endpoint.circuit_breaker.as_ref().filter(|_| route.asks_breaker()))
+        .filter_map(|endpoint| endpoint.circuit_breaker.as_ref().filter(|_| route.settings.asks_breaker))
         .find_map(|breaker| breaker.rejection(now))
         .unwrap_or(Rejection { by: Policy::Balance, bound: "endpoints", retry_after: None })
 }

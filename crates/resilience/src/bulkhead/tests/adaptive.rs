@@ -12,7 +12,7 @@ use intertie_core::quantity::Ratio;
 use tokio::time::timeout;
 
 use crate::MonotonicClock;
-use crate::bulkhead::adaptive::{Adaptive, AdaptiveConfig, Sample};
+use crate::bulkhead::adaptive::{Adaptive, AdaptiveConfig, Algorithm, Sample};
 use crate::bulkhead::{Bulkhead, BulkheadConfig};
 
 const fn places(count: u32) -> NonZeroU32 {
@@ -259,6 +259,27 @@ async fn recorded_outcomes_move_the_limit_of_a_bulkhead() {
 }
 
 #[test]
+fn aimd_takes_a_latency_that_is_just_not_too_much_and_a_half_used_limit_for_room() {
+    let mut adaptive = Adaptive::new(&aimd(), 20);
+    let mut now = Instant::from_nanos(1_000_000_000);
+    let mut succeed = |latency, running| {
+        now = now + SECOND;
+        adaptive.record(now, Sample { class: Class::Success, latency, running })
+    };
+    let risen = (0..25).map(|_| succeed(SERVICE * 2, 11)).last();
+    assert_eq!(risen, Some(21));
+    assert_eq!(succeed(SERVICE * 2 + Duration::from_nanos(1), 11), 19, "one tenth less");
+}
+
+#[test]
+fn algorithms_have_the_names_that_files_give_them() {
+    for algorithm in [Algorithm::Aimd, Algorithm::Gradient] {
+        let named = serde_json::to_string(algorithm.name()).expect("a text");
+        assert_eq!(serde_json::from_str::<Algorithm>(&named).expect("a name"), algorithm);
+    }
+}
+
+#[test]
 fn contradictory_settings_are_refused_by_name() {
     let refused = |config: AdaptiveConfig| config.validate(places(20)).expect_err("contradictory").field;
     assert_eq!(refused(AdaptiveConfig { max: places(19), ..aimd() }), "concurrent");
@@ -270,6 +291,8 @@ fn contradictory_settings_are_refused_by_name() {
     assert_eq!(refused(AdaptiveConfig { slowdown_max: Ratio::ONE, ..gradient() }), "slowdown_max");
     assert_eq!(refused(AdaptiveConfig { window: Duration::ZERO, ..gradient() }), "window");
     assert_eq!(refused(AdaptiveConfig { probe_every: SECOND, ..gradient() }), "probe_every");
+    let ten_windows = AdaptiveConfig { window: SECOND / 10, probe_every: SECOND, ..gradient() };
+    assert_eq!(ten_windows.validate(places(20)).err(), None, "the most that is allowed");
     let bulkhead = BulkheadConfig { adaptive: Some(aimd()), ..BulkheadConfig::new(places(201)) };
     assert_eq!(bulkhead.validate().expect_err("above max").field, "concurrent");
 }

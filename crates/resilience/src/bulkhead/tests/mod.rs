@@ -1,4 +1,5 @@
 mod adaptive;
+mod gradient;
 mod queue;
 
 use std::collections::VecDeque;

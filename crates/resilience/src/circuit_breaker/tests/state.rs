@@ -1,3 +1,4 @@
+use crate::circuit_breaker::outcomes::Outcomes;
 use crate::circuit_breaker::state::State;
 
 use super::*;
@@ -40,7 +41,19 @@ fn only_the_epoch_that_was_counted_trips() {
     let mut state = opened(at(1));
     let epoch = state.epoch();
     assert_eq!(state.trip(at(2), epoch, Cause::Failures, None, NO_JITTER), None, "open already");
-    assert_eq!(state.open_until(), opened(at(1)).open_until(), "the first verdict's time stands");
+    assert_eq!(state.open_until(), Some(at(31)), "the first verdict's time stands");
+}
+
+/// A call that was held up between its end and its counting may belong to an epoch that is over by then.
+#[test]
+fn failures_in_a_row_are_those_of_the_newest_epoch() {
+    let config =
+        CircuitBreakerConfig { consecutive_failures: NonZeroU32::new(2), ..CircuitBreakerConfig::standard() };
+    let outcomes = Outcomes::new(&config);
+    let fail = |epoch| outcomes.record(&config, at(0), epoch, Evidence::Failure, false);
+    assert_eq!((fail(7), fail(6), fail(6)), (None, None, None), "those of 6 come too late");
+    assert_eq!(fail(7), Some(Cause::ConsecutiveFailures), "and the one of 7 is still counted");
+    assert_eq!(fail(8), None, "a new epoch begins anew");
 }
 
 #[test]
