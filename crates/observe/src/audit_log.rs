@@ -38,9 +38,9 @@ impl Source for AuditStats {
 /// How long to wait before a line that could not be written is tried again.
 const RETRY_EVERY: Duration = Duration::from_millis(200);
 
-/// Writes events to `target`, each with the `pid` of this process, until their senders are gone or the event called `last` is written. A line that can
-/// not be written is tried again for ever; meanwhile the queue fills, and what it can not hold is counted as lost
-/// and told in the next line that can.
+/// Writes events to `target`, each with the `pid` of this process, until their senders are gone or the event
+/// called `last` is written. A line that can not be written is tried again for ever; meanwhile the queue fills,
+/// and what it can not hold is counted as lost and told in the next line that can.
 pub fn run(events: &Receiver<Event>, target: impl Write, stats: &AuditStats, last: &str) {
     let mut log = Log { target, stats, pid: std::process::id(), sequence: 0 };
     let mut told = 0;
@@ -61,7 +61,7 @@ pub fn run(events: &Receiver<Event>, target: impl Write, stats: &AuditStats, las
 struct Log<'a, W> {
     target: W,
     stats: &'a AuditStats,
-    /// Of this process: during an upgrade another one writes to the same file.
+    /// Of this process: during a takeover another one writes to the same file.
     pid: u32,
     /// Of the next line, so that a missing one shows.
     sequence: u64,

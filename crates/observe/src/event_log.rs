@@ -45,7 +45,7 @@ impl Latest {
 /// `last` is written.
 pub fn run(events: &Receiver<Event>, mut target: impl Write, latest: &Latest, last: &str) {
     while let Ok(event) = events.recv() {
-        // In one piece: in an upgrade two processes write to the same log.
+        // In one piece: in a takeover two processes write to the same log.
         let written = line(&event) + "\n";
         // A log that can not be written must not stop the events from being kept.
         let _ = target.write_all(written.as_bytes());
@@ -108,7 +108,7 @@ mod tests {
         }
         let events = Events::default();
         let received = events.subscribe(4);
-        events.tell("upgraded", || vec![("process", "7".to_owned())]);
+        events.tell("taken_over", || vec![("process", "7".to_owned())]);
         events.tell("server_stopped", Vec::new);
         let mut pieces = Pieces(Vec::new());
         run(&received, &mut pieces, &Latest::default(), "server_stopped");

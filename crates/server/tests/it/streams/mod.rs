@@ -119,6 +119,18 @@ async fn pass(from: &mut TcpStream, to: &mut TcpStream, words: &str) {
     assert_eq!(bytes(to, words.len()).await, words.as_bytes());
 }
 
+/// Says what HTTP would not take, both ways; then each side ends what it says, the service last.
+async fn pass_anything(mut client: TcpStream, mut service: TcpStream) {
+    let odd = "GET / HTTP/1.1\nx : y\r\n\r\n\0HTTP/1.1 200 OK\r\n\r\n";
+    pass(&mut client, &mut service, odd).await;
+    pass(&mut service, &mut client, odd).await;
+    client.shutdown().await.expect("half closed");
+    assert_eq!(rest(&mut service).await, "");
+    pass(&mut service, &mut client, "what was left to say").await;
+    drop(service);
+    assert_eq!(rest(&mut client).await, "");
+}
+
 /// Whether nothing comes for a while, which no test can wait out for ever.
 async fn is_silent(stream: &TcpStream) -> bool {
     tokio::time::timeout(Duration::from_millis(200), stream.peek(&mut [0])).await.is_err()
