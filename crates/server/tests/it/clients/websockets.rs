@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
 
 use super::packages::Language;
-use crate::harness::{PATIENCE, Server};
+use crate::harness::{PATIENCE, Server, until};
 
 /// What a language's package says as a service and as a client.
 pub(super) struct Speaker {
@@ -46,7 +46,12 @@ impl Speaker {
 
     /// Eight sessions at once, which say themselves what is wrong.
     async fn talk(&self, server: &Server) {
-        let output = self.language.command(&self.client).arg(server.address.to_string()).output();
+        self.run(&self.client, server).await;
+    }
+
+    /// Has the script `client` speak to `server`.
+    async fn run(&self, client: &Path, server: &Server) {
+        let output = self.language.command(client).arg(server.address.to_string()).output();
         let output = tokio::time::timeout(3 * PATIENCE, output).await.expect("it ends").expect("it runs");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{:?}: {said}", self.language);
@@ -64,9 +69,29 @@ async fn websockets_carry_messages_of_any_size_both_ways() {
              [route.\"/echo\"]\nto = \"echo\"\nattempt_timeout = \"5s\"\nretry = \"quick\"\n"
         ));
         client.talk(&server).await;
-        let upgrades = |what: &str| format!("intertie_{what}{{route=\"/echo\"}}");
-        assert_eq!(server.metric(&upgrades("upgrades_total")).await, 8.0);
-        crate::harness::until(async || server.metric(&upgrades("upgrades_open")).await == 0.0, "all end")
-            .await;
+        all_of_eight_end(&server).await;
     }
+}
+
+/// Waits until no session is open of the eight that were.
+async fn all_of_eight_end(server: &Server) {
+    let upgrades = |what: &str| format!("intertie_{what}{{route=\"/echo\"}}");
+    assert_eq!(server.metric(&upgrades("upgrades_total")).await, 8.0);
+    until(async || server.metric(&upgrades("upgrades_open")).await == 0.0, "all end").await;
+}
+
+#[tokio::test]
+async fn websockets_of_one_http2_connection_reach_a_service_of_http1() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (python, node) = (Speaker::python(folder.path()).await, Speaker::node(folder.path()).await);
+    let (_running, address) = python.serve().await;
+    let server = Server::start(&format!(
+        "[service.echo]\nendpoints = [{{ at = \"{address}\" }}]\n\n\
+         [route.\"/echo\"]\nto = \"echo\"\nattempt_timeout = \"5s\"\n"
+    ));
+    let script = folder.path().join("talk_http2.cjs");
+    std::fs::write(&script, include_str!("talk_http2.cjs")).expect("written");
+    node.run(&script, &server).await;
+    all_of_eight_end(&server).await;
+    assert_eq!(server.metric("intertie_requests_total{route=\"/echo\",status=\"2xx\"}").await, 8.0);
 }
