@@ -94,9 +94,7 @@ fn data(body: Bytes, content_type: Option<&str>) -> Result<Option<Data>, Envelop
     }
     // A malformed type is refused where it is set.
     let data = match content_type.and_then(MediaType::parse) {
-        Some(media_type) if media_type.is_json() => {
-            Data::json(body).map_err(|reason| EnvelopeError::new("data", reason))?
-        }
+        Some(media_type) if media_type.is_json() => Data::json(body)?,
         Some(media_type) if media_type.is_text() => Data::text_or_binary(body),
         _ => Data::binary(body),
     };

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 
-use super::Reason;
+use super::{EnvelopeError, Reason};
 
 /// What an event carries: bytes, and how the JSON format writes them. Clones share the bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,14 +25,15 @@ impl Data {
     /// The JSON document `bytes`, which stays as it is, byte for byte: order, spaces, digits and repeated keys too.
     ///
     /// # Errors
-    /// [`Reason::Malformed`] when it is no JSON in UTF-8.
-    pub fn json(bytes: impl Into<Bytes>) -> Result<Self, Reason> {
+    /// When it is no JSON in UTF-8.
+    pub fn json(bytes: impl Into<Bytes>) -> Result<Self, EnvelopeError> {
         let bytes = bytes.into();
-        let malformed = Reason::Malformed { expected: "JSON" };
         // A string that is ignored is not looked at as UTF-8.
-        let text = std::str::from_utf8(&bytes).map_err(|_| malformed.clone())?;
-        serde_json::from_str::<IgnoredAny>(text).map_err(|_| malformed)?;
-        Ok(Self::checked_json(bytes))
+        let text = std::str::from_utf8(&bytes).ok();
+        match text.and_then(|text| serde_json::from_str::<IgnoredAny>(text).ok()) {
+            Some(_) => Ok(Self::checked_json(bytes)),
+            None => Err(EnvelopeError::new("data", Reason::Malformed { expected: "JSON" })),
+        }
     }
 
     /// JSON that a parser has seen.
