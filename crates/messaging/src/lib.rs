@@ -6,17 +6,24 @@
 //! - [`support`]: what an engine can do of what is asked for, said when it is declared.
 //! - [`engines`]: how both ports lie on six engines.
 //!
+//! With the feature `conformance` also `model`, an engine in memory for tests, and `conformance`, the suite that an
+//! engine proves itself by.
+//!
 //! Two ports, because they promise different things: a queue has no second reading and no order beyond its groups, a
 //! topic knows nothing of single records. No promise is dropped in silence: each part of a [`queue::QueueSpec`] or a
 //! [`log::TopicSpec`] ends as native, as emulated and reported, or as a [`support::Refusal`].
 
 pub mod commit;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod durability;
 mod engine;
 pub mod engines;
 mod inbox;
 pub mod log;
 mod message;
+#[cfg(any(test, feature = "conformance"))]
+pub mod model;
 mod name;
 pub mod queue;
 pub mod support;

@@ -1,0 +1,66 @@
+/// A mistake that the model makes on purpose: what the conformance suite is proven to find.
+///
+/// Each of them was made by an engine or a client library that people use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bug {
+    /// A message that somebody holds is handed out again.
+    DeliverTwice,
+    /// A message that is to be repeated is gone.
+    LoseOnRetry,
+    /// The wait before a repetition is not kept.
+    RetryEarly,
+    /// A restart forgets what waits to be repeated.
+    LoseRetryOnRestart,
+    /// A release counts as a delivery.
+    CountRelease,
+    /// A message is delivered once more than `max_deliveries`.
+    OneDeliveryMore,
+    /// A dead message has two copies.
+    BuryTwice,
+    /// A late settlement is taken for that of whoever has the message now.
+    NoFence,
+    /// The end of a lease frees nothing.
+    LeaseForEver,
+    /// The same settlement again is an error.
+    SettleOnce,
+    /// An extension does not move the end of a lease.
+    ExtendNothing,
+    /// What was leased for a future that was dropped stays leased.
+    LeakDropped,
+    /// An id is remembered for a moment too long.
+    WindowTooLong,
+    /// Ids are compared without their source.
+    IgnoreSource,
+    /// Low priorities come first.
+    PrioritiesReversed,
+    /// A group goes on while its first message waits to be repeated.
+    GroupLeapfrog,
+    /// What comes before a refused operation is done.
+    HalfBatch,
+    /// Operations of a commit are done one after the other, and dropping it stops it between two of them.
+    TornCommit,
+    /// `ttl` does nothing.
+    IgnoreTtl,
+    /// A delayed message is delivered at once.
+    IgnoreDelay,
+    /// A message that somebody holds can be cancelled.
+    CancelHeld,
+    /// A full queue makes room by dropping its oldest message.
+    DropOldest,
+    /// A waiting consumer does not hear of a message that becomes due.
+    SleepThroughDue,
+    /// Who advances a group is not looked at.
+    AdvanceUnfenced,
+    /// A new member is given partitions that another one works on.
+    RebalanceSteals,
+    /// Compaction removes the last record of a key.
+    CompactLast,
+    /// A moment is found behind the records that were stored at it.
+    SkipTies,
+    /// Records with one key go to any partition.
+    KeyWanders,
+    /// Positions of groups do not outlast a restart.
+    ForgetPositions,
+    /// A key can be marked again.
+    MarkAgain,
+}

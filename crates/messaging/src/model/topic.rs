@@ -1,0 +1,229 @@
+//! One topic: a list of records for each partition, and what its groups know.
+
+use std::borrow::Cow;
+
+use intertie_core::clock::{Instant, Timestamp};
+use intertie_core::envelope::Envelope;
+
+use super::Bug;
+use super::queue::after;
+use super::state::bytes;
+use crate::Name;
+use crate::log::{
+    Assignment, Cleanup, Coordinator, Join, Lag, Membership, Read, Record, Records, StartAt, Stored,
+    TopicSpec,
+};
+use crate::message::Content;
+
+#[derive(Debug, Clone)]
+pub(super) struct Topic {
+    pub(super) spec: TopicSpec,
+    partitions: Vec<Partition>,
+    groups: Vec<Group>,
+    appended: u32,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Partition {
+    next: u64,
+    records: Vec<Stored>,
+}
+
+#[derive(Debug, Clone)]
+struct Group {
+    name: Name,
+    positions: Vec<Option<u64>>,
+    coordinator: Coordinator,
+}
+
+/// Sessions are counted on the same line of time as records.
+fn instant(now: Timestamp) -> Instant {
+    Instant::from_nanos(now.as_unix_nanos())
+}
+
+fn envelope(record: &Stored) -> Option<&Envelope> {
+    match &record.content {
+        Content::Envelope(envelope) => Some(envelope),
+        Content::Undecodable { .. } => None,
+    }
+}
+
+fn key(record: &Stored) -> Option<String> {
+    envelope(record)?.partition_key().map(Cow::into_owned)
+}
+
+fn is_tombstone(record: &Stored) -> bool {
+    key(record).is_some() && envelope(record).is_some_and(|envelope| envelope.data().is_none())
+}
+
+impl Topic {
+    pub(super) fn new(spec: TopicSpec) -> Self {
+        let partitions = vec![Partition::default(); spec.partitions.get() as usize];
+        Self { spec, partitions, groups: Vec::new(), appended: 0 }
+    }
+
+    pub(super) fn partitions(&self) -> u32 {
+        self.spec.partitions.get()
+    }
+
+    /// Becomes as `spec` asks, which has no fewer partitions.
+    pub(super) fn change(&mut self, spec: TopicSpec) {
+        self.partitions.resize_with(spec.partitions.get() as usize, Partition::default);
+        for group in &mut self.groups {
+            group.positions.resize(spec.partitions.get() as usize, None);
+            group.coordinator.grow(spec.partitions.get());
+        }
+        self.spec = spec;
+    }
+
+    pub(super) fn append(&mut self, record: Record, now: Timestamp, bug: Option<Bug>) -> (u32, u64) {
+        self.appended = self.appended.wrapping_add(1);
+        let key = record.envelope.partition_key().filter(|_| bug != Some(Bug::KeyWanders));
+        let hash =
+            key.map(|key| key.bytes().fold(7u32, |hash, byte| hash.wrapping_mul(31) ^ u32::from(byte)));
+        let partition =
+            record.partition.unwrap_or_else(|| hash.unwrap_or(self.appended) % self.spec.partitions.get());
+        let kept = &mut self.partitions[partition as usize];
+        let position = kept.next;
+        kept.next += 1;
+        kept.records.push(Stored { position, content: Content::Envelope(record.envelope), stored_at: now });
+        (partition, position)
+    }
+
+    /// Removes what need not be kept at `now`.
+    pub(super) fn pass(&mut self, now: Timestamp, bug: Option<Bug>) {
+        for partition in &mut self.partitions {
+            let is_over = |record: &Stored| after(record.stored_at, self.spec.retention) <= now;
+            match self.spec.cleanup {
+                Cleanup::Delete => partition.records.retain(|record| !is_over(record)),
+                Cleanup::Compact => {
+                    let all = partition.records.clone();
+                    let mut at = 0;
+                    partition.records.retain(|record| {
+                        at += 1;
+                        let replaced = key(record).is_some_and(|own| {
+                            let others =
+                                if bug == Some(Bug::CompactLast) { &all[..at - 1] } else { &all[at..] };
+                            others.iter().any(|other| key(other).as_ref() == Some(&own))
+                        });
+                        let ended = is_tombstone(record) && is_over(record);
+                        !replaced && !ended
+                    });
+                }
+            }
+            if let Some(most) = self.spec.retention_bytes {
+                let size = |record: &Stored| envelope(record).map_or(0, bytes);
+                while partition.records.iter().map(size).sum::<u64>() > most.bytes() {
+                    partition.records.remove(0);
+                }
+            }
+        }
+    }
+
+    pub(super) fn read(&self, read: &Read) -> Records {
+        let partition = &self.partitions[read.partition as usize];
+        let (mut records, mut size) = (Vec::new(), 0);
+        for record in partition.records.iter().filter(|record| record.position >= read.from) {
+            size += envelope(record).map_or(0, bytes);
+            let full = records.len() == read.most.get() as usize || size > read.bytes_max.bytes();
+            if full && !records.is_empty() {
+                break;
+            }
+            records.push(record.clone());
+        }
+        let behind = records.last().map(|record: &Stored| record.position + 1);
+        Records { next: behind.unwrap_or(read.from.max(partition.next)), end: partition.next, records }
+    }
+
+    pub(super) fn find(&self, partition: u32, at: StartAt, bug: Option<Bug>) -> u64 {
+        let partition = &self.partitions[partition as usize];
+        let skip = bug == Some(Bug::SkipTies);
+        let found = partition.records.iter().find(|record| match at {
+            StartAt::Beginning => true,
+            StartAt::End => false,
+            StartAt::Position(position) => record.position >= position,
+            StartAt::Time(time) => record.stored_at > time || (record.stored_at == time && !skip),
+        });
+        found.map_or(partition.next, |record| record.position)
+    }
+
+    fn group(&mut self, name: &Name) -> &mut Group {
+        let at = self.groups.iter().position(|group| group.name == *name).unwrap_or_else(|| {
+            let partitions = self.spec.partitions.get();
+            let positions = vec![None; partitions as usize];
+            self.groups.push(Group {
+                name: name.clone(),
+                positions,
+                coordinator: Coordinator::new(partitions, 1),
+            });
+            self.groups.len() - 1
+        });
+        &mut self.groups[at]
+    }
+
+    pub(super) fn join(&mut self, join: &Join, now: Timestamp, bug: Option<Bug>) -> Assignment {
+        let Join { member, session_timeout, start, released } = join;
+        let starts: Vec<_> = (0..self.partitions()).map(|at| self.find(at, *start, None)).collect();
+        let partitions = self.partitions();
+        let group = self.group(&member.group);
+        if bug == Some(Bug::RebalanceSteals) && group.coordinator.generation() == 2 {
+            group.coordinator = Coordinator::new(partitions, 2);
+        }
+        let turn = group.coordinator.join(instant(now), &member.member, *session_timeout, released);
+        let place = |partition: &u32| {
+            let start = starts[*partition as usize];
+            (*partition, *group.positions[*partition as usize].get_or_insert(start))
+        };
+        Assignment {
+            membership: Membership { member: member.clone(), generation: turn.generation },
+            partitions: turn.partitions.iter().map(place).collect(),
+            to_release: turn.to_release,
+        }
+    }
+
+    pub(super) fn leave(&mut self, membership: &Membership, now: Timestamp) {
+        let member = &membership.member;
+        self.group(&member.group).coordinator.leave(instant(now), &member.member, membership.generation);
+    }
+
+    /// Whether `membership` has `partition`; the group's generation when not.
+    pub(super) fn is_own(
+        &mut self,
+        membership: &Membership,
+        partition: u32,
+        now: Timestamp,
+    ) -> Result<(), u64> {
+        let Membership { member, generation } = membership;
+        let group = self.group(&member.group);
+        let owns = group.coordinator.owns(instant(now), &member.member, *generation, partition);
+        if owns { Ok(()) } else { Err(group.coordinator.generation() - 1) }
+    }
+
+    pub(super) fn advance(&mut self, membership: &Membership, partition: u32, next: u64) {
+        self.group(&membership.member.group).positions[partition as usize] = Some(next);
+    }
+
+    pub(super) fn lag(&self, group: &Name) -> Vec<Lag> {
+        let group = self.groups.iter().find(|other| other.name == *group);
+        let lag = |(at, partition): (u32, &Partition)| {
+            let beginning = self.find(at, StartAt::Beginning, None);
+            let position = group.and_then(|group| group.positions[at as usize]).unwrap_or(beginning);
+            let mut behind = partition.records.iter().filter(|record| record.position >= position);
+            let records = behind.clone().count() as u64;
+            let oldest = behind.next().map(|record| record.stored_at);
+            Lag { partition: at, position, end: partition.next, records, oldest }
+        };
+        (0..).zip(&self.partitions).map(lag).collect()
+    }
+
+    /// What a restart leaves: no session, but all positions.
+    pub(super) fn restart(&mut self, bug: Option<Bug>) {
+        for group in &mut self.groups {
+            let generation = group.coordinator.generation();
+            group.coordinator = Coordinator::new(self.spec.partitions.get(), generation);
+            if bug == Some(Bug::ForgetPositions) {
+                group.positions.fill(None);
+            }
+        }
+    }
+}
