@@ -5,7 +5,8 @@ use http::Method;
 
 use super::RequestView;
 use super::condition::{Condition, Mismatch};
-use super::pattern::{HostPattern, PathPattern, Segment, decode, is_unreachable};
+use super::pattern::{HostPattern, PathPattern, Segment, is_unreachable};
+use crate::percent::decoded;
 
 /// One route as the router sees it; its identity is its position in the list it was built from.
 #[derive(Debug, Clone)]
@@ -217,7 +218,7 @@ impl Router {
                 };
                 let literal = match segment.contains('%') {
                     false => node.literals.get(segment),
-                    true => decode(segment).and_then(|segment| node.literals.get(segment.as_ref())),
+                    true => decoded(segment).and_then(|segment| node.literals.get(segment.as_ref())),
                 };
                 if literal.is_some_and(|child| self.walk(*child, rest, done)) {
                     return true;
@@ -255,7 +256,7 @@ fn readable(path: &str) -> Option<&str> {
     }
     let last = path.matches('/').count();
     for (position, segment) in path.split('/').enumerate() {
-        if is_unreachable(&decode(segment)?, position == last) {
+        if is_unreachable(&decoded(segment)?, position == last) {
             return None;
         }
     }
