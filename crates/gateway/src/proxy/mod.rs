@@ -33,6 +33,8 @@ mod gateway;
 mod generation;
 mod handover;
 mod headers;
+mod held;
+mod inspected;
 mod introduction;
 pub(crate) mod io;
 mod listener;
