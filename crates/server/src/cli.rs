@@ -170,6 +170,17 @@ fn print_line(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
+/// Prints why a file, or what was asked of it, is refused.
+fn refused(refusal: &str) -> ExitCode {
+    eprint!("{refusal}");
+    ExitCode::from(code::REFUSED)
+}
+
+/// Tells scripts whether all is well.
+fn verdict(is_well: bool) -> ExitCode {
+    if is_well { ExitCode::SUCCESS } else { ExitCode::from(code::DOUBTFUL) }
+}
+
 fn serve(path: &std::path::Path, until_stdin_closes: bool) -> ExitCode {
     use_small_pages();
     // Before there are threads: it changes the environment, which they would share.
@@ -182,17 +193,11 @@ fn serve(path: &std::path::Path, until_stdin_closes: bool) -> ExitCode {
     };
     let loaded = match Loaded::read(path) {
         Ok(loaded) => loaded,
-        Err(refusal) => {
-            eprint!("{refusal}");
-            return ExitCode::from(code::REFUSED);
-        }
+        Err(refusal) => return refused(&refusal),
     };
     match up::run(loaded, activation, until_stdin_closes) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(up::Failure::Refused(refusal)) => {
-            eprint!("{refusal}");
-            ExitCode::from(code::REFUSED)
-        }
+        Err(up::Failure::Refused(refusal)) => refused(&refusal),
         Err(up::Failure::NotListening(message)) => {
             eprint!("{message}");
             ExitCode::from(code::NOT_STARTED)
@@ -207,16 +212,13 @@ fn serve(path: &std::path::Path, until_stdin_closes: bool) -> ExitCode {
 fn ask_health(path: &std::path::Path) -> ExitCode {
     let loaded = match Loaded::read(path) {
         Ok(loaded) => loaded,
-        Err(refusal) => {
-            eprint!("{refusal}");
-            return ExitCode::from(code::REFUSED);
-        }
+        Err(refusal) => return refused(&refusal),
     };
     let admin = loaded.server.admin;
     match health::ask(admin) {
         Ok((ready, answer)) => {
             print_line(&answer);
-            if ready { ExitCode::SUCCESS } else { ExitCode::from(code::DOUBTFUL) }
+            verdict(ready)
         }
         Err(error) => {
             eprintln!("error: no answer from {admin}: {error}");
@@ -228,36 +230,23 @@ fn ask_health(path: &std::path::Path) -> ExitCode {
 fn check(path: &std::path::Path) -> ExitCode {
     let loaded = match Loaded::read(path) {
         Ok(loaded) => loaded,
-        Err(refusal) => {
-            eprint!("{refusal}");
-            return ExitCode::from(code::REFUSED);
-        }
+        Err(refusal) => return refused(&refusal),
     };
     let mut problems = match loaded.terms() {
         Ok((_, doubts)) => doubts,
-        Err(problems) => {
-            eprint!("{}", loaded.render(&problems));
-            return ExitCode::from(code::REFUSED);
-        }
+        Err(problems) => return refused(&loaded.render(&problems)),
     };
     match loaded.collector_terms() {
         Ok((_, doubts)) => problems.extend(doubts),
-        Err(problems) => {
-            eprint!("{}", loaded.render(&problems));
-            return ExitCode::from(code::REFUSED);
-        }
+        Err(problems) => return refused(&loaded.render(&problems)),
     }
     let (plan, report) = match loaded.plan(None, &Events::default()) {
         Ok(compiled) => compiled,
-        Err(report) => {
-            eprint!("{}", loaded.render(&report.problems));
-            return ExitCode::from(code::REFUSED);
-        }
+        Err(report) => return refused(&loaded.render(&report.problems)),
     };
     let series = Series::of(&plan, &loaded);
     if let Some(problem) = series.problem(&loaded) {
-        eprint!("{}", loaded.render(&[problem]));
-        return ExitCode::from(code::REFUSED);
+        return refused(&loaded.render(&[problem]));
     }
     problems.extend(report.problems);
     eprint!("{}", loaded.render(&problems));
@@ -273,7 +262,7 @@ fn check(path: &std::path::Path) -> ExitCode {
         counted(warnings, "warning"),
         counted(notes, "note")
     ));
-    if warnings > 0 { ExitCode::from(code::DOUBTFUL) } else { ExitCode::SUCCESS }
+    verdict(warnings == 0)
 }
 
 /// `1 route`, `2 routes`.
@@ -295,12 +284,9 @@ fn print_explanation(explained: Result<Explained, String>) -> ExitCode {
     match explained {
         Ok(Explained { text, found }) => {
             print_line(text.trim_end());
-            if found { ExitCode::SUCCESS } else { ExitCode::from(code::DOUBTFUL) }
+            verdict(found)
         }
-        Err(refusal) => {
-            eprint!("{refusal}");
-            ExitCode::from(code::REFUSED)
-        }
+        Err(refusal) => refused(&refusal),
     }
 }
 
@@ -308,12 +294,9 @@ fn try_faults(arguments: &SimulateArguments) -> ExitCode {
     match simulate::simulate(arguments) {
         Ok(Simulated { text, recovered }) => {
             print_line(text.trim_end());
-            if recovered { ExitCode::SUCCESS } else { ExitCode::from(code::DOUBTFUL) }
+            verdict(recovered)
         }
-        Err(refusal) => {
-            eprint!("{refusal}");
-            ExitCode::from(code::REFUSED)
-        }
+        Err(refusal) => refused(&refusal),
     }
 }
 
@@ -322,11 +305,8 @@ fn compare(arguments: &PlanArguments) -> ExitCode {
         Ok(Planned { text, warning, changed }) => {
             eprint!("{warning}");
             print_line(text.trim_end());
-            if changed { ExitCode::from(code::DOUBTFUL) } else { ExitCode::SUCCESS }
+            verdict(!changed)
         }
-        Err(refusal) => {
-            eprint!("{refusal}");
-            ExitCode::from(code::REFUSED)
-        }
+        Err(refusal) => refused(&refusal),
     }
 }
