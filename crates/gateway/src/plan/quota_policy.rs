@@ -1,6 +1,7 @@
 //! How the limiters of a route are told to clients, in structured fields (RFC 9651) of
 //! draft-ietf-httpapi-ratelimit-headers. Pure.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use intertie_resilience::RateLimiterConfig;
@@ -10,9 +11,10 @@ use super::runtime::RouteLimiter;
 /// The name of a limiter in both fields, as a string of a structured field: that of its `[limit.NAME]`, or
 /// `default` for the route's own. A name has no room for more than printable ASCII; the rest is escaped as in
 /// URLs.
-pub(super) fn told_as(shared: Option<&str>) -> String {
+pub(super) fn told_as(shared: Option<&str>) -> Cow<'static, str> {
+    let Some(name) = shared else { return Cow::Borrowed("\"default\"") };
     let mut told = String::from("\"");
-    for byte in shared.unwrap_or("default").bytes() {
+    for byte in name.bytes() {
         match byte {
             b'"' | b'\\' => told.extend(['\\', char::from(byte)]),
             b' '..=b'~' => told.push(char::from(byte)),
@@ -20,7 +22,7 @@ pub(super) fn told_as(shared: Option<&str>) -> String {
         }
     }
     told.push('"');
-    told
+    Cow::Owned(told)
 }
 
 /// `RateLimit-Policy` of a route with these limiters. A limiter under which some callers have a quota of their
