@@ -32,3 +32,14 @@ impl Limiter {
         self.quotas.config()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What ten thousand routes take is mostly this.
+    #[test]
+    fn a_limiter_of_a_route_takes_less_than_a_kibibyte() {
+        assert!(size_of::<Limiter>() <= 640, "{} bytes", size_of::<Limiter>());
+    }
+}

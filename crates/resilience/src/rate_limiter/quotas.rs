@@ -9,7 +9,7 @@ use super::engine::Engine;
 /// The quotas of a rate limiter by themselves: they admit and reject, and nobody counts, waits or is told.
 ///
 /// A [`RateLimiter`](super::RateLimiter) is 2 KiB larger, nearly all of it the counters at which threads do not
-/// meet. Who has tens of thousands of limiters and counts their calls anyway does better with these: 0.6 KiB each.
+/// meet. Who has tens of thousands of limiters and counts their calls anyway does better with these: 0.5 KiB each.
 ///
 /// # Example
 /// ```
