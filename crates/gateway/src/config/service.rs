@@ -54,7 +54,8 @@ pub struct ServiceConfig {
     #[schemars(schema_with = "crate::tls::service_tls_schema")]
     pub tls: Option<ServiceTlsConfig>,
     /// The longest that opening a connection may take, the handshake of TLS included; must be shorter than the
-    /// attempt timeouts of its routes. Default "1s", or less where an attempt ends before.
+    /// attempt timeouts of its routes. Default "3s", or less where an attempt ends before:
+    /// the kernel repeats a lost SYN after one second.
     #[serde(default)]
     pub connect_timeout: Option<Time>,
     /// Idle connections that each data thread keeps open to each endpoint. Default 128.

@@ -18,7 +18,7 @@ use crate::stats::EndpointStats;
 use crate::tls::{ServiceHandshake, ServiceTls};
 
 /// The longest that opening a connection takes where the file names no limit.
-pub(crate) const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
+pub(crate) const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3);
 
 /// An open stream, and the version of HTTP that its service expects on it.
 #[derive(Debug)]

@@ -98,8 +98,7 @@ impl Drop for Origin {
 pub(crate) fn free_port() -> (std::net::TcpListener, SocketAddr) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
-    // Room for all that tests open at once: what does not fit is tried again by the kernel after a second, which
-    // is later than `connect_timeout`.
+    // Room for all that tests open at once: what does not fit is tried again by the kernel after a second.
     socket.listen(1024).expect("listens");
     let listener = std::net::TcpListener::from(socket);
     listener.set_nonblocking(true).expect("a socket");

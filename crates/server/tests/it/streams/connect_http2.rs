@@ -193,6 +193,23 @@ async fn what_is_not_a_tunnel_is_refused_and_the_connection_goes_on() {
 }
 
 #[tokio::test]
+async fn content_in_a_connect_ends_its_connection_and_reaches_no_service() {
+    let mut played = Played::start().await;
+    let server = Server::start(&tunnelling(&[played.address], ""));
+    let mut sender = connection(&server).await;
+    let mut other = connection(&server).await;
+    let mut request = connect("db.example:5432");
+    request.headers_mut().insert("content-length", "5".parse().expect("a value"));
+    soon(ask(&mut sender, request).await.0).await.expect_err("no answer");
+    assert!(soon(std::future::poll_fn(|context| sender.poll_ready(context))).await.is_err());
+    // The first that the service hears of is a connection of another client.
+    let (mut good, mut service) = tunnel(&mut other, &mut played).await;
+    good.say("still here");
+    assert_eq!(bytes(&mut service, 10).await, b"still here");
+    assert_eq!(server.metric(&of_tunnels("upgrades_total", "")).await, 1.0);
+}
+
+#[tokio::test]
 async fn a_connection_with_a_tunnel_is_not_idle_and_lasts_through_a_drain() {
     let mut played = Played::start().await;
     let limits = "drain = \"1s\"\nclient_limits = { header_timeout = \"200ms\", idle_timeout = \"200ms\" }\n";
