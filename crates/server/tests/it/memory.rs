@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use crate::harness::{Client, Origin, Server};
 
-/// What the issue allows, of which the binary's own pages are not counted: those of a debug build are many.
-const KEPT_MAX_KIB: u64 = 50 * 1024;
+/// The target of `docs/benchmarks.md`. The binary's own pages are not counted: those of a debug build are many.
+const KEPT_MAX_KIB: u64 = 60 * 1024;
 
 /// As what the benchmark serves, with a limiter for each route; `version` tells one file from the next.
 fn many_routes(origin: &Origin, version: usize) -> String {
