@@ -9,6 +9,7 @@
 //! - [`rejection`]: a policy's refusal, with the hint when to come back.
 //! - [`trace`] and [`id`]: trace context, sampling, and request identifiers.
 //! - [`span`]: what is recorded of a sampled trace.
+//! - [`token`]: the words that HTTP is made of.
 //! - [`telemetry`]: what policies publish about themselves, read at scrape time.
 //!
 //! No runtime and no I/O live here.
@@ -23,4 +24,5 @@ pub mod quantity;
 pub mod rejection;
 pub mod span;
 pub mod telemetry;
+pub mod token;
 pub mod trace;
