@@ -173,8 +173,8 @@ fn headers_are_refused_for_the_same_reasons() {
     check(&[("ce-", "1")], b"", "/", &Reason::Name);
     check(&[("ce-subject", "")], b"", "/subject", &Reason::Empty);
     check(&[("ce-subject", "a%0Ab")], b"", "/subject", &Reason::Character('\n'));
-    check(&[("ce-subject", "%C0%A0")], b"", "/subject", &malformed("UTF-8"));
-    check(&[("ce-subject", "100%")], b"", "/subject", &malformed("percent-encoded text"));
+    check(&[("ce-subject", "%C0%A0")], b"", "/subject", &malformed("percent-encoded UTF-8"));
+    check(&[("ce-subject", "100%")], b"", "/subject", &malformed("percent-encoded UTF-8"));
     check(&[("ce-subject", "\u{f6}")], b"", "/subject", &malformed("printable ASCII"));
     check(&[("ce-time", "now")], b"", "/time", &malformed("a time of RFC 3339"));
 }
