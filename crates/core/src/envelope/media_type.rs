@@ -11,9 +11,9 @@ pub(super) struct MediaType<'a> {
 
 impl<'a> MediaType<'a> {
     /// Reads `type/subtype; name=value; name="quoted value"`; `None` for anything else, and for what no header can
-    /// hold.
+    /// hold: other text than ASCII, and blanks at its ends.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
-        if !text.is_ascii() {
+        if !text.is_ascii() || text.starts_with(BLANKS) || text.ends_with(BLANKS) {
             return None;
         }
         let (essence, mut rest) = text.split_at(text.find(';').unwrap_or(text.len()));
@@ -110,6 +110,8 @@ mod tests {
             "a/b;c=",
             "a/b; c=\"d",
             "a/b c",
+            " a/b",
+            "a/b; c=\"d\" ",
             "a/b;c=d e",
             "a/b;c=\"\u{f6}\"",
         ] {
