@@ -15,7 +15,14 @@ use super::*;
 #[derive(Debug)]
 struct Memory {
     clock: WallClock,
-    state: Mutex<(u64, HashMap<(String, String), Record>)>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    fences: u64,
+    /// By scope and key.
+    records: HashMap<(String, String), Record>,
 }
 
 impl Memory {
@@ -26,13 +33,12 @@ impl Memory {
         key: &Key,
         change: impl FnOnce(Option<&Record>, Timestamp, u64) -> (T, Option<Record>),
     ) -> T {
-        let mut state = self.state.lock().expect("unpoisoned");
-        let (fences, records) = &mut *state;
-        *fences += 1;
+        let mut kept = self.kept.lock().expect("unpoisoned");
+        kept.fences += 1;
         let at = (scope.to_owned(), key.as_str().to_owned());
-        let (said, record) = change(records.get(&at), self.clock.now(), *fences);
+        let (said, record) = change(kept.records.get(&at), self.clock.now(), kept.fences);
         if let Some(record) = record {
-            records.insert(at, record);
+            kept.records.insert(at, record);
         }
         said
     }
@@ -108,7 +114,7 @@ impl World {
 
     fn with(config: IdempotencyConfig) -> Self {
         let clock = WallClock::fixed(Timestamp::from_unix_seconds(1_000_000));
-        let store = Arc::new(Memory { clock: clock.clone(), state: Mutex::default() });
+        let store = Arc::new(Memory { clock: clock.clone(), kept: Mutex::default() });
         Self { idempotent: Idempotent::new(store, config, clock.clone()), clock, done: Cell::new(0) }
     }
 

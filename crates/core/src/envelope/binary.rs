@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::event::VERSION;
 use super::media_type::MediaType;
-use super::{AttributeValue, Data, Envelope, EnvelopeError, Form, Limits, Reason, percent};
+use super::{AttributeValue, Data, Envelope, EnvelopeError, Form, Limits, Reason, header_value};
 
 const PREFIX: &str = "ce-";
 const CONTENT_TYPE: &str = "content-type";
@@ -76,7 +76,7 @@ fn collect<'a>(
         if name == "datacontenttype" {
             return Err(EnvelopeError::new(&name, Reason::Conflict { with: CONTENT_TYPE }));
         }
-        let text = percent::decode(value).map_err(|reason| EnvelopeError::new(&name, reason))?;
+        let text = header_value::decode(value).map_err(|reason| EnvelopeError::new(&name, reason))?;
         if attributes.len() == limits.attributes_max.get() as usize {
             return Err(limits.attributes());
         }
@@ -105,7 +105,8 @@ fn data(body: Bytes, content_type: Option<&str>) -> Result<Option<Data>, Envelop
 /// and HTTP does not.
 pub fn write(event: &Envelope) -> Message {
     let mut headers = vec![(format!("{PREFIX}specversion"), VERSION.to_owned())];
-    let mut add = |name: &str, text: &str| headers.push((format!("{PREFIX}{name}"), percent::encode(text)));
+    let mut add =
+        |name: &str, text: &str| headers.push((format!("{PREFIX}{name}"), header_value::encode(text)));
     add("id", event.id());
     add("source", event.source());
     add("type", event.r#type());

@@ -1,5 +1,7 @@
 //! What a `datacontenttype` says of the data.
 
+use crate::token::is_token;
+
 /// A media type of RFC 2045 that was read: type, subtype and, if it is given, the character set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct MediaType<'a> {
@@ -9,15 +11,15 @@ pub(super) struct MediaType<'a> {
 
 impl<'a> MediaType<'a> {
     /// Reads `type/subtype; name=value; name="quoted value"`; `None` for anything else, and for what no header can
-    /// hold.
+    /// hold: other text than ASCII, and blanks at its ends.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
-        if !text.is_ascii() {
+        if !text.is_ascii() || text.starts_with(BLANKS) || text.ends_with(BLANKS) {
             return None;
         }
         let (essence, mut rest) = text.split_at(text.find(';').unwrap_or(text.len()));
         let essence = essence.trim_matches(BLANKS);
         let (kind, subtype) = essence.split_once('/')?;
-        if !is_token(kind) || !is_token(subtype) {
+        if !is_token(kind.as_bytes()) || !is_token(subtype.as_bytes()) {
             return None;
         }
         let mut charset = None;
@@ -66,16 +68,11 @@ fn split_parameter(text: &str) -> Option<(&str, &str, &str)> {
                 escaped = byte == b'\\' && !escaped;
                 ends
             })?;
-            return is_token(name).then_some((name, &quoted[..end], &quoted[end + 1..]));
+            return is_token(name.as_bytes()).then_some((name, &quoted[..end], &quoted[end + 1..]));
         }
     };
     let (value, after) = value.split_at(end);
-    (is_token(name) && is_token(value)).then_some((name, value, after))
-}
-
-fn is_token(text: &str) -> bool {
-    let special = |byte| b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || special(byte))
+    (is_token(name.as_bytes()) && is_token(value.as_bytes())).then_some((name, value, after))
 }
 
 #[cfg(test)]
@@ -113,6 +110,8 @@ mod tests {
             "a/b;c=",
             "a/b; c=\"d",
             "a/b c",
+            " a/b",
+            "a/b; c=\"d\" ",
             "a/b;c=d e",
             "a/b;c=\"\u{f6}\"",
         ] {

@@ -19,11 +19,11 @@ mod data;
 mod error;
 mod event;
 pub mod extensions;
+mod header_value;
 mod json;
 mod limits;
 mod media_type;
 mod mode;
-mod percent;
 pub mod shapes;
 pub mod structured;
 #[cfg(test)]

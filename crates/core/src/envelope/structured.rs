@@ -40,7 +40,7 @@ pub(super) fn read_object(
     limits: &Limits,
     keep: impl FnOnce(&str) -> Bytes,
 ) -> Result<Envelope, EnvelopeError> {
-    let members_max = limits.attributes_max.get() as usize + [DATA, DATA_BASE64].len();
+    let members_max = (limits.attributes_max.get() as usize).saturating_add([DATA, DATA_BASE64].len());
     let members = json::members(text, members_max)?.ok_or_else(|| limits.attributes())?;
     let members = Members::sorted(members, limits)?;
 

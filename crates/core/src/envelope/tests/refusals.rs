@@ -133,6 +133,20 @@ fn what_is_allowed_is_read() {
     }
 }
 
+/// Nothing looks into the data, so nothing recurses.
+#[test]
+fn deep_data_needs_no_deep_stack() {
+    let deep = format!("{}{}", "[".repeat(400_000), "]".repeat(400_000));
+    let event = from_json(&event_with(&format!(r#","data":{deep}"#))).expect("valid");
+    assert_eq!(event.data().map(|data| data.bytes().len()), Some(deep.len()));
+    assert!(Data::json(deep.clone()).is_ok());
+    check(
+        from_json(&event_with(&format!(r#","a":{deep}"#))),
+        "/a",
+        &Reason::OverLimit { limit: "attribute_bytes_max", max: 16 << 10 },
+    );
+}
+
 #[test]
 fn headers_are_refused_for_the_same_reasons() {
     let check = |headers: &[(&str, &str)], body: &[u8], pointer: &str, reason: &Reason| {
@@ -159,8 +173,8 @@ fn headers_are_refused_for_the_same_reasons() {
     check(&[("ce-", "1")], b"", "/", &Reason::Name);
     check(&[("ce-subject", "")], b"", "/subject", &Reason::Empty);
     check(&[("ce-subject", "a%0Ab")], b"", "/subject", &Reason::Character('\n'));
-    check(&[("ce-subject", "%C0%A0")], b"", "/subject", &malformed("UTF-8"));
-    check(&[("ce-subject", "100%")], b"", "/subject", &malformed("percent-encoded text"));
+    check(&[("ce-subject", "%C0%A0")], b"", "/subject", &malformed("percent-encoded UTF-8"));
+    check(&[("ce-subject", "100%")], b"", "/subject", &malformed("percent-encoded UTF-8"));
     check(&[("ce-subject", "\u{f6}")], b"", "/subject", &malformed("printable ASCII"));
     check(&[("ce-time", "now")], b"", "/time", &malformed("a time of RFC 3339"));
 }
@@ -212,6 +226,17 @@ fn limits_are_named() {
         let error = batch::read(events(count).as_bytes(), &limits).expect_err("too many");
         assert_eq!(error, EnvelopeError::whole(over("batch_events_max", 2)));
     }
+}
+
+#[test]
+fn the_page_tells_the_limits_and_their_defaults() {
+    let page = include_str!("../../../../../docs/patterns/envelope.md");
+    let defaults = serde_json::to_value(Limits::default()).expect("JSON");
+    for (key, value) in defaults.as_object().expect("an object") {
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{key}` |"))).unwrap_or_default();
+        assert!(row.contains(&format!("| `{value}` |")), "{key} is {value}: {row}");
+    }
+    serde_json::from_str::<Limits>(r#"{ "events_max": 3 }"#).expect_err("an unknown key");
 }
 
 #[test]
