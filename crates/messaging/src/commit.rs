@@ -12,8 +12,11 @@ use crate::{Durability, EngineError, Name};
 /// Operations that are done together: a handler's acknowledgement, its mark in the inbox and what it sends, or the
 /// messages of a batch.
 ///
-/// Every condition is looked at before the first of them is done, in the state before any of them. An engine that can
-/// not do these together refuses them by name ([`CommitError::Unsupported`]); none does some of them.
+/// Every condition is looked at before the first of them is done, in the state before any of them: what one makes room
+/// for, another one of the same commit can not take. Among themselves they add up. Sends to one queue must fit
+/// `depth_max` together; the second of two with one id is a duplicate of the first; what is cancelled, marked, or
+/// settled in two ways twice is refused at the second time. An engine that can not do these together refuses them by
+/// name ([`CommitError::Unsupported`]); none does some of them.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Commit {
     /// In the order in which positions are given. One that is empty does nothing, successfully.
@@ -49,7 +52,8 @@ pub enum Operation {
         /// Where it stands.
         position: u64,
     },
-    /// Ends a lease. The same settlement of the same lease again is no error.
+    /// Ends a lease. The same settlement of the same lease again is no error, until the lease would have ended by
+    /// itself; after that it is stale.
     Settle {
         /// Which one.
         lease: LeaseId,

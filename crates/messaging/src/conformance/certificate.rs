@@ -4,7 +4,7 @@ use std::num::{NonZeroU8, NonZeroU32};
 use std::time::Duration;
 
 use intertie_core::quantity::ByteSize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Port, Ports, Verdict};
 use crate::Durability;
@@ -12,9 +12,10 @@ use crate::log::TopicFeature;
 use crate::queue::QueueFeature;
 use crate::support::{EngineId, Feature, Support};
 
-/// What an engine was found to keep: [`Certificate::to_json`] writes it down, [`capability_table`] lays several side
-/// by side.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// What an engine was found to keep: a JSON document ([`Certificate::to_json`]), of which [`capability_table`] lays
+/// several side by side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Certificate {
     /// The product.
     pub engine: String,
@@ -29,7 +30,8 @@ pub struct Certificate {
 }
 
 /// How a promise is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Kept {
     /// Of queues or of topics.
     pub port: Port,
@@ -40,7 +42,7 @@ pub struct Kept {
 }
 
 /// Who keeps a promise: [`Support`], as certificates write it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Keeping {
     /// The engine.
@@ -70,14 +72,15 @@ impl From<Support> for Keeping {
 }
 
 /// A case that was run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Tried {
     /// The port that it is about.
     pub port: Port,
     /// What of it.
-    pub feature: &'static str,
+    pub feature: String,
     /// What holds when it passes.
-    pub name: &'static str,
+    pub name: String,
     /// Whether it does.
     pub verdict: Verdict,
 }
@@ -97,6 +100,14 @@ impl Certificate {
             }
         }
         report
+    }
+
+    /// Reads what [`Certificate::to_json`] wrote.
+    ///
+    /// # Errors
+    /// When `text` is something else.
+    pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
     }
 
     /// The certificate as a JSON document.

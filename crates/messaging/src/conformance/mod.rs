@@ -116,7 +116,8 @@ pub async fn run(subject: Arc<dyn Subject>, config: &ConformanceConfig) -> Certi
     let mut certificate = certificate::begin(&subject.open().await);
     for case in cases() {
         let verdict = case.run(&subject, config).await;
-        certificate.cases.push(Tried { port: case.port, feature: case.feature, name: case.name, verdict });
+        let (feature, name) = (case.feature.to_owned(), case.name.to_owned());
+        certificate.cases.push(Tried { port: case.port, feature, name, verdict });
     }
     certificate
 }

@@ -94,7 +94,8 @@ pub struct Read {
     pub topic: Name,
     /// Of which partition, from 0.
     pub partition: u32,
-    /// From which position on; one that is no longer there reads on from the first that is.
+    /// From which position on; one that is no longer there reads on from the first that is, and at or behind the end
+    /// there is nothing yet.
     pub from: u64,
     /// How many records at most.
     pub most: NonZeroU32,
@@ -146,7 +147,9 @@ pub struct Join {
     pub member: Member,
     /// A member that is not heard of for so long has left.
     pub session_timeout: Duration,
-    /// Where the group begins in a partition that it has no position in.
+    /// Where the group begins in a partition that it has no position in. It is looked up when the first member is
+    /// given the partition, and is the group's position from then on: what is appended afterwards is not skipped
+    /// when that member leaves without a word.
     pub start: StartAt,
     /// Partitions that it was told to hand back, and no longer works on.
     pub released: Vec<u32>,
@@ -189,7 +192,7 @@ pub struct Assignment {
 pub struct Lag {
     /// Which one.
     pub partition: u32,
-    /// Where the group goes on.
+    /// Where the group goes on; the beginning while it has no position.
     pub position: u64,
     /// Where the partition ends.
     pub end: u64,

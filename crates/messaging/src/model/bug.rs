@@ -63,4 +63,48 @@ pub enum Bug {
     ForgetPositions,
     /// A key can be marked again.
     MarkAgain,
+    /// A key is never forgotten.
+    MarkForEver,
+    /// Who waits does not hear of what is stored.
+    SleepThroughChange,
+    /// A wait does not end when it is over.
+    WaitForEver,
+    /// The end of a lease frees nothing, and a settlement that comes after it is taken.
+    TakeLateSettlement,
+    /// Nothing is removed from a topic.
+    KeepForEver,
+    /// Messages and records may have any size.
+    IgnoreSize,
+    /// What a queue was not declared for is taken and done.
+    AllowUndeclared,
+    /// A duplicate is refused by a full queue.
+    FullOfDuplicates,
+    /// A restart forgets ids, marks and records.
+    ForgetOnRestart,
+    /// A transient queue outlasts a restart.
+    OutlastRestart,
+    /// A queue or topic that is declared again is empty.
+    DeclareEmpties,
+    /// Extensions of envelopes get lost.
+    LoseExtensions,
+    /// Reading begins behind the position that was asked for.
+    SkipRecord,
+    /// Pages may have any size.
+    IgnoreBytesMax,
+    /// A record that is larger than the page never comes.
+    EmptyPage,
+    /// The partition that a record names is not looked at.
+    IgnorePartition,
+    /// Partitions that a topic grew by are nobody's.
+    LoseNewPartitions,
+    /// All groups have one position.
+    ShareGroups,
+    /// A group that never advanced begins anew with each member.
+    StartAgain,
+    /// Lag is the difference of positions, whatever is kept between them.
+    LagByPositions,
+    /// It says that it syncs.
+    PretendToSync,
+    /// A promise that was asked for is not reported.
+    DropPromise,
 }

@@ -48,7 +48,7 @@ impl State {
             }
             Operation::Append { topic, record } => {
                 let topic = self.partition(topic, record.partition.unwrap_or(0))?;
-                fits(&record.envelope, topic.spec.record_bytes_max.bytes())
+                fits(&record.envelope, topic.spec.record_bytes_max.bytes(), bug)
             }
             Operation::Advance { membership, partition, .. } => {
                 let topic = self.partition(&membership.member.topic, *partition)?;
@@ -79,17 +79,18 @@ impl State {
         let bug = self.bug;
         let queue = self.queue(name)?;
         let spec = &queue.spec;
-        fits(&message.envelope, spec.message_bytes_max.bytes())?;
-        if message.priority >= spec.priorities.get() {
+        fits(&message.envelope, spec.message_bytes_max.bytes(), bug)?;
+        let allowed = bug == Some(Bug::AllowUndeclared);
+        if message.priority >= spec.priorities.get() && !allowed {
             let problem = format!("the priority is {}, and there are {}", message.priority, spec.priorities);
             return Err(Refused::NotDeclared { key: "priorities", problem });
         }
-        if message.due != Due::Now && !spec.delays {
+        if message.due != Due::Now && !spec.delays && !allowed {
             let problem = "the message is for later".to_owned();
             return Err(Refused::NotDeclared { key: "delays", problem });
         }
         let Some(limit) = spec.depth_max.filter(|_| bug != Some(Bug::DropOldest)) else { return Ok(()) };
-        if queue.duplicate_of(message, now, bug).is_some() {
+        if queue.duplicate_of(message, now, bug).is_some() && bug != Some(Bug::FullOfDuplicates) {
             return Ok(());
         }
         let sent = before.iter().filter(|earlier| match earlier {
@@ -116,8 +117,10 @@ impl State {
                 if bug == Some(Bug::DropOldest) && queue.spec.depth_max == Some(queue.len() as u64) {
                     queue.drop_oldest();
                 }
-                if bug == Some(Bug::IgnoreDelay) {
-                    message.due = Due::Now;
+                match bug {
+                    Some(Bug::IgnoreDelay) => message.due = Due::Now,
+                    Some(Bug::LoseExtensions) => message.envelope = bare(message.envelope),
+                    _ => {}
                 }
                 Outcome::Stored(receipt(0, queue.put(&message, now)))
             }
@@ -137,8 +140,13 @@ impl State {
                 }
                 Outcome::Done
             }
-            Operation::Append { topic, record } => {
+            Operation::Append { topic, mut record } => {
                 let topic = self.topic(&topic).expect(CHECKED);
+                match bug {
+                    Some(Bug::IgnorePartition) => record.partition = None,
+                    Some(Bug::LoseExtensions) => record.envelope = bare(record.envelope),
+                    _ => {}
+                }
                 let (partition, position) = topic.append(record, now, bug);
                 Outcome::Stored(receipt(partition, position))
             }
@@ -154,13 +162,23 @@ impl State {
     }
 }
 
-fn fits(envelope: &Envelope, limit: u64) -> Result<(), Refused> {
+fn fits(envelope: &Envelope, limit: u64, bug: Option<Bug>) -> Result<(), Refused> {
     let bytes = bytes(envelope);
-    if bytes <= limit { Ok(()) } else { Err(Refused::TooLarge { bytes, limit }) }
+    if bytes <= limit || bug == Some(Bug::IgnoreSize) {
+        Ok(())
+    } else {
+        Err(Refused::TooLarge { bytes, limit })
+    }
 }
 
 impl From<EngineError> for Refused {
     fn from(error: EngineError) -> Self {
         Self::Engine(error)
     }
+}
+
+/// The envelope as [`Bug::LoseExtensions`] leaves it.
+fn bare(envelope: Envelope) -> Envelope {
+    let names: Vec<_> = envelope.extensions().map(|(name, _)| name.to_owned()).collect();
+    names.iter().fold(envelope, |envelope, name| envelope.without_extension(name))
 }

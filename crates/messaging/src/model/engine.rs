@@ -38,7 +38,7 @@ impl Engine for Model {
 impl QueueEngine for Model {
     fn support(&self, feature: QueueFeature) -> Support {
         self.refusal(feature).unwrap_or_else(|| match feature {
-            QueueFeature::Durability(required) => Self::durability(required),
+            QueueFeature::Durability(required) => self.durability(required),
             _ => Support::Native,
         })
     }
@@ -52,7 +52,10 @@ impl QueueEngine for Model {
             spec.check().map_err(DeclareError::Invalid)?;
             let support = |feature| QueueEngine::support(self, feature);
             let declared = resolve(name, spec.features(), spec.emulation, &self.id, support);
-            let declared = declared.map_err(DeclareError::Refused)?;
+            let mut declared = declared.map_err(DeclareError::Refused)?;
+            if self.bug == Some(Bug::DropPromise) {
+                declared.kept.pop();
+            }
             self.changing(|state, now| state.declare_queue(name, spec, now))?;
             Ok(declared)
         })
@@ -109,8 +112,10 @@ impl QueueEngine for Model {
 impl LogEngine for Model {
     fn support(&self, feature: TopicFeature) -> Support {
         self.refusal(feature).unwrap_or_else(|| match feature {
-            TopicFeature::Durability(required) => Self::durability(required),
-            TopicFeature::Replicas(replicas) if replicas.get() > 1 => {
+            TopicFeature::Durability(required) => self.durability(required),
+            TopicFeature::Replicas(replicas)
+                if replicas.get() > 1 && self.bug != Some(Bug::PretendToSync) =>
+            {
                 Support::refused("it keeps one copy", "ask for `replicas = 1`")
             }
             _ => Support::Native,
@@ -126,7 +131,10 @@ impl LogEngine for Model {
             spec.check().map_err(DeclareError::Invalid)?;
             let support = |feature| LogEngine::support(self, feature);
             let declared = resolve(name, spec.features(), spec.emulation, &self.id, support);
-            let declared = declared.map_err(DeclareError::Refused)?;
+            let mut declared = declared.map_err(DeclareError::Refused)?;
+            if self.bug == Some(Bug::DropPromise) {
+                declared.kept.pop();
+            }
             self.changing(|state, _| state.declare_topic(name, spec))?;
             Ok(declared)
         })
@@ -139,7 +147,7 @@ impl LogEngine for Model {
     fn read<'a>(&'a self, read: &'a Read) -> Pending<'a, Result<Records, EngineError>> {
         Box::pin(self.wait_for(read.wait, |state, _| {
             let records = match state.partition(&read.topic, read.partition) {
-                Ok(topic) => topic.read(read),
+                Ok(topic) => topic.read(read, self.bug),
                 Err(error) => return Ok(Err(error)),
             };
             if records.records.is_empty() { Err((Ok(records), None)) } else { Ok(Ok(records)) }
@@ -171,7 +179,7 @@ impl LogEngine for Model {
     }
 
     fn lag<'a>(&'a self, topic: &'a Name, group: &'a Name) -> Pending<'a, Result<Vec<Lag>, EngineError>> {
-        Box::pin(async move { Ok(self.state().0.topic(topic)?.lag(group)) })
+        Box::pin(async move { Ok(self.state().0.topic(topic)?.lag(group, self.bug)) })
     }
 }
 

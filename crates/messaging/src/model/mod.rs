@@ -129,7 +129,9 @@ impl Model {
         let (mut state, now) = self.state();
         let result = change(&mut state, now);
         drop(state);
-        self.changed.notify_waiters();
+        if self.bug != Some(Bug::SleepThroughChange) {
+            self.changed.notify_waiters();
+        }
         result
     }
 
@@ -141,6 +143,7 @@ impl Model {
         mut ask: impl FnMut(&mut State, Timestamp) -> Result<T, (T, Option<Timestamp>)>,
     ) -> T {
         let end = Instant::now().checked_add(wait);
+        let end = end.filter(|_| wait.is_zero() || self.bug != Some(Bug::WaitForEver));
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
@@ -163,8 +166,8 @@ impl Model {
         }
     }
 
-    fn durability(required: Durability) -> Support {
-        if Durability::UNSYNCED.satisfies(required) {
+    fn durability(&self, required: Durability) -> Support {
+        if Durability::UNSYNCED.satisfies(required) || self.bug == Some(Bug::PretendToSync) {
             return Support::Native;
         }
         Support::refused("it keeps one copy, in memory", "ask for `durability = { copies = 1, synced = 0 }`")

@@ -255,9 +255,16 @@ impl Queue {
         })
     }
 
-    pub(super) fn standing(&self, lease: u64, settlement: Option<&Settlement>, now: Timestamp) -> Standing {
-        let held = self.entries.iter().filter_map(|entry| entry.held.as_ref());
-        if held.clone().any(|held| held.lease == lease && now < held.until) {
+    pub(super) fn standing(
+        &self,
+        lease: u64,
+        settlement: Option<&Settlement>,
+        now: Timestamp,
+        bug: Option<Bug>,
+    ) -> Standing {
+        let mut held = self.entries.iter().filter_map(|entry| entry.held.as_ref());
+        let late = bug == Some(Bug::TakeLateSettlement);
+        if held.any(|held| held.lease == lease && (now < held.until || late)) {
             return Standing::Live;
         }
         let before = self.settled.iter().find(|settled| settled.lease == lease);
@@ -339,7 +346,8 @@ impl Queue {
             let last = self.is_last_delivery(&self.entries[at], bug);
             let entry = &mut self.entries[at];
             let over = entry.held.as_ref().map(|held| held.until).filter(|until| *until <= now);
-            let over = over.filter(|_| bug != Some(Bug::LeaseForEver));
+            let stays = matches!(bug, Some(Bug::LeaseForEver | Bug::TakeLateSettlement));
+            let over = over.filter(|_| !stays);
             if let Some(until) = over {
                 entry.held = None;
                 if last {
@@ -375,6 +383,11 @@ impl Queue {
     /// What a restart takes from a queue that outlasts it when it forgets what waits to be repeated.
     pub(super) fn forget_retries(&mut self, now: Timestamp) {
         self.entries.retain(|entry| entry.deliveries == 0 || entry.due <= now);
+    }
+
+    /// What a restart takes when it forgets ids.
+    pub(super) fn forget_ids(&mut self) {
+        self.seen.clear();
     }
 
     pub(super) fn depth(&self, now: Timestamp) -> Depth {

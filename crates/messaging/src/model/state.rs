@@ -52,7 +52,8 @@ impl State {
         if self.passed.replace(now) == Some(now) {
             return;
         }
-        self.marks.retain(|mark| now < mark.until);
+        let bug = self.bug;
+        self.marks.retain(|mark| now < mark.until || bug == Some(Bug::MarkForEver));
         for (_, topic) in &mut self.topics {
             topic.pass(now, self.bug);
         }
@@ -146,11 +147,15 @@ impl State {
                 DeclareError::Invalid(Invalid::new("dead_letter", problem))
             })?,
         };
+        let empties = self.bug == Some(Bug::DeclareEmpties);
         if let Ok(queue) = self.queue(name) {
             if queue.spec.durable != spec.durable {
                 let (is, asked) = (queue.spec.durable, spec.durable);
                 let problem = format!("the queue has {is}, and {asked} was asked for");
                 return Err(DeclareError::Fixed { key: "durable", problem });
+            }
+            if empties {
+                *queue = Queue::new(spec.clone(), None, now);
             }
             queue.spec = spec.clone();
             queue.dead_letters = Some(dead_letters.clone());
@@ -182,6 +187,7 @@ impl State {
     }
 
     pub(super) fn declare_topic(&mut self, name: &Name, spec: &TopicSpec) -> Result<(), DeclareError> {
+        let bug = self.bug;
         let Ok(topic) = self.topic(name) else {
             self.topics.push((name.clone(), Topic::new(spec.clone())));
             return Ok(());
@@ -191,7 +197,7 @@ impl State {
             let problem = format!("the topic has {is}, and {asked} were asked for");
             return Err(DeclareError::Fixed { key: "partitions", problem });
         }
-        topic.change(spec.clone());
+        topic.change(spec.clone(), bug);
         Ok(())
     }
 
@@ -224,13 +230,14 @@ impl State {
         let mut lease: u64 = lease.as_str().parse().map_err(|_| EngineError::StaleLease)?;
         if bug == Some(Bug::NoFence) {
             let is_stale =
-                |(_, queue): &(Name, Queue)| queue.standing(lease, settlement, now) == Standing::Stale;
+                |(_, queue): &(Name, Queue)| queue.standing(lease, settlement, now, bug) == Standing::Stale;
             if self.queues.iter().all(is_stale) {
                 lease = self.queues.iter().find_map(|(_, queue)| queue.any_lease()).unwrap_or(lease);
             }
         }
         let queues = self.queues.iter_mut();
-        let standings = queues.map(|(name, queue)| (queue.standing(lease, settlement, now), &*name, queue));
+        let standings =
+            queues.map(|(name, queue)| (queue.standing(lease, settlement, now, bug), &*name, queue));
         let is_fine = |standing| match standing {
             Standing::Live => true,
             Standing::SettledSo => bug != Some(Bug::SettleOnce),
@@ -258,10 +265,16 @@ impl State {
 
     /// What a restart of the process leaves.
     pub(super) fn restart(&mut self, now: Timestamp) {
-        self.queues.retain(|(_, queue)| queue.spec.durable);
+        let bug = self.bug;
+        self.queues.retain(|(_, queue)| queue.spec.durable || bug == Some(Bug::OutlastRestart));
+        if bug == Some(Bug::ForgetOnRestart) {
+            self.marks.clear();
+        }
         for (_, queue) in &mut self.queues {
-            if self.bug == Some(Bug::LoseRetryOnRestart) {
-                queue.forget_retries(now);
+            match bug {
+                Some(Bug::LoseRetryOnRestart) => queue.forget_retries(now),
+                Some(Bug::ForgetOnRestart) => queue.forget_ids(),
+                _ => {}
             }
         }
         for (_, topic) in &mut self.topics {

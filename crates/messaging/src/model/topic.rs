@@ -67,11 +67,16 @@ impl Topic {
     }
 
     /// Becomes as `spec` asks, which has no fewer partitions.
-    pub(super) fn change(&mut self, spec: TopicSpec) {
+    pub(super) fn change(&mut self, spec: TopicSpec, bug: Option<Bug>) {
+        if bug == Some(Bug::DeclareEmpties) {
+            self.partitions.clear();
+        }
         self.partitions.resize_with(spec.partitions.get() as usize, Partition::default);
         for group in &mut self.groups {
             group.positions.resize(spec.partitions.get() as usize, None);
-            group.coordinator.grow(spec.partitions.get());
+            if bug != Some(Bug::LoseNewPartitions) {
+                group.coordinator.grow(spec.partitions.get());
+            }
         }
         self.spec = spec;
     }
@@ -92,6 +97,9 @@ impl Topic {
 
     /// Removes what need not be kept at `now`.
     pub(super) fn pass(&mut self, now: Timestamp, bug: Option<Bug>) {
+        if bug == Some(Bug::KeepForEver) {
+            return;
+        }
         for partition in &mut self.partitions {
             let is_over = |record: &Stored| after(record.stored_at, self.spec.retention) <= now;
             match self.spec.cleanup {
@@ -120,13 +128,15 @@ impl Topic {
         }
     }
 
-    pub(super) fn read(&self, read: &Read) -> Records {
+    pub(super) fn read(&self, read: &Read, bug: Option<Bug>) -> Records {
         let partition = &self.partitions[read.partition as usize];
+        let from = read.from + u64::from(bug == Some(Bug::SkipRecord));
+        let bytes_max = if bug == Some(Bug::IgnoreBytesMax) { u64::MAX } else { read.bytes_max.bytes() };
         let (mut records, mut size) = (Vec::new(), 0);
-        for record in partition.records.iter().filter(|record| record.position >= read.from) {
+        for record in partition.records.iter().filter(|record| record.position >= from) {
             size += envelope(record).map_or(0, bytes);
-            let full = records.len() == read.most.get() as usize || size > read.bytes_max.bytes();
-            if full && !records.is_empty() {
+            let full = records.len() == read.most.get() as usize || size > bytes_max;
+            if full && (!records.is_empty() || bug == Some(Bug::EmptyPage)) {
                 break;
             }
             records.push(record.clone());
@@ -147,8 +157,9 @@ impl Topic {
         found.map_or(partition.next, |record| record.position)
     }
 
-    fn group(&mut self, name: &Name) -> &mut Group {
-        let at = self.groups.iter().position(|group| group.name == *name).unwrap_or_else(|| {
+    fn group(&mut self, name: &Name, bug: Option<Bug>) -> &mut Group {
+        let same = |group: &Group| group.name == *name || bug == Some(Bug::ShareGroups);
+        let at = self.groups.iter().position(same).unwrap_or_else(|| {
             let partitions = self.spec.partitions.get();
             let positions = vec![None; partitions as usize];
             self.groups.push(Group {
@@ -165,13 +176,16 @@ impl Topic {
         let Join { member, session_timeout, start, released } = join;
         let starts: Vec<_> = (0..self.partitions()).map(|at| self.find(at, *start, None)).collect();
         let partitions = self.partitions();
-        let group = self.group(&member.group);
+        let group = self.group(&member.group, bug);
         if bug == Some(Bug::RebalanceSteals) && group.coordinator.generation() == 2 {
             group.coordinator = Coordinator::new(partitions, 2);
         }
         let turn = group.coordinator.join(instant(now), &member.member, *session_timeout, released);
         let place = |partition: &u32| {
             let start = starts[*partition as usize];
+            if bug == Some(Bug::StartAgain) {
+                return (*partition, group.positions[*partition as usize].unwrap_or(start));
+            }
             (*partition, *group.positions[*partition as usize].get_or_insert(start))
         };
         Assignment {
@@ -183,7 +197,11 @@ impl Topic {
 
     pub(super) fn leave(&mut self, membership: &Membership, now: Timestamp) {
         let member = &membership.member;
-        self.group(&member.group).coordinator.leave(instant(now), &member.member, membership.generation);
+        self.group(&member.group, None).coordinator.leave(
+            instant(now),
+            &member.member,
+            membership.generation,
+        );
     }
 
     /// Whether `membership` has `partition`; the group's generation when not.
@@ -194,22 +212,23 @@ impl Topic {
         now: Timestamp,
     ) -> Result<(), u64> {
         let Membership { member, generation } = membership;
-        let group = self.group(&member.group);
+        let group = self.group(&member.group, None);
         let owns = group.coordinator.owns(instant(now), &member.member, *generation, partition);
         if owns { Ok(()) } else { Err(group.coordinator.generation() - 1) }
     }
 
     pub(super) fn advance(&mut self, membership: &Membership, partition: u32, next: u64) {
-        self.group(&membership.member.group).positions[partition as usize] = Some(next);
+        self.group(&membership.member.group, None).positions[partition as usize] = Some(next);
     }
 
-    pub(super) fn lag(&self, group: &Name) -> Vec<Lag> {
+    pub(super) fn lag(&self, group: &Name, bug: Option<Bug>) -> Vec<Lag> {
         let group = self.groups.iter().find(|other| other.name == *group);
         let lag = |(at, partition): (u32, &Partition)| {
             let beginning = self.find(at, StartAt::Beginning, None);
             let position = group.and_then(|group| group.positions[at as usize]).unwrap_or(beginning);
             let mut behind = partition.records.iter().filter(|record| record.position >= position);
-            let records = behind.clone().count() as u64;
+            let kept = behind.clone().count() as u64;
+            let records = if bug == Some(Bug::LagByPositions) { partition.next - position } else { kept };
             let oldest = behind.next().map(|record| record.stored_at);
             Lag { partition: at, position, end: partition.next, records, oldest }
         };
@@ -218,6 +237,9 @@ impl Topic {
 
     /// What a restart leaves: no session, but all positions.
     pub(super) fn restart(&mut self, bug: Option<Bug>) {
+        if bug == Some(Bug::ForgetOnRestart) {
+            self.partitions.fill(Partition::default());
+        }
         for group in &mut self.groups {
             let generation = group.coordinator.generation();
             group.coordinator = Coordinator::new(self.spec.partitions.get(), generation);

@@ -12,7 +12,7 @@ use crate::queue::DeadLetter;
 ///
 /// It carries the epoch of the delivery, so that a settlement that comes when the message is already somebody
 /// else's is refused as stale instead of being taken for theirs. A lease that is dropped is neither acknowledged
-/// nor released: its message comes back when `until` has passed.
+/// nor released: when `until` has passed its message waits as `redelivery` of its queue says, and comes back.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lease {
     /// What settles it.

@@ -18,14 +18,15 @@ pub trait QueueEngine: Engine {
     /// Makes the queue as `spec` asks, or changes it to that; a queue that is as asked is left alone.
     ///
     /// # Errors
-    /// When a setting can not work, a promise can not be kept, or an existing queue can not be changed so.
+    /// When a setting can not work, a promise can not be kept, its `dead_letter` is not there, or an existing queue
+    /// can not be changed so.
     fn declare_queue<'a>(
         &'a self,
         name: &'a Name,
         spec: &'a QueueSpec,
     ) -> Pending<'a, Result<Declared, DeclareError>>;
 
-    /// Removes the queue with its messages. Its dead letters stay, if they have any.
+    /// Removes the queue with its messages. Its queue of dead letters stays, unless that came with it and is empty.
     ///
     /// # Errors
     /// When there is none, or the engine can not write.
@@ -65,13 +66,13 @@ pub trait QueueEngine: Engine {
 /// How much a queue holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Depth {
-    /// Messages that may be delivered now.
+    /// Messages that are due and that nobody holds, those that wait behind another one of their group included.
     pub ready: u64,
     /// Messages that wait for their time, delayed or to be repeated.
     pub delayed: u64,
     /// Messages that consumers hold.
     pub in_flight: u64,
-    /// When the oldest message that may be delivered now became so.
+    /// When the oldest of those that are ready became due.
     pub oldest: Option<Timestamp>,
 }
 

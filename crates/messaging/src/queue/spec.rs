@@ -18,12 +18,14 @@ pub struct QueueSpec {
     /// Whether one consumer at a time has the queue: another one is refused while it holds a lease or has asked
     /// for one within `visibility_timeout`. Default false.
     pub exclusive: bool,
-    /// The queue is removed when it is empty and nobody has used it for so long. Default: never.
+    /// The queue is removed when it is empty and nobody has sent to it, asked for a message or settled one for so
+    /// long. Default: never.
     #[serde(with = "quantity::duration::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<DurationText>")]
     pub auto_delete: Option<Duration>,
-    /// How long a message may wait for its first delivery or for its next; after that it is dead. A message may
-    /// ask for less, not for more. Default: for ever.
+    /// How long a message may wait for its first delivery or for its next; after that it is dead. Each wait begins
+    /// when the message may be delivered, and none goes on while a consumer has it. A message may ask for less by
+    /// its `expirytime`, not for more, and no longer once it is dead. Default: for ever.
     #[serde(with = "quantity::duration::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<DurationText>")]
     pub ttl: Option<Duration>,
@@ -37,20 +39,24 @@ pub struct QueueSpec {
     pub max_deliveries: NonZeroU32,
     /// How long a message waits between deliveries when its consumer does not say.
     pub redelivery: RedeliveryConfig,
-    /// The queue that dead messages go to; it must be declared too. Default: a queue of this one's name and
-    /// `.dead`, which comes with it and has no end of deliveries.
+    /// The queue that dead messages go to; it must be declared before, and can not be this one. Default: a queue of
+    /// this one's name and `.dead`, which must be a name; it comes with this one and has no end of deliveries, and
+    /// what is rejected in it stays, at its end and with its last reason. Dead messages are taken whatever their
+    /// size, and beyond `depth_max`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letter: Option<Name>,
-    /// A message whose id was sent within so long before is taken for the same one and stored once. Default: no
-    /// id is remembered.
+    /// A message whose id was stored less than so long before is taken for the same one and not stored again, which
+    /// does not lengthen the time. It fits into a full queue. Default: no id is remembered.
     #[serde(with = "quantity::duration::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<DurationText>")]
     pub deduplication_window: Option<Duration>,
     /// How many priorities there are; a message has one from 0, the default, to one less than this, and higher
-    /// ones are always delivered first. Default 1.
+    /// ones are always delivered first. Where there are several, messages of one that were never delivered come in
+    /// the order of their positions. Default 1.
     pub priorities: NonZeroU8,
     /// Whether messages of one group are delivered in the order in which they were sent, one at a time, also while
-    /// one of them is repeated. Default false.
+    /// one of them is repeated. That goes before `priorities`, which order the first messages of groups. Messages
+    /// without a group wait for nobody. Default false.
     pub groups: bool,
     /// Whether a message may ask to be delivered later than at once. Default true.
     pub delays: bool,
@@ -58,7 +64,8 @@ pub struct QueueSpec {
     pub leases_max: NonZeroU32,
     /// The largest message, attributes included. Default "1MiB".
     pub message_bytes_max: ByteSize,
-    /// Messages that the queue holds; one more is refused, none is ever dropped for it. Default: no bound.
+    /// Messages that the queue holds, those that consumers have included; one more is refused, none is ever dropped
+    /// for it. Default: no bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub depth_max: Option<u64>,
     /// Where a message must be before its sender is told that it is stored. Default one copy, synced.

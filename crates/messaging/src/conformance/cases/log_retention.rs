@@ -21,7 +21,7 @@ cases!(Log, "retention":
     a_topic_grows_and_never_shrinks,
     a_topic_that_is_declared_again_is_left_alone,
     what_can_not_be_replicated_is_refused,
-    receipts_are_as_durable_as_asked,
+    receipts_of_records_are_as_durable_as_asked,
 );
 
 /// Waits until `is_done`, which an engine may do in its own time.
@@ -213,9 +213,21 @@ async fn what_can_not_be_replicated_is_refused(trial: &mut Trial) -> Result<(), 
     }
 }
 
-async fn receipts_are_as_durable_as_asked(trial: &mut Trial) -> Result<(), Stop> {
-    let spec = trial.topic_spec();
-    let topic = trial.topic("prices", &spec).await?;
+async fn receipts_of_records_are_as_durable_as_asked(trial: &mut Trial) -> Result<(), Stop> {
+    for (copies, synced) in [(1, 0), (1, 1), (2, 1), (3, 3)] {
+        let durability = Durability { copies, synced };
+        let replicas = NonZeroU8::new(copies).expect("above zero");
+        let spec = TopicSpec { durability, replicas, ..trial.topic_spec() };
+        match receipt_is_as_durable_as_asked(trial, &format!("prices-{copies}-{synced}"), &spec).await {
+            Err(Stop::Refused(_)) if copies + synced > 1 => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+async fn receipt_is_as_durable_as_asked(trial: &Trial, name: &str, spec: &TopicSpec) -> Result<(), Stop> {
+    let topic = trial.topic(name, spec).await?;
     let outcomes = topic.commit([topic.append_to(event("a"))]).await?;
     let [Outcome::Stored(receipt)] = outcomes[..] else {
         return Err(Stop::Failed(format!("a record was appended, and the outcome is {outcomes:?}")));

@@ -23,6 +23,7 @@ cases!(Queue, "delivery":
     a_waiting_consumer_wakes_when_a_lease_ends,
     a_wait_for_nothing_ends_in_time,
     a_dropped_lease_loses_and_keeps_nothing,
+    a_dropped_wait_loses_and_keeps_nothing,
     settlements_race_the_end_of_leases_and_one_wins,
     what_was_stored_outlasts_a_restart,
     an_unknown_queue_is_refused_with_the_nearest_name,
@@ -208,6 +209,28 @@ async fn a_dropped_lease_loses_and_keeps_nothing(trial: &mut Trial) -> Result<()
         }
     }
     Err(Stop::Failed("a lease that does not wait is not done after 100 polls".to_owned()))
+}
+
+async fn a_dropped_wait_loses_and_keeps_nothing(trial: &mut Trial) -> Result<(), Stop> {
+    let spec = QueueSpec { visibility_timeout: trial.ticks(900), ..trial.queue_spec() };
+    let queue = trial.queue("orders", &spec).await?;
+    for turns in 0..20 {
+        let (other, request) = (queue.clone(), queue.request("dropped", 1, trial.ticks(100)));
+        let waiting = tokio::spawn(async move { other.engine.lease(&request).await });
+        trial.pass(trial.tick() / 10).await;
+        queue.send(event("a")).await?;
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
+        waiting.abort();
+        let lease = match waiting.await {
+            Ok(leases) => leases?.pop().ok_or(Stop::Failed("a wait ended with nothing".to_owned()))?,
+            Err(_) => queue.must_come("what a dropped wait had", trial.ticks(20)).await?,
+        };
+        ensure_eq!(lease.deliveries.get(), 1, "deliveries, of which none was handed out");
+        queue.ack(&lease).await?;
+    }
+    Ok(())
 }
 
 /// Handles messages for about as long as its leases last.
