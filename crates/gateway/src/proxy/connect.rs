@@ -156,8 +156,8 @@ pub(super) async fn open_for_tunnel(
     let stream = dialled.map_err(|error| told(worker, service, endpoint, &error))?;
     endpoint.stats.connections.increment();
     Ok(match stream {
-        Dialled::Plain(stream) => End::new(stream, Bytes::new()),
-        Dialled::Tls(stream) => End::new(stream, Bytes::new()),
+        Dialled::Plain(stream) => End::new(Io::plain(stream), Bytes::new()),
+        Dialled::Tls(stream) => End::new(Io::secured(stream), Bytes::new()),
     })
 }
 
@@ -193,8 +193,8 @@ async fn connect_untold(
     let dialled = dial(&endpoint.address, &service.transport, &endpoint.stats, deadline).await?;
     endpoint.stats.connections.increment();
     match (dialled.spoken, dialled.stream) {
-        (Spoken::Http1, Dialled::Plain(stream)) => http1(worker, service, endpoint, stream).await,
-        (Spoken::Http1, Dialled::Tls(stream)) => http1(worker, service, endpoint, stream).await,
+        (Spoken::Http1, Dialled::Plain(stream)) => http1(worker, service, endpoint, Io::plain(stream)).await,
+        (Spoken::Http1, Dialled::Tls(stream)) => http1(worker, service, endpoint, Io::secured(stream)).await,
         (Spoken::Http2, Dialled::Plain(stream)) => http2(worker, service, endpoint, stream, deadline).await,
         (Spoken::Http2, Dialled::Tls(stream)) => http2(worker, service, endpoint, stream, deadline).await,
     }
@@ -204,11 +204,10 @@ async fn http1<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     worker: &Rc<Worker>,
     service: &Arc<Service>,
     endpoint: &Endpoint,
-    stream: S,
+    io: Io<S>,
 ) -> Result<Connected, DialError> {
     let observation = Rc::<Observation>::default();
     let reader = Reader::answers(HeadLimits::from(&worker.client_limits));
-    let io = Io::new(stream);
     let readable = io.readable();
     let io = Observed::answers(io, reader, Rc::clone(&observation));
     let mut builder = http1::Builder::new();

@@ -199,6 +199,11 @@ impl Inspector for Messages {
                     Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, refusal.violation)))
                 };
             }
+            if self.reader.is_done() {
+                // The answer that refuses the tunnel ends the connection.
+                self.held.forget();
+                return Poll::Pending;
+            }
             if self.reader.awaits_verdict() {
                 match self.poll_verdict(context) {
                     Poll::Ready(()) => continue,

@@ -39,7 +39,7 @@ pub(super) type ObservedFrames<S> = Inspected<S, Frames>;
 /// Looks at frames of HTTP/2.
 ///
 /// Frames are looked at where h2's read has put them; only the header of a frame that is cut off is kept
-/// here, so that h2 sees all of it or nothing.
+/// here, and of a reset all of it, so that h2 sees what was looked at or nothing.
 pub(super) struct Frames {
     reader: FrameReader,
     writer: FrameWriter,
@@ -111,7 +111,7 @@ impl Inspector for Frames {
             if buffer.filled().len() == before {
                 return Poll::Ready(Ok(()));
             }
-            let look = |bytes: &[u8]| self.reader.look(bytes, MonotonicClock::now);
+            let look = |bytes: &mut [u8]| self.reader.look(bytes, MonotonicClock::now);
             if let Some(violation) = self.held.look_at_fresh(buffer, before, look) {
                 self.refuse(violation);
             }

@@ -1,7 +1,7 @@
 use intertie_core::clock::Instant;
 
 use super::flood::{Counted, Flood};
-use super::header::{FrameHeader, HEADER_BYTES, kind};
+use super::header::{CODE_BYTES, FrameHeader, HEADER_BYTES, kind};
 use super::{FloodLimits, PREFACE_BYTES};
 use crate::wire::{INTERIM_MAX, Seen, Violation};
 
@@ -29,6 +29,9 @@ struct Heads {
 }
 
 const HEADS_FOR_REQUEST: u32 = 1 + INTERIM_MAX as u32;
+
+/// The code of INTERNAL_ERROR (RFC 9113, section 7).
+const FAILED: [u8; CODE_BYTES] = [0, 0, 0, 2];
 
 /// Headers in more than one frame.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +62,11 @@ impl FrameReader {
 
     /// Looks at `bytes`: those that did not pass last time, and what came behind them. What passes is whole
     /// headers of frames, and payloads as far as they are there.
-    pub(crate) fn look(&mut self, bytes: &[u8], now: impl Fn() -> Instant) -> Seen {
+    ///
+    /// Resets of clients pass with the code of a failure, whatever they said. hyper takes what it reads for
+    /// complete when a client cancels a tunnel (CANCEL), or resets any stream without an error (NO_ERROR), which
+    /// only a server may mean so (RFC 9113, section 8.1).
+    pub(crate) fn look(&mut self, bytes: &mut [u8], now: impl Fn() -> Instant) -> Seen {
         let mut passed = 0;
         loop {
             let skipped = self.left.min(bytes.len() - passed);
@@ -75,6 +82,12 @@ impl FrameReader {
             let Some(is_empty_data) = header.is_empty_data(&rest[HEADER_BYTES..]) else {
                 return Seen { passed, violation: None };
             };
+            if header.is_reset() && self.heads.is_none() {
+                let Some(code) = bytes[passed + HEADER_BYTES..].first_chunk_mut() else {
+                    return Seen { passed, violation: None };
+                };
+                *code = FAILED;
+            }
             match self.judge(header, is_empty_data, &now) {
                 Ok(()) => self.left = header.frame_bytes(),
                 Err(violation) => self.refused = Some(violation),
