@@ -29,7 +29,7 @@ use super::drive::{Cut, drained, drive};
 use super::exchange::{Refused, panicked, serve};
 use super::io::{Io, Protocol};
 use super::listener::{Kind, Secure};
-use super::observed::{HEADERS_MAX_OF_HYPER, Observation, Observed};
+use super::observed::{HEADERS_MAX_OF_HYPER, Observation, Observed, Refusal};
 use super::observed_frames::ObservedFrames;
 use super::streams::{StreamExecutor, Streams};
 use super::tls::Secured;
@@ -38,7 +38,7 @@ use super::worker::Worker;
 use super::{introduction, redirect, tls};
 use crate::config::ClientLimitsConfig;
 use crate::tls::TlsStats;
-use crate::wire::{CodecLimits, FloodLimits, FrameReader, HeadLimits, Reader, violation};
+use crate::wire::{CodecLimits, FloodLimits, FrameReader, HeadLimits, Reader, Violation, violation};
 
 /// How long a connection that has not said anything yet may still speak once the drain has begun.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
@@ -216,7 +216,12 @@ async fn speak<S, A, B>(
             // A request that crosses with GOAWAY is still answered, so it need not wait for the drain; HTTP/1.1 has
             // nothing like it, and its clients are told with their next answer.
             let leave = Some(worker.leaving.clone());
-            drive(connection.as_mut(), shut_down, client, limits, drain, leave, cut).await;
+            let in_order = drive(connection.as_mut(), shut_down, client, limits, drain, leave, cut).await;
+            if in_order && !client.observation.end_was_said() {
+                // hyper ends a connection on which CONNECT announces content, and tells nobody.
+                let violation = Violation::Http2Error;
+                client.observation.refuse(Refusal { request: 0, violation, stands_in: false });
+            }
         }
     }
     if let Some(refusal) = client.refusal() {

@@ -109,11 +109,15 @@ impl Inspector for Frames {
             let before = buffer.filled().len();
             ready!(stream.as_mut().poll_read(context, buffer))?;
             if buffer.filled().len() == before {
+                self.observation.note_end();
                 return Poll::Ready(Ok(()));
             }
             let look = |bytes: &mut [u8]| self.reader.look(bytes, MonotonicClock::now);
             if let Some(violation) = self.held.look_at_fresh(buffer, before, look) {
                 self.refuse(violation);
+            }
+            if self.reader.has_said_goodbye() {
+                self.observation.note_end();
             }
             if buffer.filled().len() > before {
                 return Poll::Ready(Ok(()));

@@ -18,6 +18,8 @@ pub(crate) struct FrameReader {
     refused: Option<Violation>,
     /// For a service: the heads of answers that may come.
     heads: Option<Heads>,
+    /// Whether GOAWAY came.
+    said_goodbye: bool,
 }
 
 /// How many heads of answers may come that do not end their streams, as all interim ones are: for each request
@@ -44,7 +46,15 @@ struct Block {
 impl FrameReader {
     /// A reader of what a client sends.
     pub(crate) fn new(limits: FloodLimits, now: Instant) -> Self {
-        Self { limits, flood: Flood::new(now), left: PREFACE_BYTES, block: None, refused: None, heads: None }
+        Self {
+            limits,
+            flood: Flood::new(now),
+            left: PREFACE_BYTES,
+            block: None,
+            refused: None,
+            heads: None,
+            said_goodbye: false,
+        }
     }
 
     /// A reader of what a service sends, which is asked for no more than `streams_max` answers at a time.
@@ -100,6 +110,11 @@ impl FrameReader {
         self.block.map(|block| block.stream)
     }
 
+    /// Whether the other side has said that it will end the connection.
+    pub(crate) fn has_said_goodbye(&self) -> bool {
+        self.said_goodbye
+    }
+
     /// DATA went to the other side.
     pub(crate) fn data_was_sent(&mut self) {
         self.flood.data_was_sent();
@@ -119,6 +134,7 @@ impl FrameReader {
         is_empty_data: bool,
         now: impl FnOnce() -> Instant,
     ) -> Result<(), Violation> {
+        self.said_goodbye |= header.kind == kind::GOAWAY;
         let counted = match header.kind {
             kind::DATA if is_empty_data => Counted::EmptyData,
             kind::HEADERS => return self.headers(header),

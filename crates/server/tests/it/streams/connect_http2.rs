@@ -272,12 +272,36 @@ async fn content_in_a_connect_ends_its_connection_and_reaches_no_service() {
     let mut request = connect("db.example:5432");
     request.headers_mut().insert("content-length", "5".parse().expect("a value"));
     soon(ask(&mut sender, request).await.0).await.expect_err("no answer");
+    assert!(server.wait_for("request_refused").contains("reason=http2_error"));
+    let refused = "intertie_messages_refused_total{from=\"client\",reason=\"http2_error\"}";
+    assert_eq!(server.metric(refused).await, 1.0);
     assert!(soon(std::future::poll_fn(|context| sender.poll_ready(context))).await.is_err());
     // The first that the service hears of is a connection of another client.
     let (mut good, mut service) = tunnel(&mut other, &mut played).await;
     good.say("still here");
     assert_eq!(bytes(&mut service, 10).await, b"still here");
     assert_eq!(server.metric(&of_tunnels("upgrades_total", "")).await, 1.0);
+}
+
+#[tokio::test]
+async fn an_end_that_was_said_is_no_error() {
+    let mut played = Played::start().await;
+    let limits = "client_limits = { idle_timeout = \"200ms\" }\n";
+    let server = Server::start_with(limits, &tunnelling(&[played.address], ""));
+    let open = || server.metric("intertie_connections_open");
+    let before = open().await;
+    // One that says GOAWAY, one that just closes, and one that is told to go since it is idle.
+    let (sender, leaving) = connection_to_lose(&server).await;
+    drop(sender);
+    soon(leaving).await.expect("no panic").expect("an orderly end");
+    let (mut sender, closing) = connection_to_lose(&server).await;
+    drop(tunnel(&mut sender, &mut played).await);
+    closing.abort();
+    let (_sender, idle) = connection_to_lose(&server).await;
+    soon(idle).await.expect("no panic").expect("an orderly end");
+    until(async || open().await == before, "all are closed").await;
+    let refused = "intertie_messages_refused_total{from=\"client\",reason=\"http2_error\"}";
+    assert_eq!(server.metric(refused).await, 0.0);
 }
 
 #[tokio::test]
