@@ -286,9 +286,9 @@ async fn content_in_a_connect_ends_its_connection_and_reaches_no_service() {
 #[tokio::test]
 async fn an_end_that_was_said_is_no_error() {
     let mut played = Played::start().await;
-    let limits = "client_limits = { idle_timeout = \"200ms\" }\n";
+    let limits = "client_limits = { header_timeout = \"200ms\", idle_timeout = \"200ms\" }\n";
     let server = Server::start_with(limits, &tunnelling(&[played.address], ""));
-    let open = || server.metric("intertie_connections_open");
+    let open = || server.metric("intertie_gateway_connections");
     let before = open().await;
     // One that says GOAWAY, one that just closes, and one that is told to go since it is idle.
     let (sender, leaving) = connection_to_lose(&server).await;

@@ -124,7 +124,7 @@ async fn a_service_that_speaks_both_is_asked_to_switch_in_http1() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let keys = "protocol = \"negotiate\"\ntls = { roots = \"roots.crt\" }";
     let text = before(&[listener.local_addr().expect("bound")], keys, CHAT);
-    let server = Server::start_among(folder, &text);
+    let server = Server::start_among(folder, &format!("threads = 1\n{text}"));
     let accept = async || {
         let (stream, _) = listener.accept().await.expect("a connection");
         acceptor.accept(stream).await.expect("TLS")
@@ -154,9 +154,11 @@ async fn a_service_that_speaks_both_is_asked_to_switch_in_http1() {
         let _ = tokio::join!(switching, serving);
     };
     let talking = async {
-        assert_eq!(Client::new(server.address).get("/before").await.status, 200);
+        let answer = Client::new(server.address).get("/before").await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
         assert_eq!(chat(server.address).await, "hellohello");
-        assert_eq!(Client::new(server.address).get("/after").await.status, 200);
+        let answer = Client::new(server.address).get("/after").await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
     };
     let both = async {
         tokio::select! {
