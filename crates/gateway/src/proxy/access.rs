@@ -10,7 +10,7 @@ use http::request::Parts;
 use intertie_core::quantity::Ratio;
 use intertie_core::telemetry::Access;
 
-use crate::percent::decoded_lossy;
+use intertie_core::percent::decoded_lossy;
 
 /// Where finished requests are told. It is called on a data thread, and must not wait.
 pub type AccessSink = Arc<dyn Fn(Access) + Send + Sync>;
