@@ -107,6 +107,7 @@ async fn hear_failure(stream: &mut TcpStream) {
 /// Has the other side see a failure.
 fn fail(stream: TcpStream) {
     stream.set_zero_linger().expect("a TCP socket");
+    drop(stream);
 }
 
 /// A client of `server` that has said `words`.
