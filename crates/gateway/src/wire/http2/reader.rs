@@ -73,9 +73,8 @@ impl FrameReader {
     /// Looks at `bytes`: those that did not pass last time, and what came behind them. What passes is whole
     /// headers of frames, and payloads as far as they are there.
     ///
-    /// Resets of clients pass with the code of a failure, whatever they said. hyper takes what it reads for
-    /// complete when a client cancels a tunnel (CANCEL), or resets any stream without an error (NO_ERROR), which
-    /// only a server may mean so (RFC 9113, section 8.1).
+    /// Resets of clients pass with the code of a failure, whatever they said: hyper takes a tunnel that its client
+    /// resets with CANCEL or NO_ERROR for one that has ended.
     pub(crate) fn look(&mut self, bytes: &mut [u8], now: impl Fn() -> Instant) -> Seen {
         let mut passed = 0;
         loop {

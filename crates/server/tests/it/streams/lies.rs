@@ -1,11 +1,8 @@
-//! Services that switch when they should not, and clients that hope for it or do not say what they mean.
+//! Services that switch when they should not, and clients that hope for it.
 
-use h2::Reason;
-use http::{Method, Request, Version};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
-use super::connect_http2::{ask, connection};
-use super::{ASK, Played, bytes, chatting, client, head, rest, soon};
+use super::{ASK, Played, bytes, chatting, client, head, rest};
 use crate::harness::{Server, until};
 
 /// Behind the request that asks to switch, in the same piece: nothing of it may reach a service by way of a
@@ -216,24 +213,4 @@ async fn no_client_opens_or_closes_a_circuit_breaker_by_what_it_asks() {
         played.address
     );
     assert_eq!(server.metric(&unjudged).await, 3.0);
-}
-
-/// NO_ERROR is what a server may say that needs no more of a body; said by a client it completes none.
-#[tokio::test]
-async fn a_body_that_its_client_resets_is_not_complete() {
-    let mut played = Played::start().await;
-    let server = Server::start(&chatting(played.address, ""));
-    for reason in [Reason::NO_ERROR, Reason::CANCEL] {
-        let mut sender = connection(&server).await;
-        let request = Request::builder().method(Method::POST).version(Version::HTTP_2).uri("http://a/");
-        let (_answer, mut body) = ask(&mut sender, request.body(()).expect("a request")).await;
-        body.send_data("half".into(), false).expect("the stream is open");
-        let (mut service, _) = played.asked().await;
-        assert_eq!(bytes(&mut service, 9).await, b"4\r\nhalf\r\n");
-        body.send_reset(reason);
-        let mut more = Vec::new();
-        // It ends as it likes, but not the body.
-        let _ = soon(service.read_to_end(&mut more)).await;
-        assert_eq!(String::from_utf8_lossy(&more), "", "{reason}");
-    }
 }
