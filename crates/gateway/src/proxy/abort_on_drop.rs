@@ -14,6 +14,8 @@ impl Drop for AbortOnDrop {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::sync::oneshot;
 
     use super::*;
@@ -28,6 +30,7 @@ mod tests {
         tokio::task::yield_now().await;
         assert_eq!(ended.try_recv(), Err(oneshot::error::TryRecvError::Empty));
         drop(task);
-        assert!(ended.await.is_err());
+        let ended = tokio::time::timeout(Duration::from_secs(10), ended).await;
+        assert!(ended.expect("the task ends").is_err());
     }
 }
