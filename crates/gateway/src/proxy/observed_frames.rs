@@ -128,10 +128,11 @@ impl Inspector for Frames {
             self.writer.look(sent, |written| match written {
                 Written::Data(bytes) => self.reader.data_was_sent(bytes),
                 Written::Head => self.reader.head_was_sent(),
-                Written::Reset | Written::MadeReset if self.is_service => self.reader.reset_was_sent(),
+                Written::Reset if self.is_service => self.reader.reset_was_sent(),
                 Written::Reset => {}
-                // What h2 ends itself, it tells the exchanges itself.
-                Written::Goodbye if self.is_service => {}
+                // What h2 ends itself, it tells the exchanges itself; heads for streams that have ended are not
+                // the way to earn more of them.
+                Written::MadeReset | Written::Goodbye if self.is_service => {}
                 Written::MadeReset => self.reader.was_made_to_reset(MonotonicClock::now),
                 Written::Goodbye => {
                     let violation = Violation::Http2Error;

@@ -26,7 +26,7 @@ pub(crate) struct FrameReader {
 struct Heads {
     left: u32,
     most: u32,
-    /// The same for streams that were reset, which the service may have answered before it knew. They are no
+    /// The same for streams that were cancelled, which the service may have answered before it knew. They are no
     /// longer among the `streams_max`, and what they bring is not taken from those that are.
     late: u32,
 }
@@ -78,7 +78,7 @@ impl FrameReader {
         }
     }
 
-    /// A stream was reset: what the other side answered until it knew still comes.
+    /// A stream was cancelled: what the other side answered until it knew still comes.
     pub(crate) fn reset_was_sent(&mut self) {
         if let Some(heads) = &mut self.heads {
             heads.expect_late();

@@ -72,7 +72,7 @@ async fn answers_to_cancelled_requests_are_not_unasked() {
         let [requests, cancelled] = &*seen;
         until(async || requests.load(Ordering::SeqCst) == number, "it is asked").await;
         drop(client);
-        until(async || cancelled.load(Ordering::SeqCst) == number, "it is cancelled").await;
+        until(async || cancelled.load(Ordering::SeqCst) >= number, "it is cancelled").await;
     }
     assert_eq!(Client::new(server.address).get("/").await.status, 200);
     assert_eq!(server.count("answer_refused"), 0);
