@@ -187,7 +187,7 @@ mod tests {
         for request in [
             Request::connect("user:secret@db.example:1"),
             Request::get("http://user:secret@db.example:1/"),
-            Request::get("/").header(HOST, "user:secret@db.example:1"),
+            Request::get("/").header(HOST, "user:secret@secret@db.example:1"),
         ] {
             let line = RequestLine::read(&terms(), &request.body(()).expect("a request").into_parts().0);
             assert!(line.host.starts_with("db.example"), "{line:?}");
