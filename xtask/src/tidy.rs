@@ -32,6 +32,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("intertie-resilience", &["intertie-core"]),
     ("intertie-discovery", &["intertie-core"]),
     ("intertie-observe", &["intertie-core"]),
+    ("intertie-idempotency", &["intertie-core"]),
+    ("intertie-messaging", &["intertie-core"]),
     ("intertie-gateway", &["intertie-core", "intertie-resilience", "intertie-discovery"]),
     (
         "intertie",

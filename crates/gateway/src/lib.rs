@@ -18,7 +18,6 @@ pub mod forwarded;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 pub mod health;
-mod percent;
 pub mod plan;
 pub mod proxy;
 mod proxy_protocol;

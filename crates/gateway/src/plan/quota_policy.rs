@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use intertie_resilience::RateLimiterConfig;
 
 use super::runtime::RouteLimiter;
-use crate::percent::encoded;
+use intertie_core::percent::encoded;
 
 /// The name of a limiter in both fields, as a string of a structured field: that of its `[limit.NAME]`, or
 /// `default` for the route's own. A name has no room for more than printable ASCII; the rest is escaped as in

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use http::header::{HOST, HeaderName, HeaderValue};
 use http::request::Parts;
+use intertie_core::percent::decoded_lossy;
 use intertie_core::quantity::Ratio;
 use intertie_core::telemetry::Access;
 
-use crate::percent::decoded_lossy;
 use crate::route::without_userinfo;
 
 /// Where finished requests are told. It is called on a data thread, and must not wait.

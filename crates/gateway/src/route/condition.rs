@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use super::RequestView;
 use super::error::InvalidCondition;
 use crate::config::MatchConfig;
-use crate::percent::decoded;
+use intertie_core::percent::decoded;
 
 /// What a route asks of a request besides host and path.
 #[derive(Debug, Clone, Default)]

@@ -2,7 +2,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::error::{ParsePatternError, PatternProblem};
-use crate::percent::{decoded, encoded};
+use intertie_core::percent::{decoded, encoded};
 
 /// The hosts that a route answers for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

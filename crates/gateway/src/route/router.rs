@@ -7,7 +7,7 @@ use super::RequestView;
 use super::condition::{Condition, Mismatch};
 use super::literals::Literals;
 use super::pattern::{HostPattern, PathPattern, Segment, is_unreachable};
-use crate::percent::decoded;
+use intertie_core::percent::decoded;
 
 /// One route as the router sees it; its identity is its position in the list it was built from.
 #[derive(Debug, Clone)]

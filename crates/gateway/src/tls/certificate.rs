@@ -1,7 +1,7 @@
 //! What a certificate says of itself: its names, how long it is valid, whom it identifies. Pure.
 
 use super::der::{Der, OBJECT_IDENTIFIER, SEQUENCE, SET, dotted, unix_seconds};
-use crate::percent::encoded;
+use intertie_core::percent::encoded;
 
 /// What is read of an X.509 certificate (RFC 5280). Nothing is verified here: rustls does that.
 #[derive(Debug, Clone, PartialEq, Eq)]

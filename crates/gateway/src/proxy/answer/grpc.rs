@@ -7,7 +7,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::super::error_code::ErrorCode;
-use crate::percent::encoded;
+use intertie_core::percent::encoded;
 
 static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 static GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -133,7 +133,7 @@ mod tests {
         fn any_message_is_a_header_and_reads_back(text in ".*") {
             let encoded = message(&text);
             prop_assert!(HeaderValue::from_str(&encoded).is_ok());
-            prop_assert_eq!(crate::percent::decoded(&encoded), Some(text.into()));
+            prop_assert_eq!(intertie_core::percent::decoded(&encoded), Some(text.into()));
         }
     }
 }

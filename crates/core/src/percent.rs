@@ -1,9 +1,9 @@
-//! Percent-encoding (RFC 3986, section 2.1). Pure.
+//! Percent-encoding (RFC 3986, section 2.1).
 
 use std::borrow::Cow;
 
 /// `bytes` as text, all of them escaped but the ASCII that `is_plain` lets stand.
-pub(crate) fn encoded(bytes: &[u8], is_plain: impl Fn(u8) -> bool) -> String {
+pub fn encoded(bytes: &[u8], is_plain: impl Fn(u8) -> bool) -> String {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut text = String::with_capacity(bytes.len());
     for byte in bytes.iter().copied() {
@@ -18,7 +18,7 @@ pub(crate) fn encoded(bytes: &[u8], is_plain: impl Fn(u8) -> bool) -> String {
 }
 
 /// What `text` stands for; `None` where a percent sign begins no escape, or escapes of something that is no UTF-8.
-pub(crate) fn decoded(text: &str) -> Option<Cow<'_, str>> {
+pub fn decoded(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains('%') {
         return Some(Cow::Borrowed(text));
     }
@@ -28,7 +28,7 @@ pub(crate) fn decoded(text: &str) -> Option<Cow<'_, str>> {
 
 /// What a reader makes of `text` that goes on where another one refuses: a percent sign that begins no escape is
 /// one, and what is no UTF-8 is replaced.
-pub(crate) fn decoded_lossy(text: &str) -> Cow<'_, str> {
+pub fn decoded_lossy(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
         return Cow::Borrowed(text);
     }
