@@ -1,7 +1,7 @@
 use intertie_core::clock::Instant;
 
 use super::flood::{Counted, Flood};
-use super::header::{FrameHeader, HEADER_BYTES, kind};
+use super::header::{CODE_BYTES, FrameHeader, HEADER_BYTES, kind};
 use super::{FloodLimits, PREFACE_BYTES};
 use crate::wire::{INTERIM_MAX, Seen, Violation};
 
@@ -18,6 +18,8 @@ pub(crate) struct FrameReader {
     refused: Option<Violation>,
     /// For a service: the heads of answers that may come.
     heads: Option<Heads>,
+    /// Whether GOAWAY came.
+    said_goodbye: bool,
 }
 
 /// How many heads of answers may come that do not end their streams, as all interim ones are: for each request
@@ -26,9 +28,33 @@ pub(crate) struct FrameReader {
 struct Heads {
     left: u32,
     most: u32,
+    /// The same for streams that were cancelled, which the service may have answered before it knew. They are no
+    /// longer among the `streams_max`, and what they bring is not taken from those that are.
+    late: u32,
+}
+
+impl Heads {
+    /// A request was sent.
+    fn expect(&mut self) {
+        self.left = self.left.saturating_add(HEADS_FOR_REQUEST).min(self.most);
+    }
+
+    /// A request was cancelled.
+    fn expect_late(&mut self) {
+        self.late = self.late.saturating_add(HEADS_FOR_REQUEST);
+    }
+
+    /// A head came; whether one may.
+    fn take(&mut self) -> bool {
+        let one = if self.late > 0 { &mut self.late } else { &mut self.left };
+        one.checked_sub(1).map(|left| *one = left).is_some()
+    }
 }
 
 const HEADS_FOR_REQUEST: u32 = 1 + INTERIM_MAX as u32;
+
+/// The code of INTERNAL_ERROR (RFC 9113, section 7).
+const FAILED: [u8; CODE_BYTES] = [0, 0, 0, 2];
 
 /// Headers in more than one frame.
 #[derive(Debug, Clone, Copy)]
@@ -41,25 +67,43 @@ struct Block {
 impl FrameReader {
     /// A reader of what a client sends.
     pub(crate) fn new(limits: FloodLimits, now: Instant) -> Self {
-        Self { limits, flood: Flood::new(now), left: PREFACE_BYTES, block: None, refused: None, heads: None }
+        Self {
+            limits,
+            flood: Flood::new(now),
+            left: PREFACE_BYTES,
+            block: None,
+            refused: None,
+            heads: None,
+            said_goodbye: false,
+        }
     }
 
     /// A reader of what a service sends, which is asked for no more than `streams_max` answers at a time.
     pub(crate) fn of_service(limits: FloodLimits, streams_max: u32, now: Instant) -> Self {
-        let heads = Heads { left: 0, most: streams_max.saturating_mul(HEADS_FOR_REQUEST) };
+        let heads = Heads { left: 0, most: streams_max.saturating_mul(HEADS_FOR_REQUEST), late: 0 };
         Self { left: 0, heads: Some(heads), ..Self::new(limits, now) }
     }
 
     /// A request was sent, or an answer.
     pub(crate) fn head_was_sent(&mut self) {
         if let Some(heads) = &mut self.heads {
-            heads.left = heads.left.saturating_add(HEADS_FOR_REQUEST).min(heads.most);
+            heads.expect();
+        }
+    }
+
+    /// A stream was cancelled: what the other side answered until it knew still comes.
+    pub(crate) fn reset_was_sent(&mut self) {
+        if let Some(heads) = &mut self.heads {
+            heads.expect_late();
         }
     }
 
     /// Looks at `bytes`: those that did not pass last time, and what came behind them. What passes is whole
     /// headers of frames, and payloads as far as they are there.
-    pub(crate) fn look(&mut self, bytes: &[u8], now: impl Fn() -> Instant) -> Seen {
+    ///
+    /// Resets of clients pass with the code of a failure, whatever they said: hyper takes a tunnel that its client
+    /// resets with CANCEL or NO_ERROR for one that has ended.
+    pub(crate) fn look(&mut self, bytes: &mut [u8], now: impl Fn() -> Instant) -> Seen {
         let mut passed = 0;
         loop {
             let skipped = self.left.min(bytes.len() - passed);
@@ -75,6 +119,12 @@ impl FrameReader {
             let Some(is_empty_data) = header.is_empty_data(&rest[HEADER_BYTES..]) else {
                 return Seen { passed, violation: None };
             };
+            if header.is_reset() && self.heads.is_none() {
+                let Some(code) = bytes[passed + HEADER_BYTES..].first_chunk_mut() else {
+                    return Seen { passed, violation: None };
+                };
+                *code = FAILED;
+            }
             match self.judge(header, is_empty_data, &now) {
                 Ok(()) => self.left = header.frame_bytes(),
                 Err(violation) => self.refused = Some(violation),
@@ -87,9 +137,14 @@ impl FrameReader {
         self.block.map(|block| block.stream)
     }
 
-    /// DATA went to the other side.
-    pub(crate) fn data_was_sent(&mut self) {
-        self.flood.data_was_sent();
+    /// Whether the other side has said that it will end the connection.
+    pub(crate) fn has_said_goodbye(&self) -> bool {
+        self.said_goodbye
+    }
+
+    /// A DATA frame of so many bytes went to the other side.
+    pub(crate) fn data_was_sent(&mut self, bytes: u32) {
+        self.flood.data_was_sent(bytes, &self.limits);
     }
 
     /// A stream was reset because of what the client did. What is above the limit is refused with the next
@@ -106,6 +161,7 @@ impl FrameReader {
         is_empty_data: bool,
         now: impl FnOnce() -> Instant,
     ) -> Result<(), Violation> {
+        self.said_goodbye |= header.kind == kind::GOAWAY;
         let counted = match header.kind {
             kind::DATA if is_empty_data => Counted::EmptyData,
             kind::HEADERS => return self.headers(header),
@@ -122,8 +178,11 @@ impl FrameReader {
     }
 
     fn headers(&mut self, header: FrameHeader) -> Result<(), Violation> {
-        if let Some(heads) = self.heads.as_mut().filter(|_| !header.ends_stream()) {
-            heads.left = heads.left.checked_sub(1).ok_or(Violation::Unasked)?;
+        if let Some(heads) = &mut self.heads
+            && !header.ends_stream()
+            && !heads.take()
+        {
+            return Err(Violation::Unasked);
         }
         let begun = Block { stream: header.stream, bytes: header.length as usize, continuations: 0 };
         self.end_or_keep(begun, header)

@@ -34,9 +34,15 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 /// Shows `bytes` in pieces that end at `cuts`: what did not pass comes again. How many passed, and what was
 /// wrong with the rest.
 fn look(reader: &mut FrameReader, bytes: &[u8], cuts: &[usize], now: Instant) -> Seen {
+    look_at(reader, &mut bytes.to_vec(), cuts, now)
+}
+
+/// The same, and leaves in `bytes` what passed.
+fn look_at(reader: &mut FrameReader, bytes: &mut [u8], cuts: &[usize], now: Instant) -> Seen {
     let mut passed = 0;
     for end in cuts.iter().copied().chain([bytes.len()]) {
-        let seen = reader.look(&bytes[passed..end.min(bytes.len()).max(passed)], || now);
+        let end = end.min(bytes.len()).max(passed);
+        let seen = reader.look(&mut bytes[passed..end], || now);
         passed += seen.passed;
         if seen.violation.is_some() {
             return Seen { passed, ..seen };
@@ -47,7 +53,7 @@ fn look(reader: &mut FrameReader, bytes: &[u8], cuts: &[usize], now: Instant) ->
 
 fn reader() -> FrameReader {
     let mut reader = FrameReader::new(LIMITS, Instant::from_nanos(0));
-    let seen = reader.look(PREFACE, || Instant::from_nanos(0));
+    let seen = reader.look(&mut PREFACE.to_vec(), || Instant::from_nanos(0));
     assert_eq!(seen, Seen { passed: PREFACE.len(), violation: None });
     reader
 }
@@ -83,6 +89,31 @@ fn each_flood_is_named_with_the_first_frame_above_its_limit() {
         check(&vec![one.clone(); most], most, None);
         check(&vec![one; most + 2], most, Some(violation));
     }
+}
+
+#[test]
+fn a_reset_of_a_client_passes_as_a_failure_whatever_it_says() {
+    let now = Instant::from_nanos(1);
+    let reset = |code: u8| frame(RST_STREAM, 0, 1, &[0, 0, 0, code]);
+    let around = [frame(DATA, 0, 1, &[8; 20]), frame(HEADERS, 5, 3, &[8; 20])];
+    for code in [0, 2, 8, 11] {
+        let [before, after] = around.clone();
+        let expected = [before.clone(), reset(2), after.clone()].concat();
+        let each: Vec<_> = (0..expected.len()).collect();
+        for cuts in [&[][..], &each] {
+            let mut bytes = [before.clone(), reset(code), after.clone()].concat();
+            let seen = look_at(&mut reader(), &mut bytes, cuts, now);
+            assert_eq!((seen.passed, seen.violation, &bytes), (expected.len(), None, &expected), "{code}");
+        }
+        let mut of_service = FrameReader::of_service(LIMITS, 1, now);
+        let mut bytes = reset(code);
+        look_at(&mut of_service, &mut bytes, &[], now);
+        assert_eq!(bytes, reset(code), "a service's code is told to clients");
+    }
+    // No reset to h2, which refuses it.
+    let mut bytes = frame(RST_STREAM, 0, 1, &[8; 3]);
+    assert_eq!(look_at(&mut reader(), &mut bytes, &[], now).passed, bytes.len());
+    assert_eq!(bytes, frame(RST_STREAM, 0, 1, &[8; 3]));
 }
 
 #[test]
@@ -139,7 +170,7 @@ fn data_that_a_client_is_sent_gives_it_reasons() {
     let mut busy = FrameReader::new(FloodLimits { most: [4; Counted::KINDS], ..LIMITS }, now);
     look(&mut busy, PREFACE, &[], now);
     for _ in 0..50 {
-        busy.data_was_sent();
+        busy.data_was_sent(1);
         let answers = [ping.clone(), update.repeat(4)].concat();
         assert_eq!(look(&mut busy, &answers, &[], now).violation, None);
     }
@@ -147,6 +178,48 @@ fn data_that_a_client_is_sent_gives_it_reasons() {
     let seen = look(&mut busy, &ping.repeat(9), &[], now);
     assert_eq!(seen.violation, Some(Violation::Http2Pings));
     assert!(seen.passed <= ping.len() * 4);
+}
+
+/// How many window updates pass after a body of `frames` DATA frames of so many bytes each, of which every one
+/// is answered by as many updates as `each` says, before it or after it.
+fn updates_left(frames: u32, bytes: u32, each: usize, come_first: bool) -> Option<usize> {
+    let update = frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 9]);
+    let now = Instant::from_nanos(0);
+    let mut busy = FrameReader::new(FloodLimits { most: [100; Counted::KINDS], ..LIMITS }, now);
+    look(&mut busy, PREFACE, &[], now);
+    for _ in 0..frames {
+        if !come_first {
+            busy.data_was_sent(bytes);
+        }
+        if look(&mut busy, &update.repeat(each), &[], now).violation.is_some() {
+            return None;
+        }
+        if come_first {
+            busy.data_was_sent(bytes);
+        }
+    }
+    Some(look(&mut busy, &update.repeat(10_000), &[], now).passed / update.len())
+}
+
+#[test]
+fn updates_are_earned_by_the_bytes_that_they_are_for() {
+    for come_first in [false, true] {
+        // Two for each 4 KiB of a frame of 16 KiB, for each KiB, and for each frame of one byte.
+        for (bytes, each) in [(16 << 10, 8), (16 << 10, 32), (1, 2), (0, 4), (1 << 10, 4), (2049, 6)] {
+            let left = updates_left(1000, bytes, each, come_first);
+            assert!(left.is_some_and(|left| left >= 100), "{bytes} {each} {come_first}: {left:?}");
+        }
+        for (bytes, each) in [(16 << 10, 33), (1, 5), (2048, 5), (2049, 7)] {
+            assert_eq!(updates_left(1000, bytes, each, come_first), None, "{bytes} {each} {come_first}");
+        }
+    }
+}
+
+#[test]
+fn updates_for_what_is_on_its_way_come_later_and_what_is_saved_is_bounded() {
+    assert_eq!(updates_left(0, 0, 0, false), Some(100));
+    assert_eq!(updates_left(1, 16 << 10, 0, false), Some(132));
+    assert_eq!(updates_left(1000, 16 << 10, 0, false), Some(200));
 }
 
 #[test]
@@ -193,11 +266,14 @@ fn what_is_written_tells_what_the_client_made_of_it() {
     let bytes = frames.concat();
     let expected = [
         Written::Head,
-        Written::Data,
+        Written::Data(99),
+        Written::Reset,
+        Written::Reset,
+        Written::Reset,
         Written::MadeReset,
         Written::MadeReset,
         Written::Goodbye,
-        Written::Data,
+        Written::Data(0),
     ];
     let each: Vec<_> = (0..bytes.len()).collect();
     for cuts in [&[][..], &each] {
@@ -215,16 +291,41 @@ fn a_service_may_answer_what_it_was_asked_and_no_more() {
     let check = |asked: u32, passing: usize| {
         let mut reader = FrameReader::of_service(LIMITS, STREAMS, now);
         (0..asked).for_each(|_| reader.head_was_sent());
-        assert_eq!(reader.look(&whole, || now).violation, None, "an answer that is no more than its head");
+        assert_eq!(
+            reader.look(&mut whole.clone(), || now).violation,
+            None,
+            "an answer that is no more than its head"
+        );
         let bytes = interim.repeat(passing + 1);
         let passed = interim.len() * passing;
-        assert_eq!(reader.look(&bytes, || now), Seen { passed, violation: Some(Violation::Unasked) });
+        assert_eq!(
+            reader.look(&mut bytes.clone(), || now),
+            Seen { passed, violation: Some(Violation::Unasked) }
+        );
     };
     check(0, 0);
     check(1, EACH);
     check(2, 2 * EACH);
     // What others did not use is no room for one.
     check(1000, 2 * EACH);
+}
+
+#[test]
+fn what_comes_late_of_cancelled_requests_takes_nothing_from_others() {
+    let now = Instant::from_nanos(0);
+    let head = frame(HEADERS, 4, 1, &[0; 5]);
+    let mut reader = FrameReader::of_service(LIMITS, 1, now);
+    for _ in 0..1000 {
+        reader.head_was_sent();
+        reader.reset_was_sent();
+    }
+    reader.head_was_sent();
+    assert_eq!(reader.look(&head.repeat(1001), || now).violation, None);
+    // Neither of them may bring more than its own.
+    let each = 1 + crate::wire::INTERIM_MAX as usize;
+    let seen = reader.look(&head.repeat(1001 * each), || now);
+    assert_eq!(seen.violation, Some(Violation::Unasked));
+    assert_eq!(seen.passed / head.len(), 1001 * each - 1001);
 }
 
 #[test]
@@ -245,7 +346,7 @@ fn a_service_is_counted_as_a_client_but_for_what_it_was_asked_for() {
         (frame(CONTINUATION, 0, 1, &[0; 90]), None),
     ] {
         let mut reader = FrameReader::of_service(FloodLimits::of_service(&config), 1, now);
-        let seen = reader.look(&one.repeat(100), || now);
+        let seen = reader.look(&mut one.repeat(100), || now);
         assert_eq!(seen.violation.is_some(), most.is_some(), "{one:?}");
         assert_eq!(seen.passed, one.len() * most.unwrap_or(100));
     }
@@ -363,7 +464,7 @@ proptest! {
         for piece in pieces.iter().filter(|piece| !matches!(piece.kind, 1 | 9)) {
             now.set(now.get() + piece.after);
             let bytes = frame(piece.kind, piece.flags, 1, &piece.payload);
-            let seen = reader.look(&bytes, || now.get());
+            let seen = reader.look(&mut bytes.clone(), || now.get());
             let Some(counted) = counted(piece) else { continue };
             sent.push((counted, now.get()));
             let recently = |(other, at): &&(Counted, Instant)| {
