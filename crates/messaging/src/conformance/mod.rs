@@ -108,7 +108,8 @@ pub fn cases() -> Vec<Case> {
     cases::all()
 }
 
-/// Runs every case, each on an engine of its own. Dropping the future leaves the engine of one case behind.
+/// Runs every case, one after the other, each on an engine of its own. On a real clock most of the time goes by
+/// waiting; there a test may rather run [`cases`] side by side, each with a [`Subject`] of its own. Dropping the future leaves the engine of one case behind.
 ///
 /// # Panics
 /// When a case does, which is a mistake of the suite.

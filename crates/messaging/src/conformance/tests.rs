@@ -147,6 +147,8 @@ const FOUND: &[(Bug, &str)] = &[
     (Bug::PretendToSync, "what_can_not_be_replicated_is_refused"),
     (Bug::DropPromise, "each_key_of_a_queue_is_kept_or_refused"),
     (Bug::DropPromise, "any_topic_is_kept_or_refused_in_every_part"),
+    (Bug::RefuseWithoutHint, "each_key_of_a_topic_is_kept_or_refused"),
+    (Bug::RefuseWithoutHint, "any_queue_is_kept_or_refused_in_every_part"),
 ];
 
 #[test]
@@ -162,7 +164,7 @@ fn every_bug_is_found_by_the_case_that_is_there_for_it() {
 
 #[test]
 fn an_engine_that_refuses_is_certified_for_the_rest() {
-    let refusing = vec!["groups", "priorities", "delays", "deduplication_window", "cleanup", "exclusive"];
+    let refusing = vec!["groups", "priorities", "delays", "deduplication_window", "cleanup", "commit"];
     let certificate = certify(Modelled { refusing, ..Modelled::default() }, &few_messages());
     assert_eq!(certificate.failures().count(), 0, "{}", certificate.report());
     let not_applicable = |name: &str| {
@@ -178,6 +180,7 @@ fn an_engine_that_refuses_is_certified_for_the_rest() {
         ("what_waits_is_cancelled_once", "delays"),
         ("the_window_ends_at_its_edge", "deduplication_window"),
         ("compaction_keeps_the_last_record_of_each_key", "cleanup"),
+        ("a_handler_acknowledges_marks_sends_and_appends_at_once", "commit"),
     ] {
         assert!(not_applicable(name).contains(key), "{name}: {}", not_applicable(name));
     }

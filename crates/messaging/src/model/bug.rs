@@ -1,6 +1,4 @@
 /// A mistake that the model makes on purpose: what the conformance suite is proven to find.
-///
-/// Each of them was made by an engine or a client library that people use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bug {
     /// A message that somebody holds is handed out again.
@@ -107,4 +105,6 @@ pub enum Bug {
     PretendToSync,
     /// A promise that was asked for is not reported.
     DropPromise,
+    /// It refuses without a word what to do instead.
+    RefuseWithoutHint,
 }

@@ -11,7 +11,7 @@ use crate::log::{
     Assignment, Join, Lag, LogEngine, Membership, Read, Records, StartAt, TopicFeature, TopicSpec,
 };
 use crate::queue::{Browse, Depth, Lease, LeaseId, LeaseRequest, Page, QueueEngine, QueueFeature, QueueSpec};
-use crate::support::{Declared, EngineId, Support, resolve};
+use crate::support::{Declared, EngineId, Refusal, Support, resolve};
 use crate::{DeclareError, Engine, EngineError, InboxEngine, Name, Pending};
 
 impl Engine for Model {
@@ -29,6 +29,16 @@ impl Engine for Model {
                     tokio::task::yield_now().await;
                 }
                 return Ok(outcomes);
+            }
+            let mut operations = commit.operations.iter().map(std::mem::discriminant);
+            let first = operations.next();
+            if self.refused.contains(&"commit") && operations.any(|other| Some(other) != first) {
+                return Err(CommitError::Unsupported(Refusal {
+                    feature: "commit",
+                    engine: self.id.clone(),
+                    why: "it was told to do nothing together that is of several kinds".into(),
+                    hint: "take it back".into(),
+                }));
             }
             self.changing(|state, now| state.commit(commit, now))
         })
@@ -52,7 +62,7 @@ impl QueueEngine for Model {
             spec.check().map_err(DeclareError::Invalid)?;
             let support = |feature| QueueEngine::support(self, feature);
             let declared = resolve(name, spec.features(), spec.emulation, &self.id, support);
-            let mut declared = declared.map_err(DeclareError::Refused)?;
+            let mut declared = declared.map_err(|refusals| DeclareError::Refused(self.told(refusals)))?;
             if self.bug == Some(Bug::DropPromise) {
                 declared.kept.pop();
             }
@@ -131,7 +141,7 @@ impl LogEngine for Model {
             spec.check().map_err(DeclareError::Invalid)?;
             let support = |feature| LogEngine::support(self, feature);
             let declared = resolve(name, spec.features(), spec.emulation, &self.id, support);
-            let mut declared = declared.map_err(DeclareError::Refused)?;
+            let mut declared = declared.map_err(|refusals| DeclareError::Refused(self.told(refusals)))?;
             if self.bug == Some(Bug::DropPromise) {
                 declared.kept.pop();
             }

@@ -59,7 +59,7 @@ use queue::after;
 use state::State;
 
 use crate::Durability;
-use crate::support::{EngineId, Feature, Support};
+use crate::support::{EngineId, Feature, Refusal, Support};
 
 /// All ports, in memory.
 #[derive(Debug)]
@@ -86,7 +86,8 @@ impl Model {
         }
     }
 
-    /// The same, which refuses the promises of these keys as an engine does that can not keep them.
+    /// The same, which refuses the promises of these keys as an engine does that can not keep them. `commit` stands
+    /// for commits of several kinds of operations.
     #[must_use]
     pub fn refusing(mut self, keys: impl IntoIterator<Item = &'static str>) -> Self {
         self.refused.extend(keys);
@@ -171,6 +172,14 @@ impl Model {
             return Support::Native;
         }
         Support::refused("it keeps one copy, in memory", "ask for `durability = { copies = 1, synced = 0 }`")
+    }
+
+    /// Refusals, as they are told.
+    fn told(&self, mut refusals: Vec<Refusal>) -> Vec<Refusal> {
+        for refusal in refusals.iter_mut().filter(|_| self.bug == Some(Bug::RefuseWithoutHint)) {
+            refusal.hint = "".into();
+        }
+        refusals
     }
 
     fn refusal(&self, feature: impl Feature) -> Option<Support> {

@@ -82,6 +82,16 @@ impl Handler {
     }
 }
 
+type Committed = Result<Vec<Outcome>, CommitError>;
+
+/// Ends the case when the engine can not do such things together.
+fn supported(committed: Committed) -> Result<Committed, Stop> {
+    match committed {
+        Err(unsupported @ CommitError::Unsupported(_)) => Err(unsupported.into()),
+        other => Ok(other),
+    }
+}
+
 async fn a_handler_acknowledges_marks_sends_and_appends_at_once(trial: &mut Trial) -> Result<(), Stop> {
     let (handler, lease) = Handler::begin(trial, 0).await?;
     ensure_eq!(handler.seen(trial).await?, NOTHING, "before the commit");
@@ -107,10 +117,9 @@ async fn one_operation_that_is_refused_refuses_them_all(trial: &mut Trial) -> Re
     for at in 0..=5 {
         let mut operations = handler.operations(trial, &lease);
         operations.insert(at, send(&unknown, event("lost")));
-        let refused = handler.orders.commit(operations).await;
+        let refused = supported(handler.orders.commit(operations).await)?;
         let operation = match &refused {
             Err(CommitError::Refused { operation, .. }) => Some(*operation),
-            Err(CommitError::Unsupported(refusal)) => return Err(Stop::Refused(vec![refusal.clone()])),
             _ => None,
         };
         ensure_eq!(operation, Some(at), "the refused operation of {refused:?}");
@@ -124,9 +133,7 @@ async fn a_stale_acknowledgement_sends_nothing(trial: &mut Trial) -> Result<(), 
     handler.orders.engine.extend(&lease.id, trial.ticks(1)).await?;
     trial.pass_ticks(2).await;
     let stale = handler.orders.commit(handler.operations(trial, &lease)).await;
-    if let Err(CommitError::Unsupported(refusal)) = stale {
-        return Err(Stop::Refused(vec![refusal]));
-    }
+    let stale = supported(stale)?;
     let is_stale = matches!(stale, Err(CommitError::Refused { operation: 0, cause: Refused::Engine(_) }));
     ensure!(is_stale, "a commit under a lease that is over: {stale:?}");
     ensure_eq!(handler.seen(trial).await?, NOTHING, "after a commit under a lease that is over");
@@ -142,9 +149,7 @@ async fn a_message_is_marked_once(trial: &mut Trial) -> Result<(), Stop> {
     let refused = Err(CommitError::Refused { operation: 0, cause: Refused::HandledBefore });
     ensure_eq!(again, refused, "the second mark");
     let again = handler.orders.commit(handler.operations(trial, &lease)).await;
-    if let Err(CommitError::Unsupported(refusal)) = again {
-        return Err(Stop::Refused(vec![refusal]));
-    }
+    let again = supported(again)?;
     let refused = Err(CommitError::Refused { operation: 1, cause: Refused::HandledBefore });
     ensure_eq!(again, refused, "a handler of a message that was handled");
     let nothing_else = Seen { marked: true, ..NOTHING };
@@ -155,9 +160,7 @@ async fn a_message_is_marked_once(trial: &mut Trial) -> Result<(), Stop> {
     };
     handler.orders.one(mark("other")).await?;
     let twice = handler.orders.commit([mark("twice"), mark("twice")]).await;
-    if let Err(CommitError::Unsupported(refusal)) = twice {
-        return Err(Stop::Refused(vec![refusal]));
-    }
+    let twice = supported(twice)?;
     let refused = Err(CommitError::Refused { operation: 1, cause: Refused::HandledBefore });
     ensure_eq!(twice, refused, "one mark twice in a commit");
     Ok(())
