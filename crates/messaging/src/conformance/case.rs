@@ -3,6 +3,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use tokio::task::JoinSet;
+
 use super::trial::Trial;
 use super::{ConformanceConfig, Subject};
 use crate::commit::CommitError;
@@ -82,22 +84,35 @@ pub(super) enum Stop {
 }
 
 impl Case {
-    /// Runs it on an engine of its own.
+    /// Runs it on an engine of its own. Dropping the future ends the case.
+    ///
+    /// A case that panics has failed: it did not expect what an engine answered.
     pub async fn run(&self, subject: &Arc<dyn Subject>, config: &ConformanceConfig) -> Verdict {
         let limit = subject.tick() * config.ticks_max.get();
         let mut trial = Trial::begin(subject.clone(), config.clone()).await;
-        match tokio::time::timeout(limit, (self.test)(&mut trial)).await {
-            Ok(Ok(())) => Verdict::Passed,
-            Ok(Err(Stop::Failed(problem))) => Verdict::Failed { problem },
-            Ok(Err(Stop::Refused(refusals))) => {
-                let why: Vec<_> = refusals.iter().map(Refusal::to_string).collect();
-                Verdict::NotApplicable { why: why.join("; ") }
-            }
-            Ok(Err(Stop::Absent(what))) => Verdict::NotApplicable { why: format!("there is no {what}") },
-            Err(_) => Verdict::Failed {
+        let test = self.test;
+        let mut task = JoinSet::new();
+        task.spawn(async move { tokio::time::timeout(limit, test(&mut trial)).await });
+        match task.join_next().await {
+            Some(Ok(Ok(ended))) => verdict(ended),
+            Some(Ok(Err(_))) => Verdict::Failed {
                 problem: format!("it was not done after `ticks_max` ticks, {}", config.ticks_max),
             },
+            Some(Err(panic)) => Verdict::Failed { problem: format!("unexpected: {panic}") },
+            None => Verdict::Failed { problem: "it was never begun".to_owned() },
         }
+    }
+}
+
+fn verdict(ended: Result<(), Stop>) -> Verdict {
+    match ended {
+        Ok(()) => Verdict::Passed,
+        Err(Stop::Failed(problem)) => Verdict::Failed { problem },
+        Err(Stop::Refused(refusals)) => {
+            let why: Vec<_> = refusals.iter().map(Refusal::to_string).collect();
+            Verdict::NotApplicable { why: why.join("; ") }
+        }
+        Err(Stop::Absent(what)) => Verdict::NotApplicable { why: format!("there is no {what}") },
     }
 }
 

@@ -109,10 +109,8 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// Runs every case, one after the other, each on an engine of its own. On a real clock most of the time goes by
-/// waiting; there a test may rather run [`cases`] side by side, each with a [`Subject`] of its own. Dropping the future leaves the engine of one case behind.
-///
-/// # Panics
-/// When a case does, which is a mistake of the suite.
+/// waiting; there a test may rather run [`cases`] side by side, each with a [`Subject`] of its own. Dropping the
+/// future ends the case that it is at.
 pub async fn run(subject: Arc<dyn Subject>, config: &ConformanceConfig) -> Certificate {
     let mut certificate = certificate::begin(&subject.open().await);
     for case in cases() {

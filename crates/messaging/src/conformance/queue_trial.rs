@@ -1,6 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
+
 use super::case::{Stop, ensure};
 use super::trial::{id, many, name};
 use crate::commit::{Commit, CommitError, Operation, Outcome, Refused};
@@ -30,6 +32,23 @@ impl QueueTrial {
         commit: impl IntoIterator<Item = Operation>,
     ) -> Result<Vec<Outcome>, CommitError> {
         self.engine.commit(commit.into_iter().collect()).await
+    }
+
+    /// What becomes of commits of one operation each that are all begun before the first of them is answered.
+    pub(super) async fn race(
+        &self,
+        operations: impl IntoIterator<Item = Operation>,
+    ) -> Result<Vec<Result<Outcome, CommitError>>, Stop> {
+        let mut tasks = JoinSet::new();
+        for operation in operations {
+            let queue = self.clone();
+            tasks.spawn(async move { queue.one(operation).await });
+        }
+        let mut outcomes = Vec::new();
+        while let Some(outcome) = tasks.join_next().await {
+            outcomes.push(outcome.map_err(|error| Stop::Failed(error.to_string()))?);
+        }
+        Ok(outcomes)
     }
 
     pub(super) async fn one(&self, operation: Operation) -> Result<Outcome, CommitError> {

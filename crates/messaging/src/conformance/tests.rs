@@ -101,6 +101,10 @@ const FOUND: &[(Bug, &str)] = &[
     (Bug::GroupLeapfrog, "a_group_waits_while_its_first_message_is_repeated"),
     (Bug::HalfBatch, "one_bad_message_refuses_the_batch_and_names_itself"),
     (Bug::TornCommit, "a_commit_that_is_dropped_is_done_whole_or_not_at_all"),
+    (Bug::CheckThenAct, "of_marks_that_race_one_wins"),
+    (Bug::CheckThenAct, "sends_that_race_do_not_overfill"),
+    (Bug::CheckThenAct, "of_sends_that_race_with_one_id_one_is_stored"),
+    (Bug::SettleOnce, "of_settlements_that_race_one_is_done"),
     (Bug::IgnoreTtl, "what_waits_longer_than_ttl_is_dead"),
     (Bug::IgnoreDelay, "a_delayed_message_comes_when_it_is_due"),
     (Bug::CancelHeld, "what_a_consumer_holds_is_not_cancelled"),
@@ -183,6 +187,22 @@ fn an_engine_that_refuses_is_certified_for_the_rest() {
         ("a_handler_acknowledges_marks_sends_and_appends_at_once", "commit"),
     ] {
         assert!(not_applicable(name).contains(key), "{name}: {}", not_applicable(name));
+    }
+}
+
+#[test]
+fn a_case_that_panics_or_hangs_has_failed() {
+    let plain =
+        Case { port: Port::Queue, feature: "none", name: "none", test: |_| Box::pin(async { Ok(()) }) };
+    let panics = Case { test: |_| Box::pin(async { panic!("no such lease") }), ..plain };
+    let hangs = Case { test: |_| Box::pin(std::future::pending()), ..plain };
+    for (case, problem) in [(plain, None), (panics, Some("no such lease")), (hangs, Some("`ticks_max`"))] {
+        let subject: Arc<dyn Subject> = Arc::new(Modelled::default());
+        match (paused().block_on(case.run(&subject, &few_messages())), problem) {
+            (Verdict::Passed, None) => {}
+            (Verdict::Failed { problem: found }, Some(problem)) if found.contains(problem) => {}
+            (other, _) => panic!("{problem:?}: {other:?}"),
+        }
     }
 }
 

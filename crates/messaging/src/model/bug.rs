@@ -37,6 +37,8 @@ pub enum Bug {
     HalfBatch,
     /// Operations of a commit are done one after the other, and dropping it stops it between two of them.
     TornCommit,
+    /// Between the look at conditions and what is done another commit may come.
+    CheckThenAct,
     /// `ttl` does nothing.
     IgnoreTtl,
     /// A delayed message is delivered at once.

@@ -14,18 +14,26 @@ impl State {
     /// Does all of `commit` or nothing.
     pub(super) fn commit(&mut self, commit: Commit, now: Timestamp) -> Result<Vec<Outcome>, CommitError> {
         let operations = commit.operations;
+        if let Err(refused) = self.check_all(&operations, now) {
+            if let (Some(Bug::HalfBatch), CommitError::Refused { operation: at, .. }) = (self.bug, &refused) {
+                self.apply_all(operations.into_iter().take(*at).collect(), now);
+            }
+            return Err(refused);
+        }
+        Ok(self.apply_all(operations, now))
+    }
+
+    /// Whether all of `operations` can be done.
+    pub(super) fn check_all(&mut self, operations: &[Operation], now: Timestamp) -> Result<(), CommitError> {
         for (at, operation) in operations.iter().enumerate() {
             let checked = self.check(&operations[..at], operation, now);
-            if let Err(cause) = checked {
-                if self.bug == Some(Bug::HalfBatch) {
-                    for operation in operations.into_iter().take(at) {
-                        self.apply(operation, now);
-                    }
-                }
-                return Err(CommitError::Refused { operation: at, cause });
-            }
+            checked.map_err(|cause| CommitError::Refused { operation: at, cause })?;
         }
-        Ok(operations.into_iter().map(|operation| self.apply(operation, now)).collect())
+        Ok(())
+    }
+
+    pub(super) fn apply_all(&mut self, operations: Vec<Operation>, now: Timestamp) -> Vec<Outcome> {
+        operations.into_iter().map(|operation| self.apply(operation, now)).collect()
     }
 
     /// Whether `operation` can be done, beside those `before` it.
@@ -111,7 +119,8 @@ impl State {
         match operation {
             Operation::Send { queue, mut message } => {
                 let queue = self.queue(&queue).expect(CHECKED);
-                if let Some(position) = queue.duplicate_of(&message, now, bug) {
+                let duplicate = queue.duplicate_of(&message, now, bug);
+                if let Some(position) = duplicate.filter(|_| bug != Some(Bug::CheckThenAct)) {
                     return Outcome::Duplicate(receipt(0, position));
                 }
                 if bug == Some(Bug::DropOldest) && queue.spec.depth_max == Some(queue.len() as u64) {

@@ -30,6 +30,11 @@ impl Engine for Model {
                 }
                 return Ok(outcomes);
             }
+            if self.bug == Some(Bug::CheckThenAct) {
+                self.changing(|state, now| state.check_all(&commit.operations, now))?;
+                tokio::task::yield_now().await;
+                return Ok(self.changing(|state, now| state.apply_all(commit.operations, now)));
+            }
             let mut operations = commit.operations.iter().map(std::mem::discriminant);
             let first = operations.next();
             if self.refused.contains(&"commit") && operations.any(|other| Some(other) != first) {

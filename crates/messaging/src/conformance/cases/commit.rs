@@ -14,6 +14,7 @@ cases!(Commit, "commit":
     one_operation_that_is_refused_refuses_them_all,
     a_stale_acknowledgement_sends_nothing,
     a_message_is_marked_once,
+    of_marks_that_race_one_wins,
     a_mark_is_forgotten_after_its_time,
     a_mark_outlasts_a_restart,
     a_commit_that_is_dropped_is_done_whole_or_not_at_all,
@@ -163,6 +164,16 @@ async fn a_message_is_marked_once(trial: &mut Trial) -> Result<(), Stop> {
     let twice = supported(twice)?;
     let refused = Err(CommitError::Refused { operation: 1, cause: Refused::HandledBefore });
     ensure_eq!(twice, refused, "one mark twice in a commit");
+    Ok(())
+}
+
+async fn of_marks_that_race_one_wins(trial: &mut Trial) -> Result<(), Stop> {
+    let (handler, _) = Handler::begin(trial, 0).await?;
+    let outcomes = handler.orders.race((0..20).map(|_| handler.mark(trial))).await?;
+    let won = outcomes.iter().filter(|outcome| **outcome == Ok(Outcome::Done)).count();
+    let refused = Err(CommitError::Refused { operation: 0, cause: Refused::HandledBefore });
+    let lost = outcomes.iter().filter(|outcome| **outcome == refused).count();
+    ensure_eq!((won, lost), (1, 19), "marks of 20 that won and that lost: {outcomes:?}");
     Ok(())
 }
 

@@ -17,6 +17,7 @@ cases!(Queue, "bounds":
     an_empty_commit_does_nothing,
     a_message_that_is_too_large_is_refused,
     a_full_queue_refuses_and_drops_nothing,
+    sends_that_race_do_not_overfill,
     a_batch_that_does_not_fit_is_refused,
     receipts_are_as_durable_as_asked,
 );
@@ -123,6 +124,18 @@ async fn a_full_queue_refuses_and_drops_nothing(trial: &mut Trial) -> Result<(),
     let mut ids = queue.lease_ids(10).await?;
     ids.sort();
     ensure_eq!(ids, ["b", "c", "d"], "messages of a queue that was full");
+    Ok(())
+}
+
+async fn sends_that_race_do_not_overfill(trial: &mut Trial) -> Result<(), Stop> {
+    let queue = full(trial).await?;
+    let ids: Vec<_> = (0..20).map(|at| at.to_string()).collect();
+    let outcomes = queue.race(ids.iter().map(|id| send(&queue, event(id)))).await?;
+    let stored = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Outcome::Stored(_)))).count();
+    let refused = Err(CommitError::Refused { operation: 0, cause: Refused::Full { limit: 3 } });
+    let others = outcomes.iter().filter(|outcome| **outcome == refused).count();
+    ensure_eq!((stored, others), (3, 17), "sends of 20 that were stored and that had no room: {outcomes:?}");
+    ensure_eq!(queue.len().await?, 3, "depth");
     Ok(())
 }
 

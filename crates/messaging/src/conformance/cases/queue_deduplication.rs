@@ -15,6 +15,7 @@ cases!(Queue, "deduplication":
     the_same_id_of_another_source_is_another_message,
     the_same_id_in_another_queue_is_another_message,
     the_same_id_twice_in_one_commit_is_stored_once,
+    of_sends_that_race_with_one_id_one_is_stored,
     a_duplicate_fits_into_a_full_queue,
     without_a_window_no_id_is_remembered,
 );
@@ -97,6 +98,20 @@ async fn the_same_id_twice_in_one_commit_is_stored_once(trial: &mut Trial) -> Re
         }
         _ => return Err(Stop::Failed(format!("one id twice in a commit: {outcomes:?}"))),
     }
+    ensure_eq!(queue.len().await?, 1, "depth");
+    Ok(())
+}
+
+async fn of_sends_that_race_with_one_id_one_is_stored(trial: &mut Trial) -> Result<(), Stop> {
+    let queue = window(trial, "orders").await?;
+    let outcomes = queue.race((0..20).map(|_| send(&queue, event("a")))).await?;
+    let stored = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Outcome::Stored(_)))).count();
+    let again = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Outcome::Duplicate(_)))).count();
+    ensure_eq!(
+        (stored, again),
+        (1, 19),
+        "sends of 20 that were stored and that were duplicates: {outcomes:?}"
+    );
     ensure_eq!(queue.len().await?, 1, "depth");
     Ok(())
 }

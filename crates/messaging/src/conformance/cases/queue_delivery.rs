@@ -214,18 +214,15 @@ async fn a_dropped_lease_loses_and_keeps_nothing(trial: &mut Trial) -> Result<()
 async fn a_dropped_wait_loses_and_keeps_nothing(trial: &mut Trial) -> Result<(), Stop> {
     let spec = QueueSpec { visibility_timeout: trial.ticks(900), ..trial.queue_spec() };
     let queue = trial.queue("orders", &spec).await?;
-    for turns in 0..20 {
-        let (other, request) = (queue.clone(), queue.request("dropped", 1, trial.ticks(100)));
-        let waiting = tokio::spawn(async move { other.engine.lease(&request).await });
-        trial.pass(trial.tick() / 10).await;
+    for polls in 1..20 {
+        let request = queue.request("dropped", 1, trial.ticks(100));
+        let mut waiting = queue.engine.lease(&request);
+        let early = poll_times(&mut waiting, 1).await;
+        ensure!(early.is_none(), "a wait for nothing ended at once: {early:?}");
         queue.send(event("a")).await?;
-        for _ in 0..turns {
-            tokio::task::yield_now().await;
-        }
-        waiting.abort();
-        let lease = match waiting.await {
-            Ok(leases) => leases?.pop().ok_or(Stop::Failed("a wait ended with nothing".to_owned()))?,
-            Err(_) => queue.must_come("what a dropped wait had", trial.ticks(20)).await?,
+        let lease = match poll_times(waiting, polls).await {
+            Some(leases) => leases?.pop().ok_or(Stop::Failed("a wait ended with nothing".to_owned()))?,
+            None => queue.must_come("what a dropped wait had", trial.ticks(20)).await?,
         };
         ensure_eq!(lease.deliveries.get(), 1, "deliveries, of which none was handed out");
         queue.ack(&lease).await?;

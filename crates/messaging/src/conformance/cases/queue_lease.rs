@@ -2,7 +2,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::cases;
-use crate::commit::Outcome;
+use crate::commit::{Operation, Outcome};
 use crate::conformance::case::{Stop, ensure, ensure_eq};
 use crate::conformance::trial::{Trial, event, many};
 use crate::queue::{LeaseRequest, QueueSpec, Settlement};
@@ -13,6 +13,7 @@ cases!(Queue, "lease":
     a_settlement_that_comes_late_is_stale,
     a_stale_settlement_harms_nobody,
     the_same_settlement_again_is_done_before,
+    of_settlements_that_race_one_is_done,
     another_settlement_of_a_settled_lease_is_stale,
     an_extended_lease_lasts_past_its_first_end,
     an_extension_may_be_shorter,
@@ -83,6 +84,20 @@ async fn the_same_settlement_again_is_done_before(trial: &mut Trial) -> Result<(
         ensure_eq!(again, Ok(Outcome::DoneBefore), "{settlement:?} again");
     }
     ensure_eq!(queue.dead_letters().len().await?, 1, "copies of a message that was rejected twice");
+    Ok(())
+}
+
+async fn of_settlements_that_race_one_is_done(trial: &mut Trial) -> Result<(), Stop> {
+    let queue = trial.queue("orders", &trial.queue_spec()).await?;
+    queue.send(event("a")).await?;
+    let lease = queue.must_come("a message", Duration::ZERO).await?;
+    let reject = Settlement::DeadLetter { reason: "broken".to_owned() };
+    let settle = || Operation::Settle { lease: lease.id.clone(), settlement: reject.clone() };
+    let outcomes = queue.race((0..10).map(|_| settle())).await?;
+    let done = outcomes.iter().filter(|outcome| **outcome == Ok(Outcome::Done)).count();
+    let again = outcomes.iter().filter(|outcome| **outcome == Ok(Outcome::DoneBefore)).count();
+    ensure_eq!((done, again), (1, 9), "settlements of 10 that were done and done before: {outcomes:?}");
+    ensure_eq!(queue.dead_letters().len().await?, 1, "copies of a message that was rejected ten times");
     Ok(())
 }
 
