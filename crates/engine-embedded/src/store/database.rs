@@ -1,0 +1,121 @@
+//! How SQLite is opened, so that a commit means what we say it means.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::checkpoint::{Mode, checkpoint};
+use super::config::{PAGE_BYTES, StoreConfig};
+use super::directory::Directory;
+use super::error::OpenError;
+use super::schema::{self, MIGRATIONS, Origin};
+
+/// Opens the database for the writer: recovered, of the present version, and with nothing in its log.
+pub(super) fn open_writer(directory: &Directory, config: &StoreConfig) -> Result<Connection, OpenError> {
+    let database = &directory.database();
+    let sqlite = |source| OpenError::sqlite(database, source);
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(database, flags).map_err(sqlite)?;
+    common(&connection, config).map_err(sqlite)?;
+    let origin = schema::origin(&connection, database)?;
+    durability(&connection, config, origin).map_err(sqlite)?;
+    schema::migrate(&mut connection, database, origin, MIGRATIONS)?;
+    let journal: String =
+        connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)).map_err(sqlite)?;
+    if journal != "wal" {
+        return Err(OpenError::Busy { database: database.clone() });
+    }
+    rewrite(&mut connection, database, &directory.wal())?;
+    // Before the first write: whatever a process before this one left in the log is in the database, synced.
+    let emptied = checkpoint(&connection, Mode::Truncate).map_err(sqlite)?;
+    if emptied.busy {
+        return Err(OpenError::Busy { database: database.clone() });
+    }
+    directory.sync()?;
+    Ok(connection)
+}
+
+/// Opens a database for reading, beside whoever writes it.
+pub(super) fn open_reader(database: &Path, config: &StoreConfig) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let open = || {
+        let connection = Connection::open_with_flags(database, flags)?;
+        common(&connection, config)?;
+        connection.pragma_update(None, "query_only", true)?;
+        set_cache(&connection, config.reader_cache.bytes())?;
+        Ok(connection)
+    };
+    open().map_err(|source| OpenError::sqlite(database, source))
+}
+
+fn common(connection: &Connection, config: &StoreConfig) -> rusqlite::Result<()> {
+    connection.busy_timeout(config.busy_wait)?;
+    connection.set_prepared_statement_cache_capacity(config.statements.get() as usize);
+    // SQLite would check-point when the last connection closes. After a failed sync that would move pages that
+    // the disk may not have; a store that is whole empties its log by itself.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    // An I/O error in mapped memory is a signal that ends the process instead of an error.
+    connection.pragma_update_and_check(None, "mmap_size", 0, |_| Ok(()))
+}
+
+fn durability(connection: &Connection, config: &StoreConfig, origin: Origin) -> rusqlite::Result<()> {
+    if origin == Origin::New {
+        connection.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
+        connection.pragma_update(None, "auto_vacuum", "incremental")?;
+    }
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "foreign_keys", false)?;
+    connection.pragma_update(None, "temp_store", "memory")?;
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
+    let limit = i64::try_from(config.checkpoint_after.bytes()).unwrap_or(i64::MAX);
+    connection.pragma_update_and_check(None, "journal_size_limit", limit, |_| Ok(()))?;
+    set_cache(connection, config.cache.bytes())
+}
+
+/// A negative number is one of KiB.
+fn set_cache(connection: &Connection, bytes: u64) -> rusqlite::Result<()> {
+    let kibibytes = i64::try_from(bytes / 1024).unwrap_or(i64::MAX);
+    connection.pragma_update(None, "cache_size", -kibibytes)
+}
+
+/// Writes every byte of a log that a process before this one left behind over itself, and syncs it.
+///
+/// After a failed sync the kernel takes pages that it could not write for written. A reader still finds them,
+/// the next sync says yes, and the disk does not have them. A checkpoint that believed it would move pages of a
+/// transaction whose log a power cut then removes: half of it would stay in the database. Bytes that are written
+/// again are synced again. No other program writes to the log meanwhile, since the transaction holds the lock for
+/// that; SQLite's own locks are on its other files, so closing this one releases none.
+fn rewrite(connection: &mut Connection, database: &Path, wal: &Path) -> Result<(), OpenError> {
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(|source| OpenError::sqlite(database, source))?;
+    rewrite_file(wal).map_err(|source| OpenError::io(wal, source))?;
+    transaction.rollback().map_err(|source| OpenError::sqlite(database, source))
+}
+
+fn rewrite_file(path: &Path) -> io::Result<()> {
+    let file = match File::options().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let mut chunk = vec![0; 1 << 20];
+    let mut offset = 0;
+    loop {
+        let length = file.read_at(&mut chunk, offset)?;
+        if length == 0 {
+            break;
+        }
+        file.write_all_at(&chunk[..length], offset)?;
+        offset += length as u64;
+    }
+    if offset > 0 { file.sync_all() } else { Ok(()) }
+}

@@ -1,0 +1,273 @@
+//! The one thread that writes.
+
+use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use intertie_core::clock::{Timestamp, WallClock};
+use intertie_core::quantity::ByteSize;
+use intertie_core::telemetry::Events;
+use rusqlite::Connection;
+use tokio::sync::{oneshot, watch};
+
+use super::checkpoint::{Mode, Schedule, checkpoint};
+use super::config::{StoreConfig, pages};
+use super::error::{Failure, Step, SubmitError};
+use super::gather::Gather;
+use super::group::{self, Verdict};
+use super::health::{Counters, Health};
+use super::mailbox::{Mailbox, Portion, Waited};
+use super::state::State;
+
+/// What became of a command.
+pub(super) type Outcome<S> = Result<<S as State>::Reply, SubmitError<<S as State>::Refusal>>;
+
+/// A command on its way, with where its answer goes.
+pub(super) struct Envelope<S: State> {
+    pub(super) command: S::Command,
+    pub(super) answer: oneshot::Sender<Outcome<S>>,
+}
+
+/// What the writer shares with the store's handle.
+pub(super) struct Shared<S: State> {
+    pub(super) mailbox: Mailbox<Envelope<S>>,
+    pub(super) health: watch::Sender<Option<Failure>>,
+    pub(super) counters: Counters,
+    pub(super) events: Events,
+}
+
+impl<S: State> Shared<S> {
+    /// Takes no more writes. The first cause stays.
+    fn fail(&self, cause: &Failure) {
+        let is_first = self.health.send_if_modified(|health| {
+            let is_first = health.is_none();
+            health.get_or_insert_with(|| cause.clone());
+            is_first
+        });
+        if is_first {
+            self.mailbox.close();
+            self.events.tell("store_failed", || {
+                let source = cause.source().map(ToString::to_string);
+                vec![("cause", cause.to_string()), ("source", source.unwrap_or_default())]
+            });
+        }
+    }
+
+    pub(super) fn health(&self) -> Health {
+        match self.health.borrow().clone() {
+            Some(cause) => Health::Failed { cause },
+            None => Health::Serving { wal_pinned: self.counters.is_pinned() },
+        }
+    }
+}
+
+/// What is asked of the writer by its settings.
+#[derive(Debug, Clone)]
+struct Limits {
+    portion: Portion,
+    gather: Duration,
+    idle_after: Duration,
+    busy_wait: Duration,
+    reader_wait: Duration,
+    free_kept: u64,
+    vacuum_step: u64,
+}
+
+/// The thread's own: the connection, the state, and what it learned of its callers.
+pub(super) struct Writer<S: State> {
+    connection: Connection,
+    state: S,
+    shared: Arc<Shared<S>>,
+    clock: WallClock,
+    limits: Limits,
+    schedule: Schedule,
+    gather: Gather,
+    /// Who was answered last, and how many waited then.
+    last: (usize, usize),
+    data_version: i64,
+    now: Timestamp,
+}
+
+impl<S: State> Writer<S> {
+    pub(super) fn new(
+        connection: Connection,
+        load: impl FnOnce(&Connection) -> rusqlite::Result<S>,
+        shared: Arc<Shared<S>>,
+        clock: WallClock,
+        config: &StoreConfig,
+    ) -> rusqlite::Result<Self> {
+        // Before the state is loaded, so that what another program writes while it is shows at the first group.
+        let data_version = group::data_version(&connection)?;
+        let state = load(&connection)?;
+        let bytes = |size: ByteSize| usize::try_from(size.bytes()).unwrap_or(usize::MAX);
+        let limits = Limits {
+            portion: Portion { items: config.group_max.get() as usize, bytes: bytes(config.group_bytes_max) },
+            gather: config.gather,
+            idle_after: config.idle_after,
+            busy_wait: config.busy_wait,
+            reader_wait: config.reader_wait,
+            free_kept: pages(config.free_kept),
+            vacuum_step: pages(config.vacuum_step),
+        };
+        Ok(Self {
+            connection,
+            state,
+            shared,
+            clock,
+            limits,
+            schedule: Schedule::new(config),
+            gather: Gather::new(),
+            last: (0, 0),
+            data_version,
+            now: Timestamp::from_unix_seconds(0),
+        })
+    }
+
+    /// Writes until the mailbox is closed and empty, or something fails.
+    pub(super) fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let Err(cause) = self.serve() else { return };
+        // No file of the database is written from here on: the connection closes without a checkpoint.
+        drop(self);
+        shared.fail(&cause);
+        while let Waited::Items(count) = shared.mailbox.wait(None) {
+            for envelope in shared.mailbox.take(Portion { items: count, bytes: usize::MAX }) {
+                // A caller who left needs no answer.
+                let _ = envelope.answer.send(Err(SubmitError::Unavailable(cause.clone())));
+            }
+        }
+    }
+
+    fn serve(&mut self) -> Result<(), Failure> {
+        let mut idle_after = Some(self.limits.idle_after);
+        loop {
+            match self.shared.mailbox.wait(idle_after) {
+                Waited::Items(_) => {
+                    let envelopes = self.next_group();
+                    self.write(envelopes)?;
+                    self.checkpoint_if_due()?;
+                    idle_after = Some(self.limits.idle_after);
+                }
+                Waited::Idle => {
+                    let has_more = self.use_idle_time()?;
+                    idle_after = has_more.then_some(self.limits.idle_after);
+                }
+                Waited::Closed => {
+                    let emptied = checkpoint(&self.connection, Mode::Truncate);
+                    return emptied.map(|_| ()).map_err(|source| Failure::sqlite(Step::Checkpoint, source));
+                }
+            }
+        }
+    }
+
+    fn next_group(&mut self) -> Vec<Envelope<S>> {
+        let mailbox = &self.shared.mailbox;
+        if !self.limits.gather.is_zero() {
+            let (answered, waiting) = self.last;
+            let target = self.gather.target(answered, waiting).min(self.limits.portion.items);
+            if target > 1 {
+                let gathered = mailbox.gather(target, self.limits.gather);
+                self.gather.observe(waiting, target, gathered);
+            }
+        }
+        mailbox.take(self.limits.portion)
+    }
+
+    /// Applies a group, commits it, and answers all of it.
+    fn write(&mut self, envelopes: Vec<Envelope<S>>) -> Result<(), Failure> {
+        let (commands, answers): (Vec<_>, Vec<_>) =
+            envelopes.into_iter().map(|envelope| (envelope.command, envelope.answer)).unzip();
+        // Wall clocks jump back; what is stored is never older than what was stored before it.
+        self.now = self.now.max(self.clock.now());
+        let (connection, state) = (&self.connection, &mut self.state);
+        let (data_version, now) = (self.data_version, self.now);
+        let applied = unwinding(Step::Apply, || group::apply(connection, state, commands, data_version, now));
+        let verdicts = match applied {
+            Ok(verdicts) => verdicts,
+            Err(failure) => {
+                self.shared.fail(&failure);
+                for answer in answers {
+                    let _ = answer.send(Err(SubmitError::Unavailable(failure.clone())));
+                }
+                return Err(failure);
+            }
+        };
+        if let Err(failure) = group::commit(connection) {
+            self.shared.fail(&failure);
+            for (verdict, answer) in verdicts.into_iter().zip(answers) {
+                let error = match verdict {
+                    Verdict::Applied(_) => SubmitError::Unknown(failure.clone()),
+                    Verdict::Refused(_) => SubmitError::Unavailable(failure.clone()),
+                };
+                let _ = answer.send(Err(error));
+            }
+            return Err(failure);
+        }
+        let published = unwinding(Step::Apply, || {
+            state.committed();
+            Ok(())
+        });
+        self.last = (answers.len(), self.shared.mailbox.len());
+        let refused = verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Refused(_))).count() as u64;
+        self.shared.counters.committed(verdicts.len() as u64 - refused, refused);
+        for (verdict, answer) in verdicts.into_iter().zip(answers) {
+            let _ = answer.send(match verdict {
+                Verdict::Applied(reply) => Ok(reply),
+                Verdict::Refused(refusal) => Err(SubmitError::Refused(refusal)),
+            });
+        }
+        published
+    }
+
+    fn checkpoint_if_due(&mut self) -> Result<(), Failure> {
+        let wal = self.checkpoint(Mode::Look)?;
+        let Some(mode) = self.schedule.due(wal) else { return Ok(()) };
+        let moved = if mode == Mode::Restart {
+            self.wait_at_most(self.limits.reader_wait)?;
+            let moved = self.checkpoint(mode)?;
+            self.wait_at_most(self.limits.busy_wait)?;
+            moved
+        } else {
+            self.checkpoint(mode)?
+        };
+        let is_pinned = self.schedule.is_pinned(moved);
+        if self.shared.counters.pinned(is_pinned) {
+            let name = if is_pinned { "store_wal_pinned" } else { "store_wal_released" };
+            self.shared.events.tell(name, || vec![("pages", moved.pages.to_string())]);
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&self, mode: Mode) -> Result<super::checkpoint::Wal, Failure> {
+        let wal =
+            checkpoint(&self.connection, mode).map_err(|source| Failure::sqlite(Step::Checkpoint, source))?;
+        self.shared.counters.wal(wal);
+        if mode != Mode::Look {
+            self.shared.counters.checkpointed();
+        }
+        Ok(wal)
+    }
+
+    fn wait_at_most(&self, wait: Duration) -> Result<(), Failure> {
+        self.connection.busy_timeout(wait).map_err(|source| Failure::sqlite(Step::Checkpoint, source))
+    }
+
+    /// Does one thing that would delay commands, and says whether there is another.
+    fn use_idle_time(&mut self) -> Result<bool, Failure> {
+        let wal = self.checkpoint(Mode::Look)?;
+        if wal.unmoved() > 0 {
+            // What is left after it is needed by a reader, whose end nobody tells of.
+            self.checkpoint(Mode::Passive)?;
+            return Ok(true);
+        }
+        let vacuumed = group::give_back(&self.connection, self.limits.free_kept, self.limits.vacuum_step);
+        vacuumed.map_err(|source| Failure::sqlite(Step::Vacuum, source))
+    }
+}
+
+/// Runs code that others wrote, and makes a failure of its panic.
+fn unwinding<T>(during: Step, run: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    // What the panic left half done goes with it: the transaction is rolled back, and the state dropped.
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(Failure::Panicked { during }))
+}

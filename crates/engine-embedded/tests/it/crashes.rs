@@ -1,0 +1,43 @@
+//! Power is lost at every moment of a workload.
+
+use intertie_simulated_disk::Disk;
+
+use crate::ledger::Progress;
+use crate::workload::{Told, directory, open, run};
+
+/// Runs a workload to its end and looks at what each loss of power leaves, with `seed` for the damage. Every
+/// fourth recovery is cut off by another loss of power.
+fn check_every_crash(seed: u64) {
+    let place = directory();
+    let disk = Disk::beneath(place.path()).expect("a disk");
+    let progress = Progress::default();
+    let mut told = Told::default();
+    let store = open(place.path(), &progress).expect("opens");
+    run(&store, 40, &mut told, || disk.operations());
+    drop(store);
+    assert!(told.unknown.is_empty() && told.refused.is_empty());
+
+    let mut random = fastrand::Rng::with_seed(seed);
+    for crash in disk.crashes(seed) {
+        let context = format!("seed {seed}, crash after {}", crash.operations);
+        let after = directory();
+        crash.lay_out(after.path()).expect("lays out");
+        let disk = Disk::beneath(after.path()).expect("a disk");
+        let before = disk.operations();
+        told.check(after.path(), crash.operations, &progress, &context);
+        if random.u8(..4) == 0 {
+            let crashes: Vec<_> = disk.crashes(seed).skip(before).collect();
+            let again = &crashes[random.usize(..crashes.len())];
+            let after = directory();
+            again.lay_out(after.path()).expect("lays out");
+            let _disk = Disk::beneath(after.path()).expect("a disk");
+            let context = format!("{context} and again after {}", again.operations - before);
+            told.check(after.path(), crash.operations, &progress, &context);
+        }
+    }
+}
+
+#[test]
+fn whatever_power_loss_leaves_is_a_prefix_of_groups_with_all_that_was_acknowledged() {
+    check_every_crash(1);
+}

@@ -1,0 +1,6 @@
+//! What a store promises, on whole directories.
+
+mod crashes;
+mod faults;
+mod ledger;
+mod workload;
