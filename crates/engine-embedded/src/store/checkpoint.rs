@@ -11,9 +11,7 @@ pub(super) enum Mode {
     Look,
     /// Moves what no reader needs, and waits for nobody.
     Passive,
-    /// Waits for readers, so that the next commit starts the log anew.
-    Restart,
-    /// The same, and cuts the file to nothing.
+    /// Waits for readers, and cuts the log to nothing.
     Truncate,
 }
 
@@ -40,7 +38,6 @@ pub(super) fn checkpoint(connection: &Connection, mode: Mode) -> rusqlite::Resul
     let statement = match mode {
         Mode::Look => "PRAGMA wal_checkpoint(NOOP)",
         Mode::Passive => "PRAGMA wal_checkpoint(PASSIVE)",
-        Mode::Restart => "PRAGMA wal_checkpoint(RESTART)",
         Mode::Truncate => "PRAGMA wal_checkpoint(TRUNCATE)",
     };
     let count = |pages: i64| u64::try_from(pages).unwrap_or(0);
@@ -74,7 +71,7 @@ impl Schedule {
             return None;
         }
         self.tried_at = Some(wal.pages);
-        Some(if is_long { Mode::Restart } else { Mode::Passive })
+        Some(if is_long { Mode::Truncate } else { Mode::Passive })
     }
 
     /// Whether someone keeps the log, left as `wal` by the last attempt, past its bound.
@@ -111,7 +108,7 @@ mod tests {
     fn a_pinned_log_is_tried_again_only_when_it_has_grown_and_waited_for_at_its_bound() {
         let mut schedule = schedule(10, 30);
         let due: Vec<_> = (0..45).filter_map(|pages| Some((pages, schedule.due(wal(pages, 0))?))).collect();
-        let expected = [(10, Mode::Passive), (20, Mode::Passive), (30, Mode::Restart), (40, Mode::Restart)];
+        let expected = [(10, Mode::Passive), (20, Mode::Passive), (30, Mode::Truncate), (40, Mode::Truncate)];
         assert_eq!(due, expected);
         assert!(schedule.is_pinned(wal(40, 0)) && !schedule.is_pinned(wal(40, 40)));
     }

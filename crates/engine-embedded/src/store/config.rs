@@ -44,8 +44,8 @@ pub struct StoreConfig {
     /// is not moved yet. Default 16 MiB, which takes some 50 ms. More of it means fewer and longer pauses.
     pub checkpoint_after: ByteSize,
     /// The bound of the write-ahead log. It grows past `checkpoint_after` only while a reader needs what is in
-    /// it; at this bound the writer waits `reader_wait` for readers to end before it starts the log anew, and if
-    /// one does not end, the store says that its log is pinned, and writes on. Default 256 MiB; more than
+    /// it; at this bound the writer waits `reader_wait` for readers to end and cuts the file to nothing, and if one
+    /// does not end, the store says that its log is pinned, and writes on. Default 256 MiB; more than
     /// `checkpoint_after`.
     pub wal_max: ByteSize,
     /// How long the writer waits at `wal_max` for readers to end, each time the log grew by `checkpoint_after`

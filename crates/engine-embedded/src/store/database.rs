@@ -25,9 +25,7 @@ pub(super) fn open_writer(directory: &Directory, config: &StoreConfig) -> Result
     let origin = schema::origin(&connection, database)?;
     durability(&connection, config, origin).map_err(sqlite)?;
     schema::migrate(&mut connection, database, origin, MIGRATIONS)?;
-    let journal: String =
-        connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)).map_err(sqlite)?;
-    if journal != "wal" {
+    if !log_ahead(&connection).map_err(sqlite)? {
         return Err(OpenError::Busy { database: database.clone() });
     }
     rewrite(&mut connection, database, &directory.wal())?;
@@ -75,9 +73,21 @@ fn durability(connection: &Connection, config: &StoreConfig, origin: Origin) -> 
     connection.pragma_update(None, "foreign_keys", false)?;
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
-    let limit = i64::try_from(config.checkpoint_after.bytes()).unwrap_or(i64::MAX);
-    connection.pragma_update_and_check(None, "journal_size_limit", limit, |_| Ok(()))?;
+    // With a limit SQLite would cut the log at each commit that starts it anew, even when its sync failed.
+    connection.pragma_update_and_check(None, "journal_size_limit", -1, |_| Ok(()))?;
     set_cache(connection, config.cache.bytes())
+}
+
+/// Has the database write to a log ahead, and says whether it now does.
+///
+/// The answer of the statement comes before its commit. One who reads only the answer does not learn that the
+/// commit failed, and goes on with a journal that is written anew for each transaction.
+fn log_ahead(connection: &Connection) -> rusqlite::Result<bool> {
+    let mut statement = connection.prepare("PRAGMA journal_mode = wal")?;
+    let mut answers = statement.query([])?;
+    while answers.next()?.is_some() {}
+    let journal: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+    Ok(journal == "wal")
 }
 
 /// A negative number is one of KiB.

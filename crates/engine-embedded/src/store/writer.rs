@@ -223,7 +223,7 @@ impl<S: State> Writer<S> {
     fn checkpoint_if_due(&mut self) -> Result<(), Failure> {
         let wal = self.checkpoint(Mode::Look)?;
         let Some(mode) = self.schedule.due(wal) else { return Ok(()) };
-        let moved = if mode == Mode::Restart {
+        let moved = if mode == Mode::Truncate {
             self.wait_at_most(self.limits.reader_wait)?;
             let moved = self.checkpoint(mode)?;
             self.wait_at_most(self.limits.busy_wait)?;

@@ -13,7 +13,7 @@ fn check_every_crash(seed: u64) {
     let progress = Progress::default();
     let mut told = Told::default();
     let store = open(place.path(), &progress).expect("opens");
-    run(&store, 40, &mut told, || disk.operations());
+    run(&store, 16, &mut told, || disk.operations());
     drop(store);
     assert!(told.unknown.is_empty() && told.refused.is_empty());
 

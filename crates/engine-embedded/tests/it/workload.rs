@@ -56,6 +56,7 @@ pub(crate) fn open_with(
 /// What callers were told.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
+    rounds: u64,
     /// Identities that are stored, by number, with what `mark` said when the caller knew.
     pub(crate) acknowledged: Vec<(u64, u64, usize)>,
     /// Identities that are not stored.
@@ -67,7 +68,9 @@ pub(crate) struct Told {
 /// Submits `rounds` times a few commands at once, and waits for their answers; stops when the store does.
 pub(crate) fn run(store: &Store<Ledger>, rounds: u64, told: &mut Told, mark: impl Fn() -> usize) {
     let runtime = runtime();
-    for round in 0..rounds {
+    for _ in 0..rounds {
+        told.rounds += 1;
+        let round = told.rounds;
         let mut random = fastrand::Rng::with_seed(round);
         let identities: Vec<u64> = (0..random.u64(1..7)).map(|_| random.u64(1..1 << 40)).collect();
         let answers: Vec<_> =
