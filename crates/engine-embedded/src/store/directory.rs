@@ -16,7 +16,15 @@ const LOCK: &str = "intertie.lock";
 pub(super) struct Directory {
     path: PathBuf,
     /// The lock belongs to the open file, so it ends with the process however the process ends.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // Closing would leave the lock to a child that was forked a moment ago, until it runs its own program.
+        // If it can not be released, closing does that.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl Directory {
@@ -27,7 +35,7 @@ impl Directory {
             return Err(OpenError::NetworkFilesystem { directory: path.to_owned(), filesystem });
         }
         let lock = lock(path)?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), lock })
     }
 
     /// The directory itself.

@@ -12,6 +12,7 @@ mod gather;
 mod group;
 mod health;
 mod mailbox;
+pub mod maintenance;
 mod readers;
 mod schema;
 mod state;

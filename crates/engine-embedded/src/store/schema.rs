@@ -25,6 +25,15 @@ pub(super) enum Origin {
     Ours(u32),
 }
 
+/// The version that files have once they are open.
+pub(super) fn known_version() -> u32 {
+    version_after(MIGRATIONS)
+}
+
+fn version_after(migrations: &[Migration]) -> u32 {
+    u32::try_from(migrations.len()).unwrap_or(u32::MAX).saturating_add(1)
+}
+
 /// Reads whose file it is. Writes nothing, so that a file of another program stays as it is.
 pub(super) fn origin(connection: &Connection, database: &Path) -> Result<Origin, OpenError> {
     let sqlite = |source| OpenError::sqlite(database, source);
@@ -46,7 +55,7 @@ pub(super) fn migrate(
     origin: Origin,
     migrations: &[Migration],
 ) -> Result<(), OpenError> {
-    let known = u32::try_from(migrations.len()).unwrap_or(u32::MAX).saturating_add(1);
+    let known = version_after(migrations);
     let steps = match origin {
         Origin::Ours(found) if found > known => {
             return Err(OpenError::Newer { database: database.to_owned(), found, known });

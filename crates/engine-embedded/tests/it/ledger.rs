@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 #[derive(Debug)]
 pub(crate) struct Ledger {
     last: u64,
+    now: Timestamp,
     progress: Progress,
 }
 
@@ -26,13 +27,19 @@ struct Ends {
     applied: u64,
 }
 
-/// What can be asked of a ledger.
+/// What a test can ask of a ledger.
 #[derive(Debug, Clone)]
 pub(crate) enum Command {
     /// Enters something under the next number, which is the reply.
     Enter { identity: u64 },
     /// The same if the last number is `last`.
     EnterAfter { last: u64, identity: u64 },
+    /// Nothing, while the test holds the lock.
+    Hold(Arc<Mutex<()>>),
+    /// Nothing, at the weight of so many bytes.
+    Weigh(usize),
+    /// Fills so many free pages, or frees them again.
+    Scratch { bytes: u32 },
     /// Breaks a rule of the schema.
     Break,
     /// Panics.
@@ -80,7 +87,7 @@ impl Ledger {
         let last: Option<i64> = connection.query_row(last, [], |row| row.get(0)).optional()?;
         let last = last.unwrap_or(0).cast_unsigned();
         progress.committed(last);
-        Ok(Self { last, progress: progress.clone() })
+        Ok(Self { last, now: Timestamp::from_unix_seconds(0), progress: progress.clone() })
     }
 }
 
@@ -89,8 +96,8 @@ impl State for Ledger {
     type Reply = u64;
     type Refusal = NotTheLast;
 
-    fn bytes(_: &Command) -> usize {
-        100
+    fn bytes(command: &Command) -> usize {
+        if let Command::Weigh(bytes) = command { *bytes } else { 100 }
     }
 
     fn check(
@@ -105,9 +112,20 @@ impl State for Ledger {
         }
     }
 
-    fn apply(&mut self, connection: &Connection, command: Command, _: Timestamp) -> rusqlite::Result<u64> {
+    fn apply(&mut self, connection: &Connection, command: Command, now: Timestamp) -> rusqlite::Result<u64> {
+        assert!(now >= self.now, "time stood still or went on");
+        self.now = now;
         let identity = match command {
             Command::Enter { identity } | Command::EnterAfter { identity, .. } => identity,
+            Command::Hold(lock) => {
+                drop(lock.lock());
+                return Ok(self.last);
+            }
+            Command::Weigh(_) => return Ok(self.last),
+            Command::Scratch { bytes } => {
+                let fill = "INSERT OR REPLACE INTO scratch VALUES (-1, zeroblob(?1))";
+                return connection.execute(fill, [bytes]).map(|_| self.last);
+            }
             Command::Break => {
                 self.last += 1;
                 let doubled = "INSERT INTO entry VALUES (1, 0, NULL), (1, 0, NULL)";

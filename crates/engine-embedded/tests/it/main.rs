@@ -2,5 +2,8 @@
 
 mod crashes;
 mod faults;
+mod kill;
 mod ledger;
+mod maintenance;
+mod store;
 mod workload;
