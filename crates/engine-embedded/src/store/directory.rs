@@ -53,6 +53,11 @@ impl Directory {
         self.path.join(format!("{DATABASE}-wal"))
     }
 
+    /// Where the shared memory of its connections is.
+    pub(super) fn shm(&self) -> PathBuf {
+        self.path.join(format!("{DATABASE}-shm"))
+    }
+
     /// Makes the names of the files in the directory durable.
     pub(super) fn sync(&self) -> Result<(), OpenError> {
         sync_directory(&self.path).map_err(|source| OpenError::io(&self.path, source))
@@ -120,9 +125,8 @@ fn network_filesystem(path: &Path) -> Option<&'static str> {
         (0x00c3_6400, "ceph"),
     ];
     let found = nix::sys::statfs::statfs(path).ok()?.filesystem_type().0;
-    #[expect(clippy::unnecessary_cast, reason = "the type has another width on other C libraries")]
-    let found = found as i64;
-    NAMES.iter().find(|(number, _)| *number == found).map(|(_, name)| *name)
+    // The type has another width on other C libraries, and the numbers are of 32 bits.
+    NAMES.iter().find(|(number, _)| *number as u32 == found as u32).map(|(_, name)| *name)
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -1,20 +1,22 @@
 //! What a store says of itself while it runs.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use intertie_core::telemetry::Snapshot;
 
 use super::checkpoint::Wal;
 use super::config::PAGE_BYTES;
 use super::error::Failure;
+use super::pin::WalPin;
 
 /// Whether a store takes writes.
 #[derive(Debug, Clone)]
 pub enum Health {
     /// It does.
     Serving {
-        /// A reader, most likely another program's, keeps the write-ahead log past `wal_max`.
-        wal_pinned: bool,
+        /// Whose reads keep the write-ahead log past `wal_max`, if it is past it.
+        wal_pinned: Option<WalPin>,
     },
     /// It does not until it is opened again. Reads go on.
     Failed {
@@ -32,7 +34,7 @@ pub(super) struct Counters {
     overloaded: AtomicU64,
     checkpoints: AtomicU64,
     wal_pages: AtomicU64,
-    wal_pinned: AtomicBool,
+    wal_pinned: Mutex<Option<WalPin>>,
 }
 
 impl Counters {
@@ -54,13 +56,17 @@ impl Counters {
         self.wal_pages.store(wal.pages, Ordering::Relaxed);
     }
 
-    /// Notes whether the log is pinned, and says whether that is news.
-    pub(super) fn pinned(&self, is_pinned: bool) -> bool {
-        self.wal_pinned.swap(is_pinned, Ordering::Relaxed) != is_pinned
+    /// Notes who pins the log, and says whether it is news that someone or nobody does.
+    pub(super) fn pinned(&self, pin: Option<WalPin>) -> bool {
+        let mut pinned = self.pin();
+        let is_news = pinned.is_some() != pin.is_some();
+        *pinned = pin;
+        is_news
     }
 
-    pub(super) fn is_pinned(&self) -> bool {
-        self.wal_pinned.load(Ordering::Relaxed)
+    /// Who pins the log.
+    pub(super) fn pin(&self) -> MutexGuard<'_, Option<WalPin>> {
+        self.wal_pinned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn read(&self, snapshot: &mut Snapshot) {
@@ -84,7 +90,7 @@ impl Counters {
             "store_wal_pinned",
             "1 while a reader keeps the write-ahead log past its bound.",
             &[],
-            f64::from(u8::from(self.is_pinned())),
+            f64::from(u8::from(self.pin().is_some())),
         );
     }
 }

@@ -3,6 +3,7 @@
 //! A [`Store`] keeps a [`State`]: commands are submitted, checked, applied and committed in groups, and answered
 //! when they are durable. The crate's page says what that promises.
 
+mod answer;
 mod checkpoint;
 mod config;
 mod database;
@@ -13,17 +14,15 @@ mod group;
 mod health;
 mod mailbox;
 pub mod maintenance;
+mod pin;
 mod readers;
 mod schema;
 mod state;
 mod writer;
 
 use std::fmt;
-use std::future::Future;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 
 use intertie_core::clock::WallClock;
@@ -31,9 +30,11 @@ use intertie_core::telemetry::{Events, Snapshot, Source};
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
+pub use answer::Answer;
 pub use config::StoreConfig;
 pub use error::{Failure, OpenError, Step, SubmitError};
 pub use health::Health;
+pub use pin::WalPin;
 pub use readers::QueryError;
 pub use state::State;
 
@@ -41,7 +42,7 @@ use directory::Directory;
 use health::Counters;
 use mailbox::{Capacity, Full, Mailbox};
 use readers::Readers;
-use writer::{Envelope, Outcome, Shared, Writer};
+use writer::{Envelope, Shared, Writer};
 
 /// A state made durable in a data directory that nobody else has.
 ///
@@ -88,7 +89,7 @@ impl<S: State> Store<S> {
             events,
         });
         let database = directory.database();
-        let writer = Writer::new(connection, load, Arc::clone(&shared), clock, config)
+        let writer = Writer::new(connection, load, Arc::clone(&shared), clock, config, directory.shm())
             .map_err(|source| OpenError::sqlite(&database, source))?;
         let readers = Readers::open(&database, config)?;
         let spawned = thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer.run());
@@ -113,7 +114,7 @@ impl<S: State> Store<S> {
         }
         let (answer, receiver) = oneshot::channel();
         match self.shared.mailbox.push(Envelope { command, answer }, bytes) {
-            Ok(()) => Answer { inner: Inner::Waiting(receiver) },
+            Ok(()) => Answer::waiting(receiver),
             Err(Full::Closed) => Answer::now(match self.shared.health() {
                 Health::Failed { cause } => SubmitError::Unavailable(cause),
                 Health::Serving { .. } => SubmitError::Closed,
@@ -195,44 +196,5 @@ impl<S: State> Source for Store<S> {
 impl<S: State> fmt::Debug for Store<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store").field("directory", &self.directory).finish_non_exhaustive()
-    }
-}
-
-/// What becomes of a command. It resolves by itself; awaiting it drives nothing.
-#[must_use = "whether a command is stored is in its answer"]
-pub struct Answer<S: State> {
-    inner: Inner<S>,
-}
-
-enum Inner<S: State> {
-    Waiting(oneshot::Receiver<Outcome<S>>),
-    Now(Option<SubmitError<S::Refusal>>),
-}
-
-impl<S: State> Answer<S> {
-    fn now(error: SubmitError<S::Refusal>) -> Self {
-        Self { inner: Inner::Now(Some(error)) }
-    }
-}
-
-impl<S: State> Future for Answer<S> {
-    type Output = Result<S::Reply, SubmitError<S::Refusal>>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.inner {
-            Inner::Waiting(receiver) => Pin::new(receiver).poll(context).map(|answer| {
-                // The writer answers whatever it took; a sender that is dropped was lost by a defect.
-                answer.unwrap_or(Err(SubmitError::Unknown(Failure::Panicked { during: Step::Commit })))
-            }),
-            Inner::Now(error) => Poll::Ready(Err(error.take().expect("not polled after its answer"))),
-        }
-    }
-}
-
-impl<S: State> Unpin for Answer<S> {}
-
-impl<S: State> fmt::Debug for Answer<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answer").finish_non_exhaustive()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use super::gather::Gather;
 use super::group::{self, Verdict};
 use super::health::{Counters, Health};
 use super::mailbox::{Mailbox, Portion, Waited};
+use super::pin::WalPin;
 use super::state::State;
 
 /// What became of a command.
@@ -57,7 +59,7 @@ impl<S: State> Shared<S> {
     pub(super) fn health(&self) -> Health {
         match self.health.borrow().clone() {
             Some(cause) => Health::Failed { cause },
-            None => Health::Serving { wal_pinned: self.counters.is_pinned() },
+            None => Health::Serving { wal_pinned: self.counters.pin().clone() },
         }
     }
 }
@@ -87,6 +89,8 @@ pub(super) struct Writer<S: State> {
     last: (usize, usize),
     data_version: i64,
     now: Timestamp,
+    /// The shared memory of the connections, on which readers have locks.
+    shm: PathBuf,
 }
 
 impl<S: State> Writer<S> {
@@ -96,6 +100,7 @@ impl<S: State> Writer<S> {
         shared: Arc<Shared<S>>,
         clock: WallClock,
         config: &StoreConfig,
+        shm: PathBuf,
     ) -> rusqlite::Result<Self> {
         // Before the state is loaded, so that what another program writes while it is shows at the first group.
         let data_version = group::data_version(&connection)?;
@@ -121,6 +126,7 @@ impl<S: State> Writer<S> {
             last: (0, 0),
             data_version,
             now: Timestamp::from_unix_seconds(0),
+            shm,
         })
     }
 
@@ -231,10 +237,13 @@ impl<S: State> Writer<S> {
         } else {
             self.checkpoint(mode)?
         };
-        let is_pinned = self.schedule.is_pinned(moved);
-        if self.shared.counters.pinned(is_pinned) {
-            let name = if is_pinned { "store_wal_pinned" } else { "store_wal_released" };
-            self.shared.events.tell(name, || vec![("pages", moved.pages.to_string())]);
+        let pin = self.schedule.is_pinned(moved).then(|| WalPin::look_up(&self.shm));
+        let (name, by) = match &pin {
+            Some(pin) => ("store_wal_pinned", pin.to_string()),
+            None => ("store_wal_released", String::new()),
+        };
+        if self.shared.counters.pinned(pin) {
+            self.shared.events.tell(name, || vec![("processes", by), ("pages", moved.pages.to_string())]);
         }
         Ok(())
     }
