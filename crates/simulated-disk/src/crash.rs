@@ -69,16 +69,24 @@ impl Crashes {
     }
 }
 
-impl Iterator for Crashes {
-    type Item = Crash;
-
-    fn next(&mut self) -> Option<Crash> {
+impl Crashes {
+    /// Does one more operation, but for the first time.
+    fn advance(&mut self) -> Option<()> {
         if self.is_begun {
             let operation = self.operations.next()?;
             self.record(operation);
             self.done += 1;
         }
         self.is_begun = true;
+        Some(())
+    }
+}
+
+impl Iterator for Crashes {
+    type Item = Crash;
+
+    fn next(&mut self) -> Option<Crash> {
+        self.advance()?;
         let random = &mut self.random;
         let files = self.files.iter().filter_map(|(name, file)| {
             let content = file.after_crash(random)?;
@@ -86,6 +94,14 @@ impl Iterator for Crashes {
         });
         let files = files.collect();
         Some(Crash { operations: self.done, files })
+    }
+
+    fn nth(&mut self, count: usize) -> Option<Crash> {
+        // What is passed over is not laid out.
+        for _ in 0..count {
+            self.advance()?;
+        }
+        self.next()
     }
 }
 

@@ -13,7 +13,7 @@ fn check_every_crash(seed: u64) {
     let progress = Progress::default();
     let mut told = Told::default();
     let store = open(place.path(), &progress).expect("opens");
-    run(&store, 16, &mut told, || disk.operations());
+    run(&store, 24, &mut told, || disk.operations());
     drop(store);
     assert!(told.unknown.is_empty() && told.refused.is_empty());
 
@@ -26,12 +26,12 @@ fn check_every_crash(seed: u64) {
         let before = disk.operations();
         told.check(after.path(), crash.operations, &progress, &context);
         if random.u8(..4) == 0 {
-            let crashes: Vec<_> = disk.crashes(seed).skip(before).collect();
-            let again = &crashes[random.usize(..crashes.len())];
+            let moment = random.usize(before..=disk.operations());
+            let again = disk.crashes(random.u64(..)).nth(moment).expect("not after the last");
             let after = directory();
             again.lay_out(after.path()).expect("lays out");
             let _disk = Disk::beneath(after.path()).expect("a disk");
-            let context = format!("{context} and again after {}", again.operations - before);
+            let context = format!("{context} and again after {}", moment - before);
             told.check(after.path(), crash.operations, &progress, &context);
         }
     }
