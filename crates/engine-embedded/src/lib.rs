@@ -18,8 +18,8 @@
 //!
 //! **After the first error of the disk nothing is written.** A sync that failed can not be repeated: the kernel takes
 //! the pages for written, and the next sync says yes without them. So the store is [`store::Health::Failed`], answers
-//! what waits with [`store::SubmitError::Unavailable`], and goes on reading. Opening it again writes what the log holds
-//! anew, syncs it, and moves it into the database, before the first write. A full disk is no exception, though its
+//! what waits with [`store::SubmitError::Unavailable`], and goes on reading. Opening it again copies
+//! what the log holds, syncs the copy, and moves it into the database, before the first write. A full disk is no exception, though its
 //! group is often certainly not stored: the checkpoints that would have to follow need room as well, and opening again,
 //! which takes milliseconds, proves that there is some.
 //!

@@ -51,6 +51,9 @@ impl Crashes {
             Operation::Write { ref file, .. } | Operation::Truncate { ref file, .. } => {
                 self.files.entry(file.clone()).or_default().pending.push(operation);
             }
+            Operation::Replace { file, bytes } => {
+                self.files.insert(file, File { durable: Some(bytes), pending: Vec::new() });
+            }
             // That a file is gone becomes durable with the next sync of any file, as in a file system's journal.
             Operation::Delete { ref file } => {
                 self.files.entry(file.clone()).or_default().pending.push(operation);
@@ -193,7 +196,7 @@ fn apply(content: &mut Option<Vec<u8>>, operation: &Operation) {
             content.get_or_insert_default().resize(size, 0);
         }
         Operation::Delete { .. } => *content = None,
-        Operation::Sync { .. } | Operation::FailedSync { .. } => {}
+        Operation::Replace { .. } | Operation::Sync { .. } | Operation::FailedSync { .. } => {}
     }
 }
 

@@ -1,4 +1,5 @@
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{fs, io};
@@ -43,8 +44,8 @@ struct State {
     syncs: usize,
     writes: usize,
     reads: usize,
-    /// Files that SQLite wrote to since it opened them.
-    touched: HashSet<Name>,
+    /// The numbers that the file system has for the files.
+    inodes: HashMap<Name, u64>,
 }
 
 /// What becomes of an operation.
@@ -68,7 +69,7 @@ impl Disk {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             // Shared memory of SQLite's connections is nothing that a disk keeps.
             if !name.ends_with("-shm") {
-                state.has(&name, fs::read(&path)?);
+                state.operations.push(Operation::Replace { file: name, bytes: fs::read(&path)? });
             }
         }
         let shared = Arc::new(Shared { directory, state: Mutex::new(state) });
@@ -123,17 +124,23 @@ impl Shared {
         Some(name.to_str()?.to_owned())
     }
 
-    pub(crate) fn opened(&self, file: &str, is_database: bool) {
+    /// Notes that SQLite opened the file at `path`, which someone may have replaced.
+    pub(crate) fn opened(&self, file: &str, path: &Path, is_database: bool) -> io::Result<()> {
         let mut state = self.state();
-        state.touched.remove(file);
         if is_database {
             state.is_doubtful = false;
         }
+        let inode = fs::metadata(path)?.ino();
+        if state.inodes.insert(file.to_owned(), inode).is_some_and(|before| before != inode) {
+            let bytes = fs::read(path)?;
+            state.operations.push(Operation::Replace { file: file.to_owned(), bytes });
+        }
+        Ok(())
     }
 
     pub(crate) fn write(&self, file: &str, offset: u64, bytes: &[u8]) -> Verdict {
         let mut state = self.state();
-        let verdict = state.change(file);
+        let verdict = state.change();
         let kept = if verdict == Verdict::Done { bytes } else { &bytes[..bytes.len() / 2] };
         let file = file.to_owned();
         state.operations.push(Operation::Write { file, offset, bytes: kept.to_vec() });
@@ -142,7 +149,7 @@ impl Shared {
 
     pub(crate) fn truncate(&self, file: &str, size: u64) -> Verdict {
         let mut state = self.state();
-        let verdict = state.change(file);
+        let verdict = state.change();
         if verdict != Verdict::Failed {
             state.operations.push(Operation::Truncate { file: file.to_owned(), size });
         }
@@ -150,7 +157,9 @@ impl Shared {
     }
 
     pub(crate) fn delete(&self, file: &str) {
-        self.state().operations.push(Operation::Delete { file: file.to_owned() });
+        let mut state = self.state();
+        state.inodes.remove(file);
+        state.operations.push(Operation::Delete { file: file.to_owned() });
     }
 
     pub(crate) fn sync(&self, file: &str) -> Verdict {
@@ -175,36 +184,15 @@ impl Shared {
         if fails { Verdict::Failed } else { Verdict::Done }
     }
 
-    /// Whether SQLite wrote to the file since it opened it.
-    pub(crate) fn is_touched(&self, file: &str) -> bool {
-        self.state().touched.contains(file)
-    }
-
-    /// Someone else wrote all of `file` and synced it.
-    pub(crate) fn written_past(&self, file: &str, content: Vec<u8>) {
-        let mut state = self.state();
-        state.has(file, content);
-        state.touched.insert(file.to_owned());
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    /// Enters `content` as all that is in `file`, synced.
-    fn has(&mut self, file: &str, content: Vec<u8>) {
-        let (size, file) = (content.len() as u64, || file.to_owned());
-        self.operations.push(Operation::Truncate { file: file(), size });
-        self.operations.push(Operation::Write { file: file(), offset: 0, bytes: content });
-        self.operations.push(Operation::Sync { file: file() });
-    }
-
     /// Counts a write or truncation, and says whether it is to be done.
-    fn change(&mut self, file: &str) -> Verdict {
+    fn change(&mut self) -> Verdict {
         self.written_in_doubt += usize::from(self.is_doubtful);
-        self.touched.insert(file.to_owned());
         let number = self.writes;
         self.writes += 1;
         let verdict = match self.fault {

@@ -8,6 +8,8 @@ pub(crate) type Name = String;
 pub(crate) enum Operation {
     /// Bytes were handed to the kernel.
     Write { file: Name, offset: u64, bytes: Vec<u8> },
+    /// A file got its name, in place of any other, with all of it synced.
+    Replace { file: Name, bytes: Vec<u8> },
     /// A file was cut or extended.
     Truncate { file: Name, size: u64 },
     /// A file was removed.

@@ -12,8 +12,8 @@
 //! each file whether a simulated disk is beneath it. It passes everything on to the VFS that was the default
 //! before, except syncs, which are only recorded.
 //!
-//! What a program writes past SQLite is seen for one file, the write-ahead log, and taken to be synced: when the
-//! log was changed since SQLite opened it, all of it counts as written anew at SQLite's next sync.
+//! What a program writes past SQLite is not seen, but for one thing: a file that it replaced by another is taken to be
+//! synced, and to have taken the place of the one before at once.
 
 mod crash;
 mod disk;

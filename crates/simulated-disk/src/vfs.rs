@@ -5,10 +5,8 @@
 //! called only between its `xOpen` and its `xClose`, and by one thread at a time.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::fs::{self, FileTimes};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime};
 use std::{ptr, slice};
 
 use rusqlite::ffi;
@@ -117,10 +115,8 @@ unsafe extern "C" fn open(
     if opened != ffi::SQLITE_OK {
         return opened;
     }
-    place.disk.opened(&place.name, flags & ffi::SQLITE_OPEN_MAIN_DB != 0);
-    if flags & ffi::SQLITE_OPEN_WAL != 0 {
-        mark(&place.path);
-    }
+    let is_database = flags & ffi::SQLITE_OPEN_MAIN_DB != 0;
+    place.disk.opened(&place.name, &place.path, is_database).expect("a file that was just opened is there");
     // SAFETY: As above; with its methods set, SQLite closes the file, which frees the place.
     unsafe {
         (*file).place = Box::into_raw(Box::new(place));
@@ -139,28 +135,6 @@ unsafe extern "C" fn delete(_: *mut ffi::sqlite3_vfs, path: *const c_char, sync_
         place.disk.delete(&place.name);
     }
     deleted
-}
-
-/// The time that a log has on which nobody wrote since SQLite opened it.
-fn untouched() -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(1)
-}
-
-fn mark(path: &Path) {
-    let times = FileTimes::new().set_modified(untouched());
-    let marked = fs::File::options().write(true).open(path).and_then(|file| file.set_times(times));
-    marked.expect("a file that was just opened has times");
-}
-
-/// Notes what someone wrote to a log past SQLite, which has not written to it since it opened it.
-fn look_past(place: &Place) {
-    if !place.name.ends_with("-wal") || place.disk.is_touched(&place.name) {
-        return;
-    }
-    let modified = fs::metadata(&place.path).and_then(|metadata| metadata.modified());
-    if modified.expect("the log is there") != untouched() {
-        place.disk.written_past(&place.name, fs::read(&place.path).expect("the log can be read"));
-    }
 }
 
 static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
@@ -256,7 +230,6 @@ unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, size: i64) -> c_int 
 unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, _: c_int) -> c_int {
     // SAFETY: See the module.
     let place = unsafe { place_of(file) };
-    look_past(place);
     match place.disk.sync(&place.name) {
         Verdict::Done => ffi::SQLITE_OK,
         Verdict::Failed | Verdict::Full => ffi::SQLITE_IOERR_FSYNC,

@@ -1,23 +1,22 @@
 //! How SQLite is opened, so that a commit means what we say it means.
 
-use std::fs::File;
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags};
 
 use super::checkpoint::{Mode, checkpoint};
 use super::config::{PAGE_BYTES, StoreConfig};
 use super::directory::Directory;
 use super::error::OpenError;
+use super::renewal::renew_log;
 use super::schema::{self, MIGRATIONS, Origin};
 
 /// Opens the database for the writer: recovered, of the present version, and with nothing in its log.
 pub(super) fn open_writer(directory: &Directory, config: &StoreConfig) -> Result<Connection, OpenError> {
     let database = &directory.database();
     let sqlite = |source| OpenError::sqlite(database, source);
+    renew_log(directory, config)?;
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(database, flags).map_err(sqlite)?;
@@ -28,7 +27,6 @@ pub(super) fn open_writer(directory: &Directory, config: &StoreConfig) -> Result
     if !log_ahead(&connection).map_err(sqlite)? {
         return Err(OpenError::Busy { database: database.clone() });
     }
-    rewrite(&mut connection, database, &directory.wal())?;
     // Before the first write: whatever a process before this one left in the log is in the database, synced.
     let emptied = checkpoint(&connection, Mode::Truncate).map_err(sqlite)?;
     if emptied.busy {
@@ -51,7 +49,8 @@ pub(super) fn open_reader(database: &Path, config: &StoreConfig) -> Result<Conne
     open().map_err(|source| OpenError::sqlite(database, source))
 }
 
-fn common(connection: &Connection, config: &StoreConfig) -> rusqlite::Result<()> {
+/// What holds for every connection.
+pub(super) fn common(connection: &Connection, config: &StoreConfig) -> rusqlite::Result<()> {
     connection.busy_timeout(config.busy_wait)?;
     connection.set_prepared_statement_cache_capacity(config.statements.get() as usize);
     // SQLite would check-point when the last connection closes. After a failed sync that would move pages that
@@ -94,38 +93,4 @@ fn log_ahead(connection: &Connection) -> rusqlite::Result<bool> {
 fn set_cache(connection: &Connection, bytes: u64) -> rusqlite::Result<()> {
     let kibibytes = i64::try_from(bytes / 1024).unwrap_or(i64::MAX);
     connection.pragma_update(None, "cache_size", -kibibytes)
-}
-
-/// Writes every byte of a log that a process before this one left behind over itself, and syncs it.
-///
-/// After a failed sync the kernel takes pages that it could not write for written. A reader still finds them,
-/// the next sync says yes, and the disk does not have them. A checkpoint that believed it would move pages of a
-/// transaction whose log a power cut then removes: half of it would stay in the database. Bytes that are written
-/// again are synced again. No other program writes to the log meanwhile, since the transaction holds the lock for
-/// that; SQLite's own locks are on its other files, so closing this one releases none.
-fn rewrite(connection: &mut Connection, database: &Path, wal: &Path) -> Result<(), OpenError> {
-    let transaction = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(|source| OpenError::sqlite(database, source))?;
-    rewrite_file(wal).map_err(|source| OpenError::io(wal, source))?;
-    transaction.rollback().map_err(|source| OpenError::sqlite(database, source))
-}
-
-fn rewrite_file(path: &Path) -> io::Result<()> {
-    let file = match File::options().read(true).write(true).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    let mut chunk = vec![0; 1 << 20];
-    let mut offset = 0;
-    loop {
-        let length = file.read_at(&mut chunk, offset)?;
-        if length == 0 {
-            break;
-        }
-        file.write_all_at(&chunk[..length], offset)?;
-        offset += length as u64;
-    }
-    if offset > 0 { file.sync_all() } else { Ok(()) }
 }

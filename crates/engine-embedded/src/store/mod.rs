@@ -16,6 +16,7 @@ mod mailbox;
 pub mod maintenance;
 mod pin;
 mod readers;
+mod renewal;
 mod schema;
 mod state;
 mod writer;
