@@ -16,8 +16,8 @@ pub(super) const PAGE_BYTES: u64 = 4096;
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Store")]
 pub struct StoreConfig {
-    /// Commands that wait for the writer; a further one is refused as overload. Default 4,096, which is what
-    /// 16 full groups of 256 callers need.
+    /// Commands that wait for the writer; a further one is refused as overload. Default 4,096,
+    /// four full groups.
     pub pending_max: NonZeroU32,
     /// Bytes of commands that wait for the writer; a command that would go past it is refused as overload.
     /// Default 64 MiB; at least `group_bytes_max`.
@@ -27,7 +27,7 @@ pub struct StoreConfig {
     /// Bytes of commands in one durable commit, and so of one command: a larger one is refused. Default 8 MiB.
     pub group_bytes_max: ByteSize,
     /// How long a group waits for the callers of the one before to come back, once one command is there. Never
-    /// waited when nobody is expected. Default 150 µs, below the time of one sync; `"0s"` commits at once.
+    /// waited when nobody is expected. Default 150 µs, less than most disks need to sync; `"0s"` commits at once.
     #[serde(with = "quantity::duration")]
     #[schemars(with = "DurationText")]
     pub gather: Duration,
@@ -41,7 +41,7 @@ pub struct StoreConfig {
     /// Reads that wait for a reader; a further one is refused as overload. Default 256.
     pub reads_pending_max: NonZeroU32,
     /// The writer moves pages from the write-ahead log to the database, between two groups, once so much of it
-    /// is not moved yet. Default 16 MiB, which takes some 50 ms. More of it means fewer and longer pauses.
+    /// is not moved yet. Default 16 MiB, which takes some tens of milliseconds. More of it means fewer and longer pauses.
     pub checkpoint_after: ByteSize,
     /// The bound of the write-ahead log. It grows past `checkpoint_after` only while a reader needs what is in
     /// it; at this bound the writer waits `reader_wait` for readers to end and cuts the file to nothing, and if one

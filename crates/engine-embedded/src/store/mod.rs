@@ -62,8 +62,8 @@ impl<S: State> Store<S> {
     /// Opens the store in `directory`, which is made if there is none, and starts its threads.
     ///
     /// What earlier processes committed is recovered, synced and moved out of the write-ahead log before anything
-    /// is written; then `load` makes the state of what is stored. It may take as long as the log is large: 16 MiB
-    /// take about 50 ms.
+    /// is written; then `load` makes the state of what is stored. After a crash that takes longer with a longer log:
+    /// some tens of milliseconds for 16 MiB.
     ///
     /// # Errors
     /// When the directory is in use, can not be written or is on a network filesystem, and when the database is
