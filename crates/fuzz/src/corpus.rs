@@ -91,3 +91,25 @@ pub(crate) const ACCESS_LOG: &[&[u8]] = &[
     br#"{"at":"2026-11-21T18:52:53.149Z","attempts":1,"client":"127.0.0.1","cut":null,"duration_ms":901.473,"endpoint":"127.0.0.1:33009","error":"ATTEMPT_TIMEOUT","host":"a","method":"POST","path":"/","request_id":"d12e","route":"/**","status":504,"tls":null}"#,
     b"2026-11-21T18:52:53.149Z 127.0.0.1 GET /orders/7 200 12.5ms route=/orders/** endpoint=127.0.0.1:7001 attempts=2 cut=deadline",
 ];
+
+pub(crate) const ENVELOPE: &[&[u8]] = &[
+    br#"{"specversion":"1.0","id":"1","source":"/orders","type":"com.example.order.created"}"#,
+    br#"{"specversion":"1.0","id":"1","source":"https://a.example:80/b?c=%20#d","type":"t","subject":"\u20ac","time":null,"data":{"a":[1.50,"\ud83d\ude00",null]}}"#,
+    br#"{"specversion":"1.0","id":"A-1","source":"urn:uuid:6e8bc430","type":"t","subject":"x","time":"2018-04-05T17:31:00.25+02:00","datacontenttype":"application/xml; charset=\"utf-8\"","dataschema":"http://[::1]/s","a":5,"b":true,"c":"d","data":"<a b=\"c\"/>"}"#,
+    br#"{"specversion":"1.0","id":"1","source":"a","type":"t","datacontenttype":"application/json","data_base64":"eyAieHl6IjogMTIzIH0="}"#,
+    br#" { "type" : "t", "id" : "1", "data" : "text", "source" : "/a", "correlationid" : "c", "expirytime" : "2018-04-05T17:31:00Z", "specversion" : "1.0" } "#,
+];
+
+pub(crate) const ENVELOPE_BATCH: &[&[u8]] = &[
+    br#"[{"specversion":"1.0","id":"1","source":"/a","type":"t","data":1},{"specversion":"1.0","id":"2","source":"/a","type":"t","data_base64":"Zg=="}]"#,
+    br#"[ {"specversion":"1.0","id":"1","source":"/a","type":"t","a":-1,"data":[[]]} ]"#,
+    b"[]",
+];
+
+/// Header lines, an empty line, a body.
+pub(crate) const ENVELOPE_HEADERS: &[&[u8]] = &[
+    b"ce-specversion: 1.0\nce-id: 1\nce-source: /a\nce-type: t\nce-subject: Euro%20%E2%82%AC%20%F0%9F%98%80\ncontent-type: application/json\n\n{\"a\": 1}",
+    b"CE-SpecVersion: 1.0\nce-id: \"quoted \\\" \\\\ one\"\nce-source: a:b\nce-type: t\nce-time: 2018-04-05T17:31:00Z\nContent-Type: text/plain; charset=utf-8\n\ntext\xc3\xb6",
+    b"ce-specversion: 1.0\nce-id: 1\nce-source: /a\nce-type: t\nce-dataschema: urn:a:b\nce-a: {\"b\": 5}\nhost: x\ncontent-type: image/png\n\n\x89PNG",
+    b"ce-specversion: 1.0\nce-id: 1\nce-source: //x@[::1]:8/\nce-type: t\nce-expirytime: 2018-04-05T17:31:00Z\n",
+];

@@ -8,6 +8,7 @@
 mod access_log;
 mod config;
 mod corpus;
+mod envelope;
 mod mutation;
 mod target;
 

@@ -2,7 +2,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use intertie_gateway::fuzz;
 
-use crate::{Mutations, access_log, config, corpus};
+use crate::{Mutations, access_log, config, corpus, envelope};
 
 /// Something that reads bytes.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +23,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "routes", corpus: corpus::ROUTES, body: fuzz::routes },
     Target { name: "config", corpus: corpus::CONFIG, body: config::traffic },
     Target { name: "access_log", corpus: corpus::ACCESS_LOG, body: access_log::line },
+    Target { name: "envelope", corpus: corpus::ENVELOPE, body: envelope::one },
+    Target { name: "envelope_batch", corpus: corpus::ENVELOPE_BATCH, body: envelope::several },
+    Target { name: "envelope_headers", corpus: corpus::ENVELOPE_HEADERS, body: envelope::headers },
 ];
 
 /// Runs the target called `name` on one input.
@@ -97,6 +100,21 @@ mod tests {
     #[test]
     fn access_log() {
         check("access_log");
+    }
+
+    #[test]
+    fn envelope() {
+        check("envelope");
+    }
+
+    #[test]
+    fn envelope_batch() {
+        check("envelope_batch");
+    }
+
+    #[test]
+    fn envelope_headers() {
+        check("envelope_headers");
     }
 
     #[test]

@@ -5,25 +5,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use http::header::{HeaderName, HeaderValue};
-use http::{HeaderMap, Method, Uri};
 use intertie_core::telemetry::Events;
 use intertie_gateway::config::Severity;
-use intertie_gateway::plan::{Amplification, Explanation, explain};
-use intertie_gateway::route::{Found, RequestView, request_host};
+use intertie_gateway::plan::Amplification;
 
-use crate::believed;
 use crate::demo::{self, DemoArguments};
+use crate::explain::{Explained, explain_process, explain_request};
 use crate::file::{self, Loaded};
 use crate::health;
 use crate::operation::{Activation, use_small_pages};
 use crate::plan::{self, PlanArguments, Planned};
-use crate::process;
-use crate::secured;
 use crate::series::Series;
 use crate::simulate::{self, SimulateArguments, Simulated};
-use crate::told;
-use crate::towards;
 use crate::up;
 
 /// What scripts can tell apart.
@@ -156,9 +149,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Up { file, until_stdin_closes } => serve(&file, until_stdin_closes),
         Command::Check { file } => check(&file),
         Command::Explain { file, method: Some(method), url: Some(url), headers } => {
-            print_explanation(explained(&file, &method, &url, &headers))
+            print_explanation(explain_request(&file, &method, &url, &headers))
         }
-        Command::Explain { file, .. } => print_explanation(explained_process(&file)),
+        Command::Explain { file, .. } => print_explanation(explain_process(&file)),
         Command::Simulate(arguments) => try_faults(&arguments),
         Command::Plan(arguments) => compare(&arguments),
         Command::Health { file } => ask_health(&file),
@@ -177,6 +170,17 @@ fn print_line(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
+/// Prints why a file, or what was asked of it, is refused.
+fn refused(refusal: &str) -> ExitCode {
+    eprint!("{refusal}");
+    ExitCode::from(code::REFUSED)
+}
+
+/// Tells scripts whether all is well.
+fn verdict(is_well: bool) -> ExitCode {
+    if is_well { ExitCode::SUCCESS } else { ExitCode::from(code::DOUBTFUL) }
+}
+
 fn serve(path: &std::path::Path, until_stdin_closes: bool) -> ExitCode {
     use_small_pages();
     // Before there are threads: it changes the environment, which they would share.
@@ -189,17 +193,11 @@ fn serve(path: &std::path::Path, until_stdin_closes: bool) -> ExitCode {
     };
     let loaded = match Loaded::read(path) {
         Ok(loaded) => loaded,
-        Err(refusal) => {
-            eprint!("{refusal}");
-            return ExitCode::from(code::REFUSED);
-        }
+        Err(refusal) => return refused(&refusal),
     };
     match up::run(loaded, activation, until_stdin_closes) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(up::Failure::Refused(refusal)) => {
-            eprint!("{refusal}");
-            ExitCode::from(code::REFUSED)
-        }
+        Err(up::Failure::Refused(refusal)) => refused(&refusal),
         Err(up::Failure::NotListening(message)) => {
             eprint!("{message}");
             ExitCode::from(code::NOT_STARTED)
@@ -214,16 +212,13 @@ fn serve(path: &std::path::Path, until_stdin_closes: bool) -> ExitCode {
 fn ask_health(path: &std::path::Path) -> ExitCode {
     let loaded = match Loaded::read(path) {
         Ok(loaded) => loaded,
-        Err(refusal) => {
-            eprint!("{refusal}");
-            return ExitCode::from(code::REFUSED);
-        }
+        Err(refusal) => return refused(&refusal),
     };
     let admin = loaded.server.admin;
     match health::ask(admin) {
         Ok((ready, answer)) => {
             print_line(&answer);
-            if ready { ExitCode::SUCCESS } else { ExitCode::from(code::DOUBTFUL) }
+            verdict(ready)
         }
         Err(error) => {
             eprintln!("error: no answer from {admin}: {error}");
@@ -235,36 +230,23 @@ fn ask_health(path: &std::path::Path) -> ExitCode {
 fn check(path: &std::path::Path) -> ExitCode {
     let loaded = match Loaded::read(path) {
         Ok(loaded) => loaded,
-        Err(refusal) => {
-            eprint!("{refusal}");
-            return ExitCode::from(code::REFUSED);
-        }
+        Err(refusal) => return refused(&refusal),
     };
     let mut problems = match loaded.terms() {
         Ok((_, doubts)) => doubts,
-        Err(problems) => {
-            eprint!("{}", loaded.render(&problems));
-            return ExitCode::from(code::REFUSED);
-        }
+        Err(problems) => return refused(&loaded.render(&problems)),
     };
     match loaded.collector_terms() {
         Ok((_, doubts)) => problems.extend(doubts),
-        Err(problems) => {
-            eprint!("{}", loaded.render(&problems));
-            return ExitCode::from(code::REFUSED);
-        }
+        Err(problems) => return refused(&loaded.render(&problems)),
     }
     let (plan, report) = match loaded.plan(None, &Events::default()) {
         Ok(compiled) => compiled,
-        Err(report) => {
-            eprint!("{}", loaded.render(&report.problems));
-            return ExitCode::from(code::REFUSED);
-        }
+        Err(report) => return refused(&loaded.render(&report.problems)),
     };
     let series = Series::of(&plan, &loaded);
     if let Some(problem) = series.problem(&loaded) {
-        eprint!("{}", loaded.render(&[problem]));
-        return ExitCode::from(code::REFUSED);
+        return refused(&loaded.render(&[problem]));
     }
     problems.extend(report.problems);
     eprint!("{}", loaded.render(&problems));
@@ -280,11 +262,11 @@ fn check(path: &std::path::Path) -> ExitCode {
         counted(warnings, "warning"),
         counted(notes, "note")
     ));
-    if warnings > 0 { ExitCode::from(code::DOUBTFUL) } else { ExitCode::SUCCESS }
+    verdict(warnings == 0)
 }
 
 /// `1 route`, `2 routes`.
-fn counted(count: usize, what: &str) -> String {
+pub(crate) fn counted(count: usize, what: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {what}{plural}")
 }
@@ -298,26 +280,13 @@ fn amplification(rows: &[Amplification]) -> String {
     table
 }
 
-fn explained_process(path: &std::path::Path) -> Result<(String, bool), String> {
-    let loaded = Loaded::read(path)?;
-    let (plan, _) = loaded.plan_to_look_at().map_err(|report| loaded.render(&report.problems))?;
-    Ok((process::explain(&loaded, &plan) + &told::explain(&loaded), true))
-}
-
-fn print_explanation(explained: Result<(String, bool), String>) -> ExitCode {
+fn print_explanation(explained: Result<Explained, String>) -> ExitCode {
     match explained {
-        Ok((text, true)) => {
+        Ok(Explained { text, found }) => {
             print_line(text.trim_end());
-            ExitCode::SUCCESS
+            verdict(found)
         }
-        Ok((text, false)) => {
-            print_line(text.trim_end());
-            ExitCode::from(code::DOUBTFUL)
-        }
-        Err(refusal) => {
-            eprint!("{refusal}");
-            ExitCode::from(code::REFUSED)
-        }
+        Err(refusal) => refused(&refusal),
     }
 }
 
@@ -325,12 +294,9 @@ fn try_faults(arguments: &SimulateArguments) -> ExitCode {
     match simulate::simulate(arguments) {
         Ok(Simulated { text, recovered }) => {
             print_line(text.trim_end());
-            if recovered { ExitCode::SUCCESS } else { ExitCode::from(code::DOUBTFUL) }
+            verdict(recovered)
         }
-        Err(refusal) => {
-            eprint!("{refusal}");
-            ExitCode::from(code::REFUSED)
-        }
+        Err(refusal) => refused(&refusal),
     }
 }
 
@@ -339,129 +305,8 @@ fn compare(arguments: &PlanArguments) -> ExitCode {
         Ok(Planned { text, warning, changed }) => {
             eprint!("{warning}");
             print_line(text.trim_end());
-            if changed { ExitCode::from(code::DOUBTFUL) } else { ExitCode::SUCCESS }
+            verdict(!changed)
         }
-        Err(refusal) => {
-            eprint!("{refusal}");
-            ExitCode::from(code::REFUSED)
-        }
+        Err(refusal) => refused(&refusal),
     }
-}
-
-/// The explanation, and whether a route was found.
-fn explained(
-    path: &std::path::Path,
-    method: &str,
-    url: &str,
-    header_lines: &[String],
-) -> Result<(String, bool), String> {
-    let loaded = Loaded::read(path)?;
-    let (plan, _) = loaded.plan_to_look_at().map_err(|report| loaded.render(&report.problems))?;
-    let method =
-        Method::from_bytes(method.as_bytes()).map_err(|_| format!("error: `{method}` is no method\n"))?;
-    let uri: Uri = url.parse().map_err(|error| format!("error: `{url}` is no URL: {error}\n"))?;
-    let mut headers = HeaderMap::new();
-    for line in header_lines {
-        let parsed = line.split_once(':').and_then(|(name, value)| {
-            let name = HeaderName::from_bytes(name.trim().as_bytes()).ok()?;
-            Some((name, HeaderValue::from_str(value.trim()).ok()?))
-        });
-        let (name, value) =
-            parsed.ok_or_else(|| format!("error: `{line}` is no header; write -H 'Name: value'\n"))?;
-        headers.append(name, value);
-    }
-    let host = request_host(&uri, &headers);
-    let view = RequestView {
-        host: host.unwrap_or_default(),
-        path: uri.path(),
-        query: uri.query(),
-        method: &method,
-        headers: &headers,
-    };
-    if host.is_err() {
-        let text = format!("{method} {uri}\n  is answered 400: a request names exactly one host\n");
-        return Ok((text, false));
-    }
-    let explanation = explain(&plan, &view);
-    let mut text = tell(&loaded, &method, &uri, &explanation);
-    text.push_str(&believed::explain(&loaded));
-    if uri.scheme() == Some(&http::uri::Scheme::HTTPS) {
-        text.push_str(&secured::explain(&loaded, uri.host().unwrap_or_default())?);
-    }
-    text.push_str(&told::explain(&loaded));
-    Ok((text, explanation.route.is_some()))
-}
-
-fn tell(loaded: &Loaded, method: &Method, uri: &Uri, explanation: &Explanation<'_>) -> String {
-    let mut text = format!("{method} {uri}\n");
-    let place = |keys: &[String]| loaded.place(keys);
-    match (&explanation.found, explanation.route) {
-        (_, Some(route)) => {
-            let at = place(&["route".to_owned(), route.name.to_string()]);
-            text.push_str(&format!(
-                "  takes route `{}` ({at}) to service `{}`\n",
-                route.name, route.service.name
-            ));
-            if *method == Method::CONNECT {
-                text.push_str("  opens a tunnel to an endpoint of the service, whatever port is named\n");
-            }
-        }
-        (Found::OtherMethods(methods), _) if methods.is_empty() => {
-            text.push_str("  is answered 405: no route opens a tunnel to this host\n");
-        }
-        (Found::OtherMethods(methods), _) => {
-            let methods: Vec<_> = methods.iter().map(Method::as_str).collect();
-            text.push_str(&format!("  is answered 405: this path takes {}\n", methods.join(", ")));
-        }
-        (Found::Ambiguous, _) => {
-            text.push_str("  is answered 400: the path can be read in more than one way\n");
-        }
-        _ => text.push_str("  is answered 404: no route wants this host and path\n"),
-    }
-    let winner = explanation.route.map(|route| route.name.as_ref());
-    for (route, candidate) in &explanation.candidates {
-        if winner == Some(route.name.as_ref()) {
-            continue;
-        }
-        let why = match &candidate.mismatch {
-            Some(mismatch) => mismatch.to_string(),
-            None => "is less specific".to_owned(),
-        };
-        let at = place(&["route".to_owned(), route.name.to_string()]);
-        text.push_str(&format!("  not route `{}` ({at}): it {why}\n", route.name));
-    }
-    let Some(route) = explanation.route else { return text };
-    text.push_str("\npolicies, outermost first:\n");
-    let effective = loaded.effective(&route.name);
-    for shown in effective.shown() {
-        let origin = shown.origin.as_deref().map_or_else(|| "built-in default".to_owned(), place);
-        text.push_str(&format!("  {:<20} {}  ({origin})\n", shown.key.name(), shown.value));
-    }
-    let attempts = effective.retry.value.as_ref().map_or(1, |retry| retry.attempts.get());
-    text.push_str("\nworst case:\n");
-    if explanation.repeatable || attempts == 1 {
-        let requests = counted(attempts as usize, "request");
-        text.push_str(&format!("  {requests} to the service for one call\n"));
-    } else {
-        text.push_str(
-            "  1 request to the service for one call: it is not idempotent and has no Idempotency-Key,\n  \
-             so only an attempt that never reached the service is repeated\n",
-        );
-    }
-    let bounded =
-        if effective.deadline.value.is_some() { "; the deadline ends it at the latest" } else { "" };
-    match effective.worst_case() {
-        Some(worst) => {
-            let worst = intertie_core::quantity::format_duration(worst);
-            text.push_str(&format!("  {worst} by attempts, backoff and queue{bounded}\n"));
-        }
-        None if bounded.is_empty() => text.push_str("  nothing bounds an attempt\n"),
-        None => text.push_str("  nothing but the deadline bounds an attempt\n"),
-    }
-    text.push_str(&towards::explain(loaded, &route.service));
-    text.push_str("\nendpoints:\n");
-    for (endpoint, config) in route.service.endpoints.iter().zip(&route.service.config.endpoints) {
-        text.push_str(&format!("  {} weight {}\n", endpoint.address, config.weight));
-    }
-    text
 }

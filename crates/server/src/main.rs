@@ -2,20 +2,16 @@
 
 mod admin;
 mod audit;
-mod believed;
 mod cli;
 mod demo;
 mod dependencies;
+mod explain;
 mod file;
 mod health;
 mod operation;
 mod plan;
-mod process;
-mod secured;
 mod series;
 mod simulate;
-mod told;
-mod towards;
 mod traces;
 mod up;
 mod usage;

@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use intertie_core::token::is_token;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
@@ -22,10 +23,7 @@ impl UpgradeProtocol {
     }
 
     fn parse(text: &str) -> Result<Self, ParseUpgradeError> {
-        let is_token = |part: &str| {
-            !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || MARKS.contains(&byte))
-        };
-        if !text.split('/').all(is_token) || text.split('/').count() > 2 {
+        if !text.split('/').all(|part| is_token(part.as_bytes())) || text.split('/').count() > 2 {
             return Err(ParseUpgradeError::NoProtocol(text.to_owned()));
         }
         let name = text.to_ascii_lowercase();
@@ -36,9 +34,6 @@ impl UpgradeProtocol {
         Ok(Self(name))
     }
 }
-
-/// What a token may have besides letters and digits (RFC 9110, section 5.6.2).
-const MARKS: &[u8] = b"!#$%&'*+-.^_`|~";
 
 impl<'de> Deserialize<'de> for UpgradeProtocol {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

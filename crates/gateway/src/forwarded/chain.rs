@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::element::{address, element, host, scheme};
 use super::{ForwardedHeader, Trust};
-use crate::field::parts;
+use crate::field::{entries, parts};
 
 /// Where a request came from, as far as trusted proxies tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,10 +37,10 @@ pub(crate) fn origin(peer: IpAddr, headers: &HeaderMap, trust: &Trust) -> Origin
     let (mut client_scheme, mut client_host) = (None, None);
     match trust.header {
         ForwardedHeader::XForwardedFor => {
-            let _ = entries(headers, &X_FORWARDED_FOR).all(|entry| come_from(address(entry)));
+            let _ = backwards(headers, &X_FORWARDED_FOR).all(|entry| come_from(address(entry)));
             // Only the last proxy's own word is sure to be no client's.
-            client_scheme = entries(headers, &X_FORWARDED_PROTO).next().and_then(scheme);
-            client_host = entries(headers, &X_FORWARDED_HOST).next().and_then(host);
+            client_scheme = backwards(headers, &X_FORWARDED_PROTO).next().and_then(scheme);
+            client_host = backwards(headers, &X_FORWARDED_HOST).next().and_then(host);
         }
         ForwardedHeader::Forwarded => {
             let _ = elements(headers).all(|entry| {
@@ -64,11 +64,10 @@ static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// The entries of a list that knows no quotation marks, from its last to its first.
-fn entries<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    let lines = headers.get_all(name).iter().rev().map(HeaderValue::as_bytes);
-    let entries = lines.flat_map(|line| line.rsplit(|byte| *byte == b',').map(<[u8]>::trim_ascii));
-    entries.filter(|entry| !entry.is_empty())
+/// The entries of a list, from its last to its first. The one that counts stands beside bytes that are a client's,
+/// which must not make it unread: they need not be ASCII.
+fn backwards<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    entries(headers.get_all(name).iter()).rev()
 }
 
 /// The elements of `Forwarded`, from its last to its first.

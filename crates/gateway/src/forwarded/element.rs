@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use intertie_core::token::{is_token, is_token_byte};
+
 use crate::field::parts;
 
 /// An entry of `Forwarded` (RFC 7239, section 4).
@@ -22,10 +24,7 @@ pub(super) fn element(text: &[u8]) -> Option<Element> {
         let (name, value) = (&pair[..equals], unquoted(&pair[equals + 1..])?);
         let known =
             [&b"for"[..], b"proto", b"host"].iter().position(|known| name.eq_ignore_ascii_case(known));
-        if name.is_empty()
-            || !name.iter().all(is_token)
-            || known.is_some_and(|at| std::mem::replace(&mut seen[at], true))
-        {
+        if !is_token(name) || known.is_some_and(|at| std::mem::replace(&mut seen[at], true)) {
             return None;
         }
         match known {
@@ -42,7 +41,7 @@ pub(super) fn element(text: &[u8]) -> Option<Element> {
 fn unquoted(value: &[u8]) -> Option<Cow<'_, [u8]>> {
     let [b'"', inner @ .., b'"'] = value else {
         // RFC 7239 wants `:` and brackets quoted; not all proxies know.
-        let plain = |byte: &u8| is_token(byte) || b":[]".contains(byte);
+        let plain = |byte: &u8| is_token_byte(*byte) || b":[]".contains(byte);
         return (!value.is_empty() && value.iter().all(plain)).then_some(Cow::Borrowed(value));
     };
     let mut text = Vec::with_capacity(inner.len());
@@ -55,10 +54,6 @@ fn unquoted(value: &[u8]) -> Option<Cow<'_, [u8]>> {
         }
     }
     Some(Cow::Owned(text))
-}
-
-fn is_token(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
 }
 
 /// An address, with a port or without; an IPv6 one with a port in brackets. Nothing for `unknown`, for names

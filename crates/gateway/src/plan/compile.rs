@@ -8,12 +8,13 @@ use intertie_discovery::endpoint::EndpointConfig;
 use intertie_resilience::circuit_breaker::Transition;
 use intertie_resilience::retry::BudgetLimits;
 use intertie_resilience::{
-    Bulkhead, BulkheadConfig, CircuitBreaker, CircuitBreakerConfig, RateLimiter, RateLimiterConfig,
-    RetryBudget, RetryConfig,
+    Bulkhead, BulkheadConfig, CircuitBreaker, CircuitBreakerConfig, RateLimiterConfig, RetryBudget,
+    RetryConfig,
 };
 
 use super::effective::{Effective, effective};
 use super::endpoint::{Endpoint, EndpointState};
+use super::limiter::Limiter;
 use super::lint::{Report, lint};
 use super::pattern::pattern;
 use super::quota_policy;
@@ -37,7 +38,7 @@ pub struct Plan {
     /// All services, by name.
     pub services: Vec<Arc<Service>>,
     /// The shared limiters, by name.
-    pub limits: BTreeMap<String, RateLimiter>,
+    pub limits: BTreeMap<String, Arc<Limiter>>,
 }
 
 impl Plan {
@@ -221,13 +222,15 @@ impl Compiler<'_> {
         config: &RouteConfig,
         effective: Effective,
         services: &[Arc<Service>],
-        limits: &BTreeMap<String, RateLimiter>,
+        limits: &BTreeMap<String, Arc<Limiter>>,
     ) -> Result<Route, Problem> {
         let known = self.previous.and_then(|plan| named(&plan.routes, name, |route| &route.name));
         let service = named(services, &config.to, |service| &service.name)
             .ok_or_else(|| Problem::error(["route", name, "to"], "there is no such service"))?;
         let service = Arc::clone(service);
-        let mut limiters = Vec::new();
+        let shared_limits = effective.limits.value.as_deref().unwrap_or_default();
+        let own = usize::from(effective.rate_limiter.value.is_some());
+        let mut limiters = Vec::with_capacity(own + shared_limits.len());
         if let Some(config) = &effective.rate_limiter.value {
             let known =
                 known.and_then(|route| route.limiters.iter().find(|limiter| limiter.shared.is_none()));
@@ -235,9 +238,9 @@ impl Compiler<'_> {
                 limiter(known.map(|known| &known.limiter), config, &["route", name, "rate_limiter"])?;
             limiters.extend(route_limiter(None, limiter));
         }
-        for shared in effective.limits.value.iter().flatten() {
+        for shared in shared_limits {
             if let Some(limiter) = limits.get(shared) {
-                limiters.extend(route_limiter(Some(shared.as_str().into()), limiter.clone()));
+                limiters.extend(route_limiter(Some(shared.as_str().into()), Arc::clone(limiter)));
             }
         }
         let stats = known.map_or_else(|| Arc::new(RouteStats::default()), |route| Arc::clone(&route.stats));
@@ -250,7 +253,7 @@ impl Compiler<'_> {
             settings: effective.into(),
             service,
             rate_limit_policy: quota_policy::policy(&limiters),
-            limiters,
+            limiters: limiters.into_boxed_slice(),
             stats,
         })
     }
@@ -261,20 +264,20 @@ fn named<'a, T>(all: &'a [Arc<T>], name: &str, name_of: impl Fn(&T) -> &str) -> 
     all.binary_search_by(|one| name_of(one).cmp(name)).ok().map(|at| &all[at])
 }
 
-fn route_limiter(shared: Option<Arc<str>>, limiter: RateLimiter) -> Option<RouteLimiter> {
+fn route_limiter(shared: Option<Arc<str>>, limiter: Arc<Limiter>) -> Option<RouteLimiter> {
     let by = LimitKey::new(&limiter.config().by)?;
     let told_as = quota_policy::told_as(shared.as_deref());
     Some(RouteLimiter { shared, limiter, by, told_as })
 }
 
 fn limiter(
-    known: Option<&RateLimiter>,
+    known: Option<&Arc<Limiter>>,
     config: &RateLimiterConfig,
     at: &[&str],
-) -> Result<RateLimiter, Problem> {
+) -> Result<Arc<Limiter>, Problem> {
     match known {
-        Some(known) if known.config() == config => Ok(known.clone()),
-        _ => RateLimiter::new(config.clone()).map_err(|invalid| {
+        Some(known) if known.config() == config => Ok(Arc::clone(known)),
+        _ => Limiter::new(config.clone()).map(Arc::new).map_err(|invalid| {
             let mut problem = Problem::error([], invalid.to_string());
             problem.at = at.iter().map(|key| (*key).to_owned()).collect();
             problem

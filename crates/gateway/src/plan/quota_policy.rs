@@ -1,26 +1,20 @@
 //! How the limiters of a route are told to clients, in structured fields (RFC 9651) of
 //! draft-ietf-httpapi-ratelimit-headers. Pure.
 
-use std::fmt::Write as _;
+use std::borrow::Cow;
 
 use intertie_resilience::RateLimiterConfig;
 
 use super::runtime::RouteLimiter;
+use intertie_core::percent::encoded;
 
 /// The name of a limiter in both fields, as a string of a structured field: that of its `[limit.NAME]`, or
 /// `default` for the route's own. A name has no room for more than printable ASCII; the rest is escaped as in
 /// URLs.
-pub(super) fn told_as(shared: Option<&str>) -> String {
-    let mut told = String::from("\"");
-    for byte in shared.unwrap_or("default").bytes() {
-        match byte {
-            b'"' | b'\\' => told.extend(['\\', char::from(byte)]),
-            b' '..=b'~' => told.push(char::from(byte)),
-            _ => drop(write!(told, "%{byte:02X}")),
-        }
-    }
-    told.push('"');
-    told
+pub(super) fn told_as(shared: Option<&str>) -> Cow<'static, str> {
+    let Some(name) = shared else { return Cow::Borrowed("\"default\"") };
+    let printable = encoded(name.as_bytes(), |byte| matches!(byte, b' '..=b'~'));
+    Cow::Owned(format!("\"{}\"", printable.replace('\\', r"\\").replace('"', r#"\""#)))
 }
 
 /// `RateLimit-Policy` of a route with these limiters. A limiter under which some callers have a quota of their

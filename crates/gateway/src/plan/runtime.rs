@@ -1,11 +1,13 @@
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 
 use intertie_core::clock::Instant;
 use intertie_discovery::balance::Balancer;
 use intertie_resilience::rate_limiter::LimitBy;
-use intertie_resilience::{Bulkhead, RateLimiter, RetryBudget};
+use intertie_resilience::{Bulkhead, RetryBudget};
 
 use super::endpoint::Endpoint;
+use super::limiter::Limiter;
 use super::settings::CallSettings;
 use super::transport::Transport;
 use crate::config::ServiceConfig;
@@ -23,7 +25,7 @@ pub struct Route {
     /// The service it leads to.
     pub service: Arc<Service>,
     /// Its own limiter and the shared ones, in the order in which they are asked.
-    pub limiters: Vec<RouteLimiter>,
+    pub limiters: Box<[RouteLimiter]>,
     /// How `RateLimit-Policy` tells of them.
     pub rate_limit_policy: Option<String>,
     /// The route's bulkhead is its service's; a route without one in force does not queue.
@@ -55,11 +57,11 @@ pub struct RouteLimiter {
     /// `[limit.NAME]`, or `None` for the route's own.
     pub shared: Option<Arc<str>>,
     /// The quotas.
-    pub limiter: RateLimiter,
+    pub limiter: Arc<Limiter>,
     /// Who shares a quota: a header is kept ready for the look-up.
     pub by: LimitKey,
     /// Its name as clients are told it.
-    pub told_as: String,
+    pub told_as: Cow<'static, str>,
 }
 
 /// Who shares a quota, ready for the look-up.

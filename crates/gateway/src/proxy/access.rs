@@ -10,6 +10,8 @@ use http::request::Parts;
 use intertie_core::quantity::Ratio;
 use intertie_core::telemetry::Access;
 
+use intertie_core::percent::decoded_lossy;
+
 /// Where finished requests are told. It is called on a data thread, and must not wait.
 pub type AccessSink = Arc<dyn Fn(Access) + Send + Sync>;
 
@@ -67,7 +69,9 @@ impl AccessTerms {
 
     /// The query without the values that are not told.
     fn query<'a>(&self, query: &'a str) -> Cow<'a, str> {
-        let hides = |pair: &str| self.redacts(&decoded(pair.split_once('=').map_or(pair, |(name, _)| name)));
+        // As services read it: `%74oken` is `token`.
+        let hides =
+            |pair: &str| self.redacts(&decoded_lossy(pair.split_once('=').map_or(pair, |(name, _)| name)));
         if !query.split('&').any(hides) {
             return Cow::Borrowed(query);
         }
@@ -85,23 +89,6 @@ impl AccessTerms {
         let text = String::from_utf8_lossy(value.as_bytes());
         text[..text.floor_char_boundary(HEADER_BYTES_MAX)].to_owned()
     }
-}
-
-/// A name of a query parameter as services read it: `%74oken` is `token`.
-fn decoded(name: &str) -> Cow<'_, str> {
-    if !name.contains('%') {
-        return Cow::Borrowed(name);
-    }
-    let mut bytes = Vec::with_capacity(name.len());
-    let mut rest = name.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        let escaped = (byte == b'%').then(|| after.get(..2)).flatten();
-        let escaped =
-            escaped.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
-        rest = if escaped.is_some() { &after[2..] } else { after };
-        bytes.push(escaped.unwrap_or(byte));
-    }
-    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// What is kept of a request's head for its line.

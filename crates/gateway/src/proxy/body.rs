@@ -14,6 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
+use super::abort_on_drop::AbortOnDrop;
 use super::exchange::Delivery;
 use super::headers;
 use super::reset::{Reset, reset};
@@ -335,16 +336,6 @@ struct Watch {
     /// Whether it was the service that let us wait last, and not the client that did not read.
     waits_for_service: Cell<bool>,
     reader: RefCell<Option<Waker>>,
-}
-
-/// A task that ends with who holds it.
-#[derive(Debug)]
-pub(super) struct AbortOnDrop(pub(super) tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl ServiceBody {

@@ -255,10 +255,11 @@ pub(super) fn acquire(
     let last_asked = Cell::new(None);
     let address = exchange.address();
     let counted = route.limiters.iter().filter(|limiter| limiter.limiter.config().count == what);
-    let claims = counted.inspect(|limiter| last_asked.set(Some(*limiter))).map(|limiter| match &limiter.by {
-        LimitKey::All => limiter.limiter.claim(()),
-        LimitKey::ClientAddress => limiter.limiter.claim(address),
-        LimitKey::Header(name) => limiter.limiter.claim(headers.get(name).map(HeaderValue::as_bytes)),
+    let asked = counted.clone().inspect(|limiter| last_asked.set(Some(*limiter)));
+    let claims = asked.map(|limiter| match &limiter.by {
+        LimitKey::All => limiter.limiter.quotas.claim(()),
+        LimitKey::ClientAddress => limiter.limiter.quotas.claim(address),
+        LimitKey::Header(name) => limiter.limiter.quotas.claim(headers.get(name).map(HeaderValue::as_bytes)),
     });
     let worker = &exchange.worker;
     let refused = match worker.signature.rate_limit_items() {
@@ -274,10 +275,16 @@ pub(super) fn acquire(
             refused
         }
     };
-    let Some(refused) = refused else { return Ok(()) };
+    let Some(refused) = refused else {
+        counted.for_each(|limiter| limiter.limiter.admitted.increment());
+        return Ok(());
+    };
     let mut failure = Failure::rejected(refused);
-    if let Some(name) = last_asked.get().and_then(|limiter| limiter.shared.as_ref()) {
-        failure.detail.push_str(&format!(" of [limit.{name}]"));
+    if let Some(refusing) = last_asked.get() {
+        refusing.limiter.rejected.increment();
+        if let Some(name) = &refusing.shared {
+            failure.detail.push_str(&format!(" of [limit.{name}]"));
+        }
     }
     Err(failure)
 }

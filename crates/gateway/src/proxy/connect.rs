@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::body::AbortOnDrop;
+use super::abort_on_drop::AbortOnDrop;
 use super::dial::{CONNECT_TIMEOUT_DEFAULT, DialError, Stream as Dialled, dial, dial_for_tunnel};
 use super::exhausted::is_exhausted;
 use super::io::{Io, Protocol as Spoken};

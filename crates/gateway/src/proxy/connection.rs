@@ -232,7 +232,7 @@ fn observe_frames<S>(
     observation: &Rc<Observation>,
 ) -> ObservedFrames<S> {
     let reader = FrameReader::new(FloodLimits::from(limits), MonotonicClock::now());
-    ObservedFrames::new(stream, reader, Rc::clone(observation))
+    ObservedFrames::of_client(stream, reader, Rc::clone(observation))
 }
 
 /// hyper's part, which must be told only of limits above its own: what is over the limit it never sees.

@@ -5,6 +5,7 @@
 //! head to last byte; each attempt is an `attempt::Attempt`, a guard that resolves the breaker's permit, the
 //! outlier record and the counters exactly once, however the exchange ends.
 
+mod abort_on_drop;
 mod acceptance;
 mod access;
 mod admission;
@@ -32,6 +33,8 @@ mod gateway;
 mod generation;
 mod handover;
 mod headers;
+mod held;
+mod inspected;
 mod introduction;
 pub(crate) mod io;
 mod listener;

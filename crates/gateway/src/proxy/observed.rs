@@ -2,15 +2,17 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Sleep;
 
+use super::held::Held;
+use super::inspected::{Inspected, Inspector};
 use super::switch::Switch;
 use crate::wire::{Reader, Violation};
 
@@ -81,26 +83,25 @@ impl Observation {
 }
 
 /// A stream that lets bytes pass as far as its reader finds them in no doubt.
+pub(super) type Observed<S> = Inspected<S, Messages>;
+
+/// Looks at messages of HTTP/1.1.
 ///
 /// A head that comes in one piece is looked at where hyper's read has put it; only the piece of a head that
 /// is not complete yet is kept here, so that hyper sees all of a head or nothing.
-pub(super) struct Observed<S> {
-    stream: S,
+pub(super) struct Messages {
     reader: Reader,
     observation: Rc<Observation>,
-    /// What was read and not yet handed over.
-    held: Vec<u8>,
-    /// How much of it may be.
-    passed: usize,
+    held: Held,
     /// For requests.
     header_timeout: Option<Duration>,
     /// When the head that is not complete has taken too long.
     overdue: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> fmt::Debug for Observed<S> {
+impl fmt::Debug for Messages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Observed").field("reader", &self.reader).finish_non_exhaustive()
+        f.debug_struct("Messages").field("reader", &self.reader).finish_non_exhaustive()
     }
 }
 
@@ -112,46 +113,31 @@ impl<S> Observed<S> {
         header_timeout: Duration,
         observation: Rc<Observation>,
     ) -> Self {
-        Self {
-            stream,
-            reader,
-            observation,
-            held: Vec::new(),
-            passed: 0,
-            header_timeout: Some(header_timeout),
-            overdue: None,
-        }
+        Self::by(Messages::new(reader, observation, Some(header_timeout)), stream)
     }
 
     /// A connection on which answers come in; how long they may take is said by the attempt.
     pub(super) fn answers(stream: S, reader: Reader, observation: Rc<Observation>) -> Self {
-        Self { stream, reader, observation, held: Vec::new(), passed: 0, header_timeout: None, overdue: None }
-    }
-
-    /// Hands over what may be, as far as there is room.
-    fn hand_over(&mut self, buffer: &mut ReadBuf<'_>) {
-        let length = self.passed.min(buffer.remaining());
-        buffer.put_slice(&self.held[..length]);
-        self.held.drain(..length);
-        self.passed -= length;
-        if self.held.is_empty() {
-            self.held = Vec::new();
-        }
+        Self::by(Messages::new(reader, observation, None), stream)
     }
 
     /// Whether another protocol is spoken from here on.
     pub(super) fn has_switched(&self) -> bool {
-        self.reader.has_switched()
+        self.inspector().reader.has_switched()
+    }
+}
+
+impl Messages {
+    fn new(reader: Reader, observation: Rc<Observation>, header_timeout: Option<Duration>) -> Self {
+        Self { reader, observation, held: Held::default(), header_timeout, overdue: None }
     }
 
-    /// Looks at what is held, and lets pass of it what may.
-    fn look_at_held(&mut self) {
-        let seen = self.reader.look(&self.held);
-        self.passed = seen.passed;
-        if seen.passed > 0 {
+    /// What was held has been looked at.
+    fn looked(&mut self, violation: Option<Violation>) {
+        if self.held.has_passed() {
             self.overdue = None;
         }
-        if let Some(violation) = seen.violation {
+        if let Some(violation) = violation {
             self.refuse(violation);
         }
     }
@@ -166,21 +152,16 @@ impl<S> Observed<S> {
         let stands_in = in_head && self.header_timeout.is_some();
         let request = self.reader.heads() + u64::from(in_head);
         self.observation.refusal.set(Some(Refusal { request, violation, stands_in }));
-        self.held.truncate(self.passed);
-        if stands_in {
-            self.held.extend_from_slice(STAND_IN);
-            self.passed = self.held.len();
-        }
+        self.held.replace(if stands_in { STAND_IN } else { b"" });
     }
-}
 
-impl<S> Observed<S> {
     /// Waits for the answer to a request that asks for another protocol. What comes behind it is read once, to
     /// notice that its client leaves, and held: it is the next request, or no HTTP at all.
     fn poll_verdict(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let switched = ready!(self.observation.switch.poll_verdict(self.reader.heads(), context));
         self.reader.decide(switched);
-        self.look_at_held();
+        let violation = self.held.look(|held| self.reader.look(held));
+        self.looked(violation);
         Poll::Ready(())
     }
 
@@ -198,19 +179,19 @@ impl<S> Observed<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
+impl Inspector for Messages {
+    fn poll_read<S: AsyncRead>(
+        &mut self,
+        mut stream: Pin<&mut S>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
         loop {
-            if this.passed > 0 {
-                this.hand_over(buffer);
+            if self.held.has_passed() {
+                self.held.hand_over(buffer);
                 return Poll::Ready(Ok(()));
             }
-            if let Some(refusal) = this.observation.refusal.get() {
+            if let Some(refusal) = self.observation.refusal.get() {
                 // A stand-in's answer ends the connection; hyper only looks whether its client is still there.
                 return if refusal.stands_in {
                     Poll::Pending
@@ -218,77 +199,38 @@ impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
                     Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, refusal.violation)))
                 };
             }
-            if this.reader.awaits_verdict() {
-                match this.poll_verdict(context) {
+            if self.reader.awaits_verdict() {
+                match self.poll_verdict(context) {
                     Poll::Ready(()) => continue,
-                    Poll::Pending if this.held.is_empty() => {}
+                    Poll::Pending if self.held.is_empty() => {}
                     Poll::Pending => return Poll::Pending,
                 }
             }
             let before = buffer.filled().len();
-            match Pin::new(&mut this.stream).poll_read(context, buffer) {
+            match stream.as_mut().poll_read(context, buffer) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => {
-                    this.note_end();
+                    self.note_end();
                     return Poll::Ready(Err(error));
                 }
                 Poll::Pending => {
-                    ready!(this.poll_overdue(context));
+                    ready!(self.poll_overdue(context));
                     continue;
                 }
             }
-            let fresh = &buffer.filled()[before..];
-            if fresh.is_empty() {
-                this.note_end();
+            if buffer.filled().len() == before {
+                self.note_end();
                 return Poll::Ready(Ok(()));
             }
-            if let Some(is_head) = this.observation.asked.take() {
-                this.reader.ask(is_head);
+            if let Some(is_head) = self.observation.asked.take() {
+                self.reader.ask(is_head);
             }
-            if this.held.is_empty() {
-                let seen = this.reader.look(fresh);
-                if seen.violation.is_none() && seen.passed < fresh.len() {
-                    this.held.extend_from_slice(&fresh[seen.passed..]);
-                }
-                buffer.set_filled(before + seen.passed);
-                if let Some(violation) = seen.violation {
-                    this.refuse(violation);
-                }
-                if seen.passed > 0 {
-                    return Poll::Ready(Ok(()));
-                }
-            } else {
-                this.held.extend_from_slice(fresh);
-                buffer.set_filled(before);
-                this.look_at_held();
+            let violation = self.held.look_at_fresh(buffer, before, |bytes| self.reader.look(bytes));
+            self.looked(violation);
+            if buffer.filled().len() > before {
+                return Poll::Ready(Ok(()));
             }
         }
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::ops::Deref;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use intertie_resilience::MonotonicClock;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 
+use super::held::Held;
+use super::inspected::{Inspected, Inspector};
 use super::observed::{Observation, Refusal};
 use crate::wire::{FrameReader, FrameWriter, Violation, Written};
 
@@ -33,66 +34,94 @@ fn stand_in(open_block: Option<u32>) -> Vec<u8> {
 }
 
 /// A stream that lets frames pass until there are too many of them.
+pub(super) type ObservedFrames<S> = Inspected<S, Frames>;
+
+/// Looks at frames of HTTP/2.
 ///
 /// Frames are looked at where h2's read has put them; only the header of a frame that is cut off is kept
 /// here, so that h2 sees all of it or nothing.
-pub(super) struct ObservedFrames<S> {
-    stream: S,
+pub(super) struct Frames {
     reader: FrameReader,
     writer: FrameWriter,
     observation: Rc<Observation>,
-    /// What was read and not yet handed over.
-    held: Vec<u8>,
-    /// How much of it may be.
-    passed: usize,
+    held: Held,
     stood_in: bool,
     /// Whether the other side is a service, with which the connection ends at once.
     is_service: bool,
 }
 
-impl<S> fmt::Debug for ObservedFrames<S> {
+impl fmt::Debug for Frames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ObservedFrames").field("reader", &self.reader).finish_non_exhaustive()
+        f.debug_struct("Frames").field("reader", &self.reader).finish_non_exhaustive()
     }
 }
 
 impl<S> ObservedFrames<S> {
     /// A connection of a client.
-    pub(super) fn new(stream: S, reader: FrameReader, observation: Rc<Observation>) -> Self {
-        let (held, writer) = (Vec::new(), FrameWriter::default());
-        Self { stream, reader, writer, observation, held, passed: 0, stood_in: false, is_service: false }
+    pub(super) fn of_client(stream: S, reader: FrameReader, observation: Rc<Observation>) -> Self {
+        Self::by(Frames::new(reader, FrameWriter::default(), observation, false), stream)
     }
 
     /// A connection to a service.
     pub(super) fn of_service(stream: S, reader: FrameReader, observation: Rc<Observation>) -> Self {
-        let writer = FrameWriter::to_service();
-        Self { is_service: true, writer, ..Self::new(stream, reader, observation) }
+        Self::by(Frames::new(reader, FrameWriter::to_service(), observation, true), stream)
     }
+}
 
-    fn hand_over(&mut self, buffer: &mut ReadBuf<'_>) {
-        let length = self.passed.min(buffer.remaining());
-        buffer.put_slice(&self.held[..length]);
-        self.held.drain(..length);
-        self.passed -= length;
-        if self.held.is_empty() {
-            self.held = Vec::new();
-        }
+impl Frames {
+    fn new(reader: FrameReader, writer: FrameWriter, observation: Rc<Observation>, is_service: bool) -> Self {
+        Self { reader, writer, observation, held: Held::default(), stood_in: false, is_service }
     }
 
     fn refuse(&mut self, violation: Violation) {
         // No request has this number: none is answered for the connection.
         self.observation.refuse(Refusal { request: 0, violation, stands_in: !self.is_service });
-        self.held.truncate(self.passed);
-        if self.is_service {
-            return;
+        self.stood_in = !self.is_service;
+        if self.stood_in {
+            self.held.replace(&stand_in(self.reader.open_block()));
+        } else {
+            self.held.replace(b"");
         }
-        self.stood_in = true;
-        self.held.extend_from_slice(&stand_in(self.reader.open_block()));
-        self.passed = self.held.len();
+    }
+}
+
+impl Inspector for Frames {
+    fn poll_read<S: AsyncRead>(
+        &mut self,
+        mut stream: Pin<&mut S>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            if self.held.has_passed() {
+                self.held.hand_over(buffer);
+                return Poll::Ready(Ok(()));
+            }
+            if self.stood_in {
+                // What h2 was told makes it end the connection; until that is written it reads no more.
+                return Poll::Pending;
+            }
+            if self.is_service
+                && let Some(refusal) = self.observation.refusal()
+            {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, refusal.violation)));
+            }
+            let before = buffer.filled().len();
+            ready!(stream.as_mut().poll_read(context, buffer))?;
+            if buffer.filled().len() == before {
+                return Poll::Ready(Ok(()));
+            }
+            let look = |bytes: &[u8]| self.reader.look(bytes, MonotonicClock::now);
+            if let Some(violation) = self.held.look_at_fresh(buffer, before, look) {
+                self.refuse(violation);
+            }
+            if buffer.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 
-    /// Looks at the first `length` bytes of `slices`, which were sent.
-    fn wrote<T: Deref<Target = [u8]>>(&mut self, slices: &[T], mut length: usize) {
+    fn wrote(&mut self, slices: &[IoSlice<'_>], mut length: usize) {
         for slice in slices {
             let sent = &slice[..slice.len().min(length)];
             length -= sent.len();
@@ -108,90 +137,6 @@ impl<S> ObservedFrames<S> {
                 }
             });
         }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for ObservedFrames<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        loop {
-            if this.passed > 0 {
-                this.hand_over(buffer);
-                return Poll::Ready(Ok(()));
-            }
-            if this.stood_in {
-                // What h2 was told makes it end the connection; until that is written it reads no more.
-                return Poll::Pending;
-            }
-            if this.is_service
-                && let Some(refusal) = this.observation.refusal()
-            {
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, refusal.violation)));
-            }
-            let before = buffer.filled().len();
-            ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
-            let fresh = &buffer.filled()[before..];
-            if fresh.is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-            if this.held.is_empty() {
-                let seen = this.reader.look(fresh, MonotonicClock::now);
-                if seen.violation.is_none() && seen.passed < fresh.len() {
-                    this.held.extend_from_slice(&fresh[seen.passed..]);
-                }
-                buffer.set_filled(before + seen.passed);
-                if let Some(violation) = seen.violation {
-                    this.refuse(violation);
-                }
-                if seen.passed > 0 {
-                    return Poll::Ready(Ok(()));
-                }
-            } else {
-                this.held.extend_from_slice(fresh);
-                buffer.set_filled(before);
-                let seen = this.reader.look(&this.held, MonotonicClock::now);
-                this.passed = seen.passed;
-                if let Some(violation) = seen.violation {
-                    this.refuse(violation);
-                }
-            }
-        }
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for ObservedFrames<S> {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let length = ready!(Pin::new(&mut this.stream).poll_write(context, bytes))?;
-        this.wrote(&[bytes], length);
-        Poll::Ready(Ok(length))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let length = ready!(Pin::new(&mut this.stream).poll_write_vectored(context, slices))?;
-        this.wrote(slices, length);
-        Poll::Ready(Ok(length))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
     }
 }
 
@@ -217,7 +162,7 @@ mod tests {
                 .expect("limits");
         let observation = Rc::<Observation>::default();
         let reader = FrameReader::new(FloodLimits::from(&limits), MonotonicClock::now());
-        (client, ObservedFrames::new(server, reader, Rc::clone(&observation)), observation)
+        (client, ObservedFrames::of_client(server, reader, Rc::clone(&observation)), observation)
     }
 
     /// What h2 gets to read of `bytes` that come in pieces of `piece` bytes, `room` bytes at a time.

@@ -17,7 +17,8 @@ use intertie_resilience::MonotonicClock;
 use pin_project_lite::pin_project;
 use tokio::sync::oneshot;
 
-use super::body::{AbortOnDrop, RequestBody};
+use super::abort_on_drop::AbortOnDrop;
+use super::body::RequestBody;
 use super::multiplexed::{Multiplexed, Stream, taken_back};
 use super::observed::{Observation, Refusal};
 use super::opening::Opening;

@@ -1,13 +1,15 @@
 //! Whether a service speaks HTTP/2, known before a request is sent to it.
 
 use std::cell::Cell;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::Notify;
+
+use super::inspected::{Inspected, Inspector};
 
 /// Bytes of the head of a frame (RFC 9113, section 4.1).
 const FRAME_HEAD: usize = 9;
@@ -57,9 +59,11 @@ impl Preface {
 }
 
 /// A stream whose first bytes are looked at as they are read.
+pub(super) type Prefaced<S> = Inspected<S, FirstWords>;
+
+/// Looks at the first bytes, and tells of them once.
 #[derive(Debug)]
-pub(super) struct Prefaced<S> {
-    stream: S,
+pub(super) struct FirstWords {
     preface: Option<Rc<Preface>>,
     head: [u8; FRAME_HEAD],
     read: usize,
@@ -67,9 +71,11 @@ pub(super) struct Prefaced<S> {
 
 impl<S> Prefaced<S> {
     pub(super) fn new(stream: S, preface: Rc<Preface>) -> Self {
-        Self { stream, preface: Some(preface), head: [0; FRAME_HEAD], read: 0 }
+        Self::by(FirstWords { preface: Some(preface), head: [0; FRAME_HEAD], read: 0 }, stream)
     }
+}
 
+impl FirstWords {
     /// Looks at what was read; nothing stands for the end of the stream.
     fn look(&mut self, fresh: &[u8]) {
         let Some(preface) = &self.preface else { return };
@@ -85,7 +91,7 @@ impl<S> Prefaced<S> {
     }
 }
 
-impl<S> Drop for Prefaced<S> {
+impl Drop for FirstWords {
     fn drop(&mut self) {
         if let Some(preface) = self.preface.take() {
             preface.tell(false);
@@ -93,45 +99,19 @@ impl<S> Drop for Prefaced<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Prefaced<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
+impl Inspector for FirstWords {
+    fn poll_read<S: AsyncRead>(
+        &mut self,
+        stream: Pin<&mut S>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
-        if this.preface.is_some() {
-            this.look(&buffer.filled()[before..]);
+        ready!(stream.poll_read(context, buffer))?;
+        if self.preface.is_some() {
+            self.look(&buffer.filled()[before..]);
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Prefaced<S> {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
     }
 }
 

@@ -12,7 +12,7 @@ use hyper::rt::Executor;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-use super::body::AbortOnDrop;
+use super::abort_on_drop::AbortOnDrop;
 
 /// The streams that are open.
 #[derive(Debug, Default)]

@@ -1,12 +1,12 @@
 //! What the data plane's routes, limits, services and endpoints show of themselves.
 
 use intertie_core::telemetry::{Snapshot, Source, Value};
-use intertie_resilience::{MonotonicClock, RateLimiter};
+use intertie_resilience::MonotonicClock;
 
 use super::admission::Full;
 use super::drive::Cut;
 use super::gateway::Gateway;
-use crate::plan::{Endpoint, Plan, Security, Service};
+use crate::plan::{Endpoint, Limiter, Plan, Security, Service};
 use crate::stats::{RouteStats, UpgradeStats, Way};
 use crate::tls::{Terms, TlsStats};
 use crate::wire::WireStats;
@@ -205,25 +205,24 @@ fn read_refused(snapshot: &mut Snapshot, refused: &WireStats) {
     }
 }
 
-fn read_limiter(snapshot: &mut Snapshot, labels: [(&'static str, &str); 2], limiter: &RateLimiter) {
-    let stats = limiter.stats();
+fn read_limiter(snapshot: &mut Snapshot, labels: [(&'static str, &str); 2], limiter: &Limiter) {
     snapshot.counter(
         "rate_limiter_admitted",
         "Calls that the rate limiter let through.",
         &labels,
-        stats.admitted,
+        limiter.admitted.get(),
     );
     snapshot.counter(
         "rate_limiter_rejected",
         "Calls that the rate limiter rejected.",
         &labels,
-        stats.rejected,
+        limiter.rejected.get(),
     );
     snapshot.gauge(
         "rate_limiter_keys",
         "Callers that the rate limiter remembers.",
         &labels,
-        stats.keys as f64,
+        limiter.quotas.keys() as f64,
     );
 }
 

@@ -18,6 +18,7 @@ use serde::Deserialize;
 
 use super::client::Client;
 use super::error_code::ErrorCode;
+use crate::field::only;
 
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -122,12 +123,7 @@ pub(super) fn write(headers: &mut HeaderMap, context: TraceContext) {
 
 /// A `traceparent` that stands there twice says nothing.
 fn w3c_parent(headers: &HeaderMap) -> Option<Parent> {
-    let mut values = headers.get_all(&TRACEPARENT).iter();
-    let value = values.next()?;
-    if values.next().is_some() {
-        return None;
-    }
-    TraceContext::parse(value.as_bytes()).map(Parent::from)
+    TraceContext::parse(only(headers, &TRACEPARENT)?.as_bytes()).map(Parent::from)
 }
 
 fn b3_parent(headers: &HeaderMap) -> Option<Parent> {

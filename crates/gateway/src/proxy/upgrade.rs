@@ -5,6 +5,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
 use crate::config::UpgradeProtocol;
+use crate::field::{only, words};
 
 /// A switch to another protocol that a client asks for and its route allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,15 +24,15 @@ impl Upgrade {
             return None;
         }
         let is_allowed =
-            |name: &&str| allowed.iter().any(|allowed| allowed.name().eq_ignore_ascii_case(name));
-        let protocol = list(&parts.headers, &UPGRADE).find(is_allowed)?;
-        let accept = if protocol.eq_ignore_ascii_case(WEBSOCKET) {
+            |name: &&[u8]| allowed.iter().any(|allowed| allowed.name().as_bytes().eq_ignore_ascii_case(name));
+        let protocol = words(&parts.headers, &UPGRADE).find(is_allowed)?;
+        let accept = if protocol.eq_ignore_ascii_case(WEBSOCKET.as_bytes()) {
             let key = only(&parts.headers, &SEC_WEBSOCKET_KEY).filter(|_| parts.method == Method::GET)?;
             Some(accept_of(key.as_bytes()))
         } else {
             None
         };
-        Some(Self { protocol: HeaderValue::from_str(protocol).ok()?, accept })
+        Some(Self { protocol: HeaderValue::from_bytes(protocol).ok()?, accept })
     }
 
     /// A WebSocket whose handshake begins here with `key`, if it is among `allowed`.
@@ -52,8 +53,8 @@ impl Upgrade {
     /// # Errors
     /// What is wrong with them.
     pub(super) fn granted(&self, headers: &HeaderMap) -> Result<(), &'static str> {
-        let mut protocols = list(headers, &UPGRADE);
-        let asked = self.protocol.to_str().unwrap_or_default();
+        let mut protocols = words(headers, &UPGRADE);
+        let asked = self.protocol.as_bytes();
         if !protocols.next().is_some_and(|protocol| protocol.eq_ignore_ascii_case(asked))
             || protocols.next().is_some()
         {
@@ -84,20 +85,8 @@ pub(super) fn fresh_key() -> HeaderValue {
     HeaderValue::from_bytes(&key).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// The parts of a header that is a list.
-fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim).filter(|part| !part.is_empty())
-}
-
 fn is_named(headers: &HeaderMap, name: &HeaderName, option: &str) -> bool {
-    list(headers, name).any(|part| part.eq_ignore_ascii_case(option))
-}
-
-/// The value of a header that is there once.
-fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
-    let mut values = headers.get_all(name).iter();
-    values.next().filter(|_| values.next().is_none())
+    words(headers, name).any(|word| word.eq_ignore_ascii_case(option.as_bytes()))
 }
 
 /// SHA-1's 20 bytes in Base64.

@@ -5,8 +5,8 @@ use http::{HeaderMap, HeaderValue, Method};
 
 use super::RequestView;
 use super::error::InvalidCondition;
-use super::pattern::decode;
 use crate::config::MatchConfig;
+use intertie_core::percent::decoded;
 
 /// What a route asks of a request besides host and path.
 #[derive(Debug, Clone, Default)]
@@ -152,6 +152,6 @@ fn header_matches(headers: &HeaderMap, name: &HeaderName, wanted: Option<&str>) 
 fn first_parameter<'a>(query: &'a str, wanted: &str) -> Option<std::borrow::Cow<'a, str>> {
     query.split('&').find_map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decode(name)? == wanted).then(|| decode(value))?
+        (decoded(name)? == wanted).then(|| decoded(value))?
     })
 }

@@ -14,6 +14,7 @@ mod condition;
 mod error;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
+mod literals;
 mod pattern;
 mod router;
 #[cfg(test)]

@@ -1,8 +1,8 @@
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use super::error::{ParsePatternError, PatternProblem};
+use intertie_core::percent::{decoded, encoded};
 
 /// The hosts that a route answers for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,7 +88,7 @@ impl FromStr for PathPattern {
                         Segment::Parameter(Some(name.to_owned()))
                     }
                     None if !part.contains(['{', '}', '*']) => {
-                        let literal = decode(part).ok_or_else(|| refused(PatternProblem::Encoding))?;
+                        let literal = decoded(part).ok_or_else(|| refused(PatternProblem::Encoding))?;
                         if is_unreachable(&literal, last) {
                             return Err(refused(PatternProblem::Unreachable));
                         }
@@ -107,14 +107,9 @@ impl fmt::Display for PathPattern {
         for segment in &self.segments {
             match segment {
                 Segment::Literal(text) => {
-                    f.write_str("/")?;
-                    for byte in text.bytes() {
-                        match byte {
-                            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' => write!(f, "{}", char::from(byte))?,
-                            _ if b"-._~!$&'()+,;=:@".contains(&byte) => write!(f, "{}", char::from(byte))?,
-                            _ => write!(f, "%{byte:02X}")?,
-                        }
-                    }
+                    let is_plain =
+                        |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()+,;=:@".contains(&byte);
+                    write!(f, "/{}", encoded(text.as_bytes(), is_plain))?;
                 }
                 Segment::Parameter(Some(name)) => write!(f, "/{{{name}}}")?,
                 Segment::Parameter(None) => f.write_str("/*")?,
@@ -130,23 +125,4 @@ pub(super) fn is_unreachable(segment: &str, last: bool) -> bool {
     let name = segment.split(';').next().unwrap_or_default();
     let empty = segment.is_empty() && !last;
     empty || name == "." || name == ".." || segment.contains(['/', '\\', '\0'])
-}
-
-/// Percent-decodes one segment; `None` for a malformed escape or text that is not UTF-8.
-pub(crate) fn decode(segment: &str) -> Option<Cow<'_, str>> {
-    if !segment.contains('%') {
-        return Some(Cow::Borrowed(segment));
-    }
-    let mut decoded = Vec::with_capacity(segment.len());
-    let mut bytes = segment.bytes();
-    while let Some(byte) = bytes.next() {
-        decoded.push(match byte {
-            b'%' => {
-                let mut nibble = || char::from(bytes.next()?).to_digit(16);
-                (nibble()? << 4 | nibble()?) as u8
-            }
-            other => other,
-        });
-    }
-    String::from_utf8(decoded).ok().map(Cow::Owned)
 }

@@ -5,7 +5,9 @@ use http::Method;
 
 use super::RequestView;
 use super::condition::{Condition, Mismatch};
-use super::pattern::{HostPattern, PathPattern, Segment, decode, is_unreachable};
+use super::literals::Literals;
+use super::pattern::{HostPattern, PathPattern, Segment, is_unreachable};
+use intertie_core::percent::decoded;
 
 /// One route as the router sees it; its identity is its position in the list it was built from.
 #[derive(Debug, Clone)]
@@ -63,7 +65,7 @@ pub struct Router {
 /// A place in the path.
 #[derive(Debug, Default)]
 struct Node {
-    literals: HashMap<String, usize>,
+    literals: Literals,
     parameter: Option<usize>,
     /// Routes that end here.
     here: Vec<Entry>,
@@ -96,9 +98,14 @@ impl Router {
                     ties.push(Tie { one: equal.route, other: route, example: example.trim_end().to_owned() });
                 }
             }
+            if bucket.is_empty() {
+                // Most hold one; a vector would make room for four.
+                bucket.reserve_exact(1);
+            }
             bucket.push(Entry { route, condition });
             bucket.sort_by_key(|entry| Reverse(entry.condition.rank()));
         }
+        router.nodes.shrink_to_fit();
         if ties.is_empty() { Ok(router) } else { Err(ties) }
     }
 
@@ -116,7 +123,7 @@ impl Router {
         for segment in &path.segments {
             let fresh = self.nodes.len();
             at = match segment {
-                Segment::Literal(text) => *self.nodes[at].literals.entry(text.clone()).or_insert(fresh),
+                Segment::Literal(text) => self.nodes[at].literals.get_or_insert(text, fresh),
                 Segment::Parameter(_) => *self.nodes[at].parameter.get_or_insert(fresh),
                 Segment::Rest => return &mut self.nodes[at].rest,
             };
@@ -217,9 +224,9 @@ impl Router {
                 };
                 let literal = match segment.contains('%') {
                     false => node.literals.get(segment),
-                    true => decode(segment).and_then(|segment| node.literals.get(segment.as_ref())),
+                    true => decoded(segment).and_then(|segment| node.literals.get(segment.as_ref())),
                 };
-                if literal.is_some_and(|child| self.walk(*child, rest, done)) {
+                if literal.is_some_and(|child| self.walk(child, rest, done)) {
                     return true;
                 }
                 if !segment.is_empty() && node.parameter.is_some_and(|child| self.walk(child, rest, done)) {
@@ -255,7 +262,7 @@ fn readable(path: &str) -> Option<&str> {
     }
     let last = path.matches('/').count();
     for (position, segment) in path.split('/').enumerate() {
-        if is_unreachable(&decode(segment)?, position == last) {
+        if is_unreachable(&decoded(segment)?, position == last) {
             return None;
         }
     }

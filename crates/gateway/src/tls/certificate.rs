@@ -1,8 +1,7 @@
 //! What a certificate says of itself: its names, how long it is valid, whom it identifies. Pure.
 
-use std::fmt::Write as _;
-
 use super::der::{Der, OBJECT_IDENTIFIER, SEQUENCE, SET, dotted, unix_seconds};
+use intertie_core::percent::encoded;
 
 /// What is read of an X.509 certificate (RFC 5280). Nothing is verified here: rustls does that.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,13 +131,8 @@ fn subject(mut parts: Der<'_>) -> Option<String> {
                 None => part.push_str(&dotted(identifier)?),
             }
             part.push('=');
-            for byte in value {
-                if byte.is_ascii_graphic() && !b"%,+=\"\\;<>#".contains(byte) {
-                    part.push(char::from(*byte));
-                } else {
-                    let _ = write!(part, "%{byte:02X}");
-                }
-            }
+            let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"%,+=\"\\;<>#".contains(&byte);
+            part.push_str(&encoded(value, is_plain));
         }
         written.push(part);
     }

@@ -1,3 +1,5 @@
+use intertie_core::token::is_token_byte;
+
 use super::{HeadLimits, Violation};
 
 /// The two versions that a connection may speak.
@@ -80,36 +82,8 @@ pub(super) fn names(name: &[u8], canonical: &[u8]) -> bool {
 
 /// How many bytes `bytes` begin with that a token can have.
 fn token_length(bytes: &[u8]) -> usize {
-    bytes.iter().position(|byte| !TOKEN[usize::from(*byte)]).unwrap_or(bytes.len())
+    bytes.iter().position(|byte| !is_token_byte(*byte)).unwrap_or(bytes.len())
 }
-
-/// The characters of a token (RFC 9110, section 5.6.2).
-static TOKEN: [bool; 256] = {
-    let mut token = [false; 256];
-    let mut byte = 0;
-    while byte < token.len() {
-        let other = matches!(
-            byte as u8,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        );
-        token[byte] = (byte as u8).is_ascii_alphanumeric() || other;
-        byte += 1;
-    }
-    token
-};
 
 /// Refuses control characters other than the tab.
 pub(super) fn check_text(text: &[u8]) -> Result<(), Violation> {

@@ -1,4 +1,6 @@
-use super::{Form, LineError, LoggedRequest, is_method, split_target, time};
+use intertie_core::token::is_token;
+
+use super::{Form, LineError, LoggedRequest, split_target, time};
 
 /// `CLIENT IDENT USER [TIME] "METHOD TARGET PROTOCOL" STATUS BYTES`, and anything after it.
 pub(super) fn parse(line: &str) -> Result<LoggedRequest, LineError> {
@@ -19,7 +21,8 @@ pub(super) fn parse(line: &str) -> Result<LoggedRequest, LineError> {
         return Err(LineError::NoRequest);
     }
     let mut words = request.splitn(2, ' ');
-    let method = words.next().filter(|method| is_method(method)).ok_or(LineError::Part("method"))?;
+    let method =
+        words.next().filter(|method| is_token(method.as_bytes())).ok_or(LineError::Part("method"))?;
     // HTTP/0.9 names no protocol.
     let target = words.next().ok_or(LineError::Part("request"))?;
     let target = match target.rsplit_once(' ') {

@@ -1,9 +1,10 @@
 use std::time::Duration;
 
 use intertie_core::quantity::Ratio;
+use intertie_core::token::is_token;
 use serde::Deserialize;
 
-use super::{Form, LineError, LoggedRequest, is_method, split_target, time};
+use super::{Form, LineError, LoggedRequest, split_target, time};
 
 /// Our line. Keys that it does not know are those of a later version.
 #[derive(Deserialize)]
@@ -26,7 +27,7 @@ struct Line {
 
 pub(super) fn parse(line: &[u8]) -> Result<LoggedRequest, LineError> {
     let line: Line = serde_json::from_slice(line).map_err(LineError::Json)?;
-    if !is_method(&line.method) {
+    if !is_token(line.method.as_bytes()) {
         return Err(LineError::Part("method"));
     }
     let (_, path, query) = split_target(&line.method, &line.path);

@@ -113,12 +113,6 @@ impl LoggedRequest {
     }
 }
 
-/// Whether `method` is a token (RFC 9110, section 5.6.2).
-fn is_method(method: &str) -> bool {
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !method.is_empty() && method.bytes().all(token)
-}
-
 /// A request's target as host, path and query.
 fn split_target<'a>(method: &str, target: &'a str) -> (Option<&'a str>, &'a str, Option<&'a str>) {
     // A WebSocket over HTTP/2 has the same method, and a path.

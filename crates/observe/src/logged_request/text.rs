@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use super::{Form, LineError, LoggedRequest, is_method, split_target, time};
+use intertie_core::token::is_token;
+
+use super::{Form, LineError, LoggedRequest, split_target, time};
 
 /// Our line: `TIME CLIENT METHOD PATH STATUS 1.5ms`, then fields such as `attempts=3`.
 pub(super) fn parse(line: &str) -> Result<LoggedRequest, LineError> {
@@ -8,7 +10,7 @@ pub(super) fn parse(line: &str) -> Result<LoggedRequest, LineError> {
     let mut next = |part| words.next().ok_or(LineError::Part(part));
     let at = time::rfc_3339(next("time")?).ok_or(LineError::Part("time"))?;
     let client = next("client")?.parse().map_err(|_| LineError::Part("client"))?;
-    let method = Some(next("method")?).filter(|method| is_method(method));
+    let method = Some(next("method")?).filter(|method| is_token(method.as_bytes()));
     let path = unescape(next("path")?).ok_or(LineError::Part("path"))?;
     let status = match next("status")? {
         "-" => None,

@@ -4,20 +4,23 @@ use std::time::Duration;
 use intertie_core::clock::Instant;
 use intertie_core::rejection::Rejection;
 
-use super::layer::{Quota, RateLimiter};
+use super::layer::{Quota, RateLimiter, Shared};
 use super::limit::Decision;
+use super::quotas::Quotas;
 
 /// A limiter and the key that it is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct Claim<'a> {
-    limiter: &'a RateLimiter,
-    key: Option<u64>,
+    pub(super) quotas: &'a Quotas,
+    pub(super) key: Option<u64>,
+    /// Who counts the call, if anybody does.
+    pub(super) counted_by: Option<&'a Shared>,
 }
 
 impl RateLimiter {
     /// A claim on the quota of `key`, for [`RateLimiter::try_acquire_all`].
     pub fn claim(&self, key: impl Hash) -> Claim<'_> {
-        Claim { limiter: self, key: self.shared.hash(key) }
+        Claim { counted_by: Some(&self.shared), ..self.shared.quotas.claim(key) }
     }
 
     /// Takes `cost` permits from every claim's quota, or from none: the global limit and the caller's own
@@ -77,24 +80,32 @@ impl RateLimiter {
         let Some(first) = claims.next() else {
             return Ok(Quota { remaining: u64::MAX, reset: Duration::ZERO });
         };
-        let shared = &first.limiter.shared;
-        let (decision, owner) = shared.engine.decide(first.key, now, cost);
+        let (decision, owner) = first.quotas.engine.decide(first.key, now, cost);
         match decision {
             Decision::Admitted { remaining, reset } => told(Quota { remaining, reset }),
             Decision::Rejected { retry_after } => {
                 told(Quota { remaining: 0, reset: retry_after.unwrap_or_default() });
-                return shared.conclude(decision, now);
+                return first.conclude(decision, now);
             }
         }
         match Self::take_all(claims, now, cost, told) {
-            Ok(tightest) => shared.conclude(decision, now).map(|quota| Quota {
+            Ok(tightest) => first.conclude(decision, now).map(|quota| Quota {
                 remaining: quota.remaining.min(tightest.remaining),
                 reset: quota.reset.max(tightest.reset),
             }),
             Err(rejection) => {
-                shared.engine.release(first.key, owner, now, cost);
+                first.quotas.engine.release(first.key, owner, now, cost);
                 Err(rejection)
             }
+        }
+    }
+}
+
+impl Claim<'_> {
+    fn conclude(&self, decision: Decision, now: Instant) -> Result<Quota, Rejection> {
+        match self.counted_by {
+            Some(limiter) => limiter.conclude(decision, now),
+            None => decision.answer(),
         }
     }
 }

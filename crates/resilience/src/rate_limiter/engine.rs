@@ -1,35 +1,35 @@
 use intertie_core::clock::Instant;
 
+use super::callers::Callers;
 use super::config::{Algorithm, QuotaOverride, RateLimiterConfig};
 use super::fixed_window::FixedWindow;
 use super::keyed::Owner;
 use super::leased::Leased;
 use super::limit::{Decision, Limit};
-use super::quotas::Quotas;
 use super::sliding_window::SlidingWindow;
 use super::sliding_window_log::SlidingWindowLog;
 use super::token_bucket::TokenBucket;
 
-/// The quotas of one limiter under the algorithm that its settings chose. The numbers are the callers in
+/// The callers of one limiter under the algorithm that its settings chose. The numbers are the callers in
 /// a unit of the table: one cache line for a bucket, three for the others.
 #[derive(Debug)]
 pub(super) enum Engine {
-    TokenBucket(Quotas<TokenBucket, 4>),
+    TokenBucket(Callers<TokenBucket, 4>),
     /// The bucket of all callers is leased to threads.
-    Leased(Box<Leased>, Quotas<TokenBucket, 4>),
-    SlidingWindow(Quotas<SlidingWindow, 8>),
-    SlidingWindowLog(Quotas<SlidingWindowLog, 4>),
-    FixedWindow(Quotas<FixedWindow, 8>),
+    Leased(Box<Leased>, Callers<TokenBucket, 4>),
+    SlidingWindow(Callers<SlidingWindow, 8>),
+    SlidingWindowLog(Callers<SlidingWindowLog, 4>),
+    FixedWindow(Callers<FixedWindow, 8>),
 }
 
-/// Runs the same code for whichever quotas a limiter has.
-macro_rules! with_quotas {
-    ($engine:expr, $quotas:ident => $code:expr) => {
+/// Runs the same code for whichever callers a limiter has.
+macro_rules! with_callers {
+    ($engine:expr, $callers:ident => $code:expr) => {
         match $engine {
-            Engine::TokenBucket($quotas) | Engine::Leased(_, $quotas) => $code,
-            Engine::SlidingWindow($quotas) => $code,
-            Engine::SlidingWindowLog($quotas) => $code,
-            Engine::FixedWindow($quotas) => $code,
+            Engine::TokenBucket($callers) | Engine::Leased(_, $callers) => $code,
+            Engine::SlidingWindow($callers) => $code,
+            Engine::SlidingWindowLog($callers) => $code,
+            Engine::FixedWindow($callers) => $code,
         }
     };
 }
@@ -40,23 +40,23 @@ impl Engine {
         let bucket = |quota: &QuotaOverride| TokenBucket::new(quota.limit, quota.capacity());
         match config.algorithm {
             Algorithm::TokenBucket => {
-                let quotas = quotas(config, key, bucket);
+                let callers = callers(config, key, bucket);
                 match config.lease {
-                    None => Self::TokenBucket(quotas),
+                    None => Self::TokenBucket(callers),
                     Some(lease) => {
                         let leased = Leased::new(bucket(&config.quota()), lease.get().into());
-                        Self::Leased(Box::new(leased), quotas)
+                        Self::Leased(Box::new(leased), callers)
                     }
                 }
             }
             Algorithm::SlidingWindow => {
-                Self::SlidingWindow(quotas(config, key, |quota| SlidingWindow::new(quota.limit)))
+                Self::SlidingWindow(callers(config, key, |quota| SlidingWindow::new(quota.limit)))
             }
             Algorithm::SlidingWindowLog => {
-                Self::SlidingWindowLog(quotas(config, key, |quota| SlidingWindowLog::new(quota.limit)))
+                Self::SlidingWindowLog(callers(config, key, |quota| SlidingWindowLog::new(quota.limit)))
             }
             Algorithm::FixedWindow => {
-                Self::FixedWindow(quotas(config, key, |quota| FixedWindow::new(quota.limit)))
+                Self::FixedWindow(callers(config, key, |quota| FixedWindow::new(quota.limit)))
             }
         }
     }
@@ -66,7 +66,7 @@ impl Engine {
     pub(super) fn decide(&self, key: Option<u64>, now: Instant, cost: u64) -> (Decision, Owner) {
         match (self, key) {
             // The usual limiter is asked on the spot.
-            (Self::TokenBucket(quotas), None) => (quotas.decide_for_all(now, cost), Owner::Key),
+            (Self::TokenBucket(callers), None) => (callers.decide_for_all(now, cost), Owner::Key),
             _ => self.decide_otherwise(key, now, cost),
         }
     }
@@ -74,8 +74,8 @@ impl Engine {
     fn decide_otherwise(&self, key: Option<u64>, now: Instant, cost: u64) -> (Decision, Owner) {
         match (self, key) {
             (Self::Leased(leased, _), None) => (leased.decide(now, cost), Owner::Key),
-            _ => with_quotas!(self, quotas => {
-                quotas.update(key, now, |limit, state| limit.decide(state, now, cost))
+            _ => with_callers!(self, callers => {
+                callers.update(key, now, |limit, state| limit.decide(state, now, cost))
             }),
         }
     }
@@ -84,8 +84,8 @@ impl Engine {
     pub(super) fn release(&self, key: Option<u64>, owner: Owner, taken_at: Instant, cost: u64) {
         match (self, key) {
             (Self::Leased(leased, _), None) => leased.release(taken_at, cost),
-            _ => with_quotas!(self, quotas => {
-                quotas.revise(key, owner, taken_at, |limit, state| limit.release(state, taken_at, cost));
+            _ => with_callers!(self, callers => {
+                callers.revise(key, owner, taken_at, |limit, state| limit.release(state, taken_at, cost));
             }),
         }
     }
@@ -93,15 +93,15 @@ impl Engine {
     /// Callers remembered.
     pub(super) fn keys(&self) -> usize {
         let leased = matches!(self, Self::Leased(leased, _) if leased.is_used());
-        usize::from(leased) + with_quotas!(self, quotas => quotas.len())
+        usize::from(leased) + with_callers!(self, callers => callers.len())
     }
 }
 
-fn quotas<L: Limit, const SLOTS: usize>(
+fn callers<L: Limit, const SLOTS: usize>(
     config: &RateLimiterConfig,
     key: impl Fn(&str) -> u64,
     limit: impl Fn(&QuotaOverride) -> L,
-) -> Quotas<L, SLOTS> {
+) -> Callers<L, SLOTS> {
     let named = config.overrides.iter().map(|(caller, quota)| (key(caller), limit(quota)));
-    Quotas::new(limit(&config.quota()), config.keys_max.get() as usize, named)
+    Callers::new(limit(&config.quota()), config.keys_max.get() as usize, named)
 }

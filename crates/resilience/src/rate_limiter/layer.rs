@@ -1,4 +1,4 @@
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -9,8 +9,8 @@ use intertie_core::rejection::{Policy, Rejection};
 use tokio::sync::watch;
 
 use super::config::RateLimiterConfig;
-use super::engine::Engine;
 use super::limit::Decision;
+use super::quotas::Quotas;
 use super::status::{Status, StatusBoard};
 use crate::striped::StripedCounters;
 
@@ -34,12 +34,11 @@ pub struct RateLimiter {
     pub(super) shared: Arc<Shared>,
 }
 
+/// The quotas, who waits for them, and what is told of them.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) config: RateLimiterConfig,
-    pub(super) engine: Engine,
+    pub(super) quotas: Quotas,
     pub(super) waiting: AtomicU32,
-    hasher: RandomState,
     counters: StripedCounters<2>,
     status: StatusBoard,
 }
@@ -75,19 +74,10 @@ impl RateLimiter {
     /// # Errors
     /// When the settings can not work together.
     pub fn new(config: RateLimiterConfig) -> Result<Self, Invalid> {
-        config.validate()?;
-        let hasher = RandomState::new();
-        let engine = Engine::new(&config, |caller| {
-            let mut state = hasher.build_hasher();
-            config.by.hash_value(caller, &mut state);
-            state.finish()
-        });
         Ok(Self {
             shared: Arc::new(Shared {
-                config,
-                engine,
+                quotas: Quotas::new(config)?,
                 waiting: AtomicU32::new(0),
-                hasher,
                 counters: StripedCounters::default(),
                 status: StatusBoard::default(),
             }),
@@ -96,7 +86,7 @@ impl RateLimiter {
 
     /// The options in force.
     pub fn config(&self) -> &RateLimiterConfig {
-        &self.shared.config
+        self.shared.quotas.config()
     }
 
     /// Takes `cost` permits from the quota of `key`, now or not at all.
@@ -116,7 +106,7 @@ impl RateLimiter {
 
     /// The key as [`RateLimiter::try_acquire_hashed`] takes it.
     pub(crate) fn hash(&self, key: impl Hash) -> Option<u64> {
-        self.shared.hash(key)
+        self.shared.quotas.hash(key)
     }
 
     /// As [`RateLimiter::try_acquire`].
@@ -127,7 +117,7 @@ impl RateLimiter {
         now: Instant,
         cost: u64,
     ) -> Result<Quota, Rejection> {
-        let (decision, _) = self.shared.engine.decide(key, now, cost);
+        let (decision, _) = self.shared.quotas.engine.decide(key, now, cost);
         self.shared.conclude(decision, now)
     }
 
@@ -147,61 +137,39 @@ impl RateLimiter {
         Stats {
             admitted: self.shared.counters.sum(ADMITTED),
             rejected: self.shared.counters.sum(REJECTED),
-            keys: self.shared.engine.keys(),
+            keys: self.shared.quotas.keys(),
             waiting: self.shared.waiting.load(Ordering::Relaxed),
         }
     }
 }
 
 impl Shared {
-    /// The key's hash under this limiter's secret; none when the key holds no bytes.
-    #[inline]
-    pub(super) fn hash(&self, key: impl Hash) -> Option<u64> {
-        let mut hasher = KeyHasher { inner: self.hasher.build_hasher(), is_empty: true };
-        key.hash(&mut hasher);
-        (!hasher.is_empty).then(|| hasher.inner.finish())
-    }
-
     /// Counts and tells a decision, and answers the caller with it.
     #[inline]
     pub(super) fn conclude(&self, decision: Decision, now: Instant) -> Result<Quota, Rejection> {
         match decision {
-            Decision::Admitted { remaining, reset } => {
+            Decision::Admitted { .. } => {
                 self.status.admitted(now);
                 self.counters.increment(ADMITTED);
-                Ok(Quota { remaining, reset })
             }
-            Decision::Rejected { retry_after } => {
-                // A call that can never fit says nothing about the load.
-                if let Some(wait) = retry_after {
-                    self.status.rejected(now, wait);
-                }
-                Err(self.reject("limit", retry_after))
-            }
+            Decision::Rejected { retry_after } => self.rejected(retry_after, now),
         }
+        decision.answer()
     }
 
-    /// Counts a rejection at `bound`.
     #[cold]
-    pub(super) fn reject(&self, bound: &'static str, retry_after: Option<Duration>) -> Rejection {
+    fn rejected(&self, retry_after: Option<Duration>, now: Instant) {
+        // A call that can never fit says nothing about the load.
+        if let Some(wait) = retry_after {
+            self.status.rejected(now, wait);
+        }
         self.counters.increment(REJECTED);
-        Rejection { by: Policy::RateLimiter, bound, retry_after }
-    }
-}
-
-/// Notices whether a key has anything to hash.
-struct KeyHasher<H> {
-    inner: H,
-    is_empty: bool,
-}
-
-impl<H: Hasher> Hasher for KeyHasher<H> {
-    fn finish(&self) -> u64 {
-        self.inner.finish()
     }
 
-    fn write(&mut self, bytes: &[u8]) {
-        self.is_empty = false;
-        self.inner.write(bytes);
+    /// Counts a call for which there is no place to wait.
+    #[cold]
+    pub(super) fn reject_from_queue(&self, wait: Duration) -> Rejection {
+        self.counters.increment(REJECTED);
+        Rejection { by: Policy::RateLimiter, bound: "queue", retry_after: Some(wait) }
     }
 }

@@ -3,7 +3,9 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use intertie_core::clock::Instant;
+use intertie_core::rejection::{Policy, Rejection};
 
+use super::layer::Quota;
 use crate::sync::Mutex;
 
 /// A limiting algorithm: a pure function of its settings, one caller's state, the time and the cost.
@@ -56,4 +58,17 @@ pub(super) enum Decision {
         /// exceeds what can ever be admitted.
         retry_after: Option<Duration>,
     },
+}
+
+impl Decision {
+    /// What the caller is told.
+    #[inline]
+    pub(super) fn answer(self) -> Result<Quota, Rejection> {
+        match self {
+            Self::Admitted { remaining, reset } => Ok(Quota { remaining, reset }),
+            Self::Rejected { retry_after } => {
+                Err(Rejection { by: Policy::RateLimiter, bound: "limit", retry_after })
+            }
+        }
+    }
 }

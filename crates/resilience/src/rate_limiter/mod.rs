@@ -24,6 +24,7 @@
 //! takes the lock of one of up to 256 shards and reads one cache line of its table. The window algorithms
 //! keep their state for all callers behind a lock.
 
+mod callers;
 mod claim;
 mod config;
 mod engine;
@@ -50,4 +51,5 @@ pub use claim::Claim;
 pub use config::{Algorithm, Count, QuotaOverride, RateLimiterConfig};
 pub use layer::{Quota, RateLimiter, Stats};
 pub use limit_by::{LimitBy, ParseLimitByError};
+pub use quotas::Quotas;
 pub use status::Status;

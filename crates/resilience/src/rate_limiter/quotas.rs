@@ -1,80 +1,88 @@
-use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
-use intertie_core::clock::Instant;
+use intertie_core::config::Invalid;
 
-use super::keyed::{Keyed, Owner, Prehashed};
-use super::limit::{Decision, Limit, StateCell};
+use super::claim::Claim;
+use super::config::RateLimiterConfig;
+use super::engine::Engine;
 
-/// All quotas of one limiter: the one without a key, one for each key, and those of the callers that the
-/// settings name.
+/// The quotas of a rate limiter by themselves: they admit and reject, and nobody counts, waits or is told.
+///
+/// A [`RateLimiter`](super::RateLimiter) is 2 KiB larger, nearly all of it the counters at which threads do not
+/// meet. Who has tens of thousands of limiters and counts their calls anyway does better with these: 0.5 KiB each.
+///
+/// # Example
+/// ```
+/// use intertie_resilience::rate_limiter::{Quotas, RateLimiterConfig};
+/// use intertie_resilience::{MonotonicClock, RateLimiter};
+///
+/// let quotas = Quotas::new(RateLimiterConfig::new("1/s".parse()?))?;
+/// let now = MonotonicClock::now();
+/// let call = |user| RateLimiter::try_acquire_all([quotas.claim(user)], now, 1).is_ok();
+/// assert_eq!(["alice", "alice", "bob"].map(call), [true, false, true]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
-pub(super) struct Quotas<L: Limit, const SLOTS: usize> {
-    limit: L,
-    all: L::Cell,
-    keyed: Keyed<L, SLOTS>,
-    named: HashMap<u64, (L, L::Cell), BuildHasherDefault<Prehashed>>,
+pub struct Quotas {
+    pub(super) config: RateLimiterConfig,
+    pub(super) engine: Engine,
+    hasher: RandomState,
 }
 
-impl<L: Limit, const SLOTS: usize> Quotas<L, SLOTS> {
-    /// Full quotas; `named` are the limits of callers by the hash of their key.
-    pub(super) fn new(limit: L, keys_max: usize, named: impl Iterator<Item = (u64, L)>) -> Self {
-        Self {
-            limit,
-            all: L::Cell::default(),
-            keyed: Keyed::new(keys_max),
-            named: named.map(|(key, limit)| (key, (limit, L::Cell::default()))).collect(),
-        }
+impl Quotas {
+    /// Full quotas.
+    ///
+    /// # Errors
+    /// When the settings can not work together.
+    pub fn new(config: RateLimiterConfig) -> Result<Self, Invalid> {
+        config.validate()?;
+        let hasher = RandomState::new();
+        let engine = Engine::new(&config, |caller| {
+            let mut state = hasher.build_hasher();
+            config.by.hash_value(caller, &mut state);
+            state.finish()
+        });
+        Ok(Self { config, engine, hasher })
     }
 
-    /// Decides about a call by all callers together.
+    /// The options in force.
+    pub fn config(&self) -> &RateLimiterConfig {
+        &self.config
+    }
+
+    /// A claim on the quota of `key`, which is of the same kind as for
+    /// [`RateLimiter::try_acquire`](super::RateLimiter::try_acquire).
+    pub fn claim(&self, key: impl Hash) -> Claim<'_> {
+        Claim { quotas: self, key: self.hash(key), counted_by: None }
+    }
+
+    /// Callers remembered, among them idle ones that no other took the place of yet.
+    pub fn keys(&self) -> usize {
+        self.engine.keys()
+    }
+
+    /// The key's hash under this limiter's secret; none when the key holds no bytes.
     #[inline]
-    pub(super) fn decide_for_all(&self, now: Instant, cost: u64) -> Decision {
-        self.all.update(|state| self.limit.decide(state, now, cost))
+    pub(super) fn hash(&self, key: impl Hash) -> Option<u64> {
+        let mut hasher = KeyHasher { inner: self.hasher.build_hasher(), is_empty: true };
+        key.hash(&mut hasher);
+        (!hasher.is_empty).then(|| hasher.inner.finish())
+    }
+}
+
+/// Notices whether a key has anything to hash.
+struct KeyHasher<H> {
+    inner: H,
+    is_empty: bool,
+}
+
+impl<H: Hasher> Hasher for KeyHasher<H> {
+    fn finish(&self) -> u64 {
+        self.inner.finish()
     }
 
-    /// Changes the state of `key`, or of all callers together when there is none.
-    pub(super) fn update<R>(
-        &self,
-        key: Option<u64>,
-        now: Instant,
-        mut change: impl FnMut(&L, &mut L::State) -> R,
-    ) -> (R, Owner) {
-        let Some(key) = key else {
-            return (self.all.update(|state| change(&self.limit, state)), Owner::Key);
-        };
-        if let Some((limit, cell)) = self.named(key) {
-            return (cell.update(|state| change(limit, state)), Owner::Key);
-        }
-        self.keyed.update(&self.limit, key, now, |state| change(&self.limit, state))
-    }
-
-    /// Changes what [`Quotas::update`] changed before, if it is still remembered.
-    pub(super) fn revise(
-        &self,
-        key: Option<u64>,
-        owner: Owner,
-        now: Instant,
-        mut change: impl FnMut(&L, &mut L::State),
-    ) {
-        match key {
-            Some(key) if self.named(key).is_none() => {
-                self.keyed.revise(&self.limit, key, owner, now, |state| change(&self.limit, state));
-            }
-            _ => {
-                self.update(key, now, change);
-            }
-        }
-    }
-
-    /// Callers remembered, all callers together as one.
-    pub(super) fn len(&self) -> usize {
-        let is_used = |cell: &L::Cell| cell.update(|state| *state != L::State::default());
-        let named = self.named.values().filter(|(_, cell)| is_used(cell)).count();
-        self.keyed.len() + named + usize::from(is_used(&self.all))
-    }
-
-    fn named(&self, key: u64) -> Option<&(L, L::Cell)> {
-        if self.named.is_empty() { None } else { self.named.get(&key) }
+    fn write(&mut self, bytes: &[u8]) {
+        self.is_empty = false;
+        self.inner.write(bytes);
     }
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use intertie_core::clock::Instant;
 use intertie_core::rejection::Rejection;
 
+use super::callers::Callers;
 use super::engine::Engine;
 use super::keyed::Owner;
 use super::layer::{Quota, RateLimiter, Shared};
 use super::limit::Decision;
-use super::quotas::Quotas;
 use super::token_bucket::{Reservation, TokenBucket};
 use crate::MonotonicClock;
 
@@ -40,20 +40,20 @@ impl RateLimiter {
         wait_max: Duration,
     ) -> impl Future<Output = Result<Quota, Rejection>> {
         let shared = &*self.shared;
-        let key = shared.hash(key);
+        let key = shared.quotas.hash(key);
         async move {
             let now = MonotonicClock::now();
-            let (decision, _) = shared.engine.decide(key, now, cost);
-            let (Engine::TokenBucket(quotas), Decision::Rejected { retry_after: Some(wait) }) =
-                (&shared.engine, decision)
+            let (decision, _) = shared.quotas.engine.decide(key, now, cost);
+            let (Engine::TokenBucket(callers), Decision::Rejected { retry_after: Some(wait) }) =
+                (&shared.quotas.engine, decision)
             else {
                 return shared.conclude(decision, now);
             };
-            if shared.config.queue == 0 || wait > wait_max {
+            if shared.quotas.config.queue == 0 || wait > wait_max {
                 return shared.conclude(decision, now);
             }
-            let Some(place) = Place::enter(shared) else { return Err(shared.reject("queue", Some(wait))) };
-            let (reserved, owner) = quotas.update(key, now, |bucket, full_at| {
+            let Some(place) = Place::enter(shared) else { return Err(shared.reject_from_queue(wait)) };
+            let (reserved, owner) = callers.update(key, now, |bucket, full_at| {
                 let reservation = bucket.reserve(full_at, now, cost, wait_max)?;
                 Ok((reservation, bucket.left(*full_at, now + reservation.wait)))
             });
@@ -62,7 +62,7 @@ impl RateLimiter {
                 Err(retry_after) => return shared.conclude(Decision::Rejected { retry_after }, now),
             };
             let due = now + reservation.wait;
-            let waiting = Waiting { quotas, key, owner, reservation: Some(reservation), since: now };
+            let waiting = Waiting { callers, key, owner, reservation: Some(reservation), since: now };
             tokio::time::sleep_until(MonotonicClock::to_tokio(due)).await;
             waiting.end();
             drop(place);
@@ -76,7 +76,7 @@ struct Place<'a>(&'a Shared);
 
 impl<'a> Place<'a> {
     fn enter(shared: &'a Shared) -> Option<Self> {
-        let room = |waiting| (waiting < shared.config.queue).then_some(waiting + 1);
+        let room = |waiting| (waiting < shared.quotas.config.queue).then_some(waiting + 1);
         let entered = shared.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room);
         entered.is_ok().then(|| Self(shared))
     }
@@ -90,7 +90,7 @@ impl Drop for Place<'_> {
 
 /// A reservation that is given back unless it is used.
 struct Waiting<'a> {
-    quotas: &'a Quotas<TokenBucket, 4>,
+    callers: &'a Callers<TokenBucket, 4>,
     key: Option<u64>,
     owner: Owner,
     since: Instant,
@@ -107,7 +107,7 @@ impl Waiting<'_> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let Some(reservation) = &self.reservation else { return };
-        self.quotas.revise(self.key, self.owner, self.since, |bucket, full_at| {
+        self.callers.revise(self.key, self.owner, self.since, |bucket, full_at| {
             bucket.give_back(full_at, reservation);
         });
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::Value;
-use tokio::task::{JoinHandle, LocalSet};
+use tokio::task::{JoinSet, LocalSet};
 use tokio::time::Instant;
 
 use super::client::{Notes, Seen, crowd};
@@ -80,15 +80,10 @@ async fn play(pace: f64, terminal: bool) -> Result<()> {
     );
     let customers: Notes = Rc::new(RefCell::new(Seen::default()));
     let flood: Notes = Rc::new(RefCell::new(Seen::default()));
-    let mut crowds = Vec::new();
+    let mut crowds = JoinSet::new();
     for number in 0..CUSTOMERS {
         let from = IpAddr::V4(Ipv4Addr::new(127, 0, 1, 1 + number));
-        crowds.push(Abort(tokio::task::spawn_local(crowd(
-            gateway,
-            from,
-            ORDERS_PER_CUSTOMER,
-            Rc::clone(&customers),
-        ))));
+        crowds.spawn_local(crowd(gateway, from, ORDERS_PER_CUSTOMER, Rc::clone(&customers)));
     }
     let mut live = Live::new(terminal, &shop.addresses);
     let mut acts = Vec::new();
@@ -129,7 +124,8 @@ async fn play(pace: f64, terminal: bool) -> Result<()> {
 }
 
 /// Breaks what the scene is about. A flood lasts as long as what is returned.
-async fn begin(scene: Scene, shop: &mut Shop, flood: &Notes) -> Result<Option<Abort>> {
+async fn begin(scene: Scene, shop: &mut Shop, flood: &Notes) -> Result<JoinSet<()>> {
+    let mut crowds = JoinSet::new();
     match scene {
         Scene::Calm | Scene::Recovered => {}
         Scene::Killed => shop.orders[0].kill().await?,
@@ -138,11 +134,10 @@ async fn begin(scene: Scene, shop: &mut Shop, flood: &Notes) -> Result<Option<Ab
         Scene::Reset => shop.inventory.tell("resetting 10").await?,
         Scene::Flood => {
             let from = IpAddr::V4(Ipv4Addr::new(127, 0, 6, 66));
-            let task = crowd(shop.addresses.gateway, from, FLOOD_PER_SECOND, Rc::clone(flood));
-            return Ok(Some(Abort(tokio::task::spawn_local(task))));
+            crowds.spawn_local(crowd(shop.addresses.gateway, from, FLOOD_PER_SECOND, Rc::clone(flood)));
         }
     }
-    Ok(None)
+    Ok(crowds)
 }
 
 /// Mends it.
@@ -152,14 +147,5 @@ async fn end(scene: Scene, shop: &mut Shop) -> Result<()> {
         Scene::Slow | Scene::Unavailable => shop.orders[1].tell("well").await,
         Scene::Reset => shop.inventory.tell("well").await,
         Scene::Calm | Scene::Flood | Scene::Recovered => Ok(()),
-    }
-}
-
-/// A task that ends when nobody wants it any more.
-struct Abort(JoinHandle<()>);
-
-impl Drop for Abort {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }

@@ -170,8 +170,8 @@ impl Call {
     fn acquire(&self, route: &Route, what: Count, now: Instant) -> Result<(), Rejection> {
         let counted = route.limiters.iter().filter(|limiter| limiter.limiter.config().count == what);
         let claims = counted.filter_map(|limiter| match &limiter.by {
-            LimitKey::All => Some(limiter.limiter.claim(())),
-            LimitKey::ClientAddress => Some(limiter.limiter.claim(self.client?)),
+            LimitKey::All => Some(limiter.limiter.quotas.claim(())),
+            LimitKey::ClientAddress => Some(limiter.limiter.quotas.claim(self.client?)),
             LimitKey::Header(_) => None,
         });
         RateLimiter::try_acquire_all(claims, now, 1).map(drop)

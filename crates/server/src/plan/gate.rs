@@ -134,7 +134,7 @@ impl Gate {
                 left_out.push(format!("limiters by the header {name}: the log holds no headers"));
             }
             let keys_max = limiter.limiter.config().keys_max.get() as usize;
-            if limiter.limiter.stats().keys >= keys_max {
+            if limiter.limiter.quotas.keys() >= keys_max {
                 left_out.push(format!("which callers beyond {keys_max} a limiter forgets first"));
             }
         }

@@ -18,6 +18,7 @@ use intertie_resilience::pipeline::http::retry_after;
 use intertie_resilience::pipeline::{CallError, Pipeline, Verdict};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use crate::file::{SecretReference, TracesConfig, collector_host};
 
@@ -106,7 +107,9 @@ impl Collector {
     {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(SendError::Exchange)?;
-        let driver = AbortOnDrop(tokio::spawn(connection));
+        // The connection ends with the attempt that it was opened for, also when that one is cut short.
+        let mut driver = JoinSet::new();
+        driver.spawn(connection);
         let mut request = Request::new(Full::new(message));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.path.clone().into();
@@ -137,15 +140,6 @@ fn verdict(outcome: &Result<Bytes, SendError>) -> Verdict {
             Verdict { retry_after: *wait, ..class.into() }
         }
         SendError::Connect(_) | SendError::Handshake(_) | SendError::Exchange(_) => Class::Transient.into(),
-    }
-}
-
-/// A connection ends with the attempt that it was opened for, also when that one is cut short.
-struct AbortOnDrop(tokio::task::JoinHandle<Result<(), hyper::Error>>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

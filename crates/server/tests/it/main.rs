@@ -18,6 +18,7 @@ mod grpc;
 mod http2;
 mod keys;
 mod lifecycle;
+mod memory;
 mod metrics;
 mod operation;
 mod panics;

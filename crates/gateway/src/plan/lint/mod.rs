@@ -206,10 +206,8 @@ impl Linter<'_> {
                 format!("no route or service uses policy `{name}`"),
             ));
         }
-        let used_limits: BTreeSet<_> = policies(config)
-            .into_iter()
-            .flat_map(|(_, policy)| policy.limits.into_iter().flatten())
-            .collect();
+        let used_limits: BTreeSet<_> =
+            policies(config).flat_map(|(_, policy)| policy.limits.into_iter().flatten()).collect();
         for name in config.limits.keys().filter(|name| !used_limits.contains(*name)) {
             self.problems
                 .push(Problem::warning(["limit", name], format!("no route or policy names limit `{name}`")));
@@ -225,11 +223,11 @@ impl Linter<'_> {
 }
 
 /// Every place that carries policy keys, by its section.
-fn policies(config: &TrafficConfig) -> Vec<(Vec<&str>, PolicyConfig)> {
+fn policies(config: &TrafficConfig) -> impl Iterator<Item = (Vec<&str>, PolicyConfig)> {
     let defaults = std::iter::once((vec!["defaults"], config.defaults.policy()));
     let named = config.policies.iter().map(|(name, policy)| (vec!["policy", name.as_str()], policy.policy()));
     let routes = config.routes.iter().map(|(name, route)| (vec!["route", name.as_str()], route.policy()));
-    defaults.chain(named).chain(routes).collect()
+    defaults.chain(named).chain(routes)
 }
 
 fn limiter_of_route(limiter: &RateLimiterConfig) -> Result<(), Invalid> {

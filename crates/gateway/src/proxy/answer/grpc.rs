@@ -7,6 +7,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::super::error_code::ErrorCode;
+use intertie_core::percent::encoded;
 
 static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 static GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -60,7 +61,7 @@ pub(super) fn write(
 ) {
     headers.insert(CONTENT_TYPE, dialect.content_type());
     headers.insert(&GRPC_STATUS, HeaderValue::from(code.grpc_status() as u16));
-    if let Ok(message) = HeaderValue::try_from(percent_encoded(detail)) {
+    if let Ok(message) = HeaderValue::try_from(message(detail)) {
         headers.insert(&GRPC_MESSAGE, message);
     }
     if let Some(pushback) = pushback(retry_after, exhausted) {
@@ -79,20 +80,9 @@ fn pushback(retry_after: Option<Duration>, exhausted: bool) -> Option<HeaderValu
     Some(HeaderValue::from(i32::try_from(millis).unwrap_or(i32::MAX)))
 }
 
-/// `grpc-message`: everything but printable ASCII, and the percent sign itself, as `%` and two digits.
-fn percent_encoded(text: &str) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if matches!(byte, b' '..=b'~') && byte != b'%' {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push('%');
-            encoded.push(char::from(DIGITS[usize::from(byte >> 4)]));
-            encoded.push(char::from(DIGITS[usize::from(byte & 15)]));
-        }
-    }
-    encoded
+/// `grpc-message`: everything but printable ASCII, and the percent sign itself, is escaped.
+fn message(text: &str) -> String {
+    encoded(text.as_bytes(), |byte| matches!(byte, b' '..=b'~') && byte != b'%')
 }
 
 #[cfg(test)]
@@ -135,26 +125,15 @@ mod tests {
 
     #[test]
     fn messages_are_escaped_as_the_specification_shows() {
-        assert_eq!(percent_encoded("100 % of `limit`\n\u{fc}~"), "100 %25 of `limit`%0A%C3%BC~");
+        assert_eq!(message("100 % of `limit`\n\u{fc}~"), "100 %25 of `limit`%0A%C3%BC~");
     }
 
     proptest! {
         #[test]
         fn any_message_is_a_header_and_reads_back(text in ".*") {
-            let encoded = percent_encoded(&text);
+            let encoded = message(&text);
             prop_assert!(HeaderValue::from_str(&encoded).is_ok());
-            let mut decoded = Vec::new();
-            let mut bytes = encoded.bytes();
-            while let Some(byte) = bytes.next() {
-                if byte == b'%' {
-                    let digits = [bytes.next().unwrap_or(0), bytes.next().unwrap_or(0)];
-                    let digits = std::str::from_utf8(&digits).expect("ASCII");
-                    decoded.push(u8::from_str_radix(digits, 16).expect("two digits"));
-                } else {
-                    decoded.push(byte);
-                }
-            }
-            prop_assert_eq!(decoded, text.into_bytes());
+            prop_assert_eq!(intertie_core::percent::decoded(&encoded), Some(text.into()));
         }
     }
 }

@@ -6,6 +6,7 @@ use http::header::{
 
 use super::Present;
 use super::present::HOP_BY_HOP;
+use crate::field::words;
 
 /// What the gateway has written by then: no client can have it removed.
 const OWN: [&str; 3] = ["intertie-client-identity", "traceparent", "tracestate"];
@@ -16,13 +17,15 @@ pub(in crate::proxy) fn remove_hop_by_hop(headers: &mut HeaderMap, present: Pres
     if !present.any(Present::HOP_BY_HOP) {
         return false;
     }
-    let accepts_trailers =
-        present.any(Present::TE) && list(headers, &TE).any(|part| part.eq_ignore_ascii_case("trailers"));
+    let accepts_trailers = present.any(Present::TE)
+        && words(headers, &TE).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
     if present.any(Present::CONNECTION) {
         // What nearly every `Connection` says names no header that would not go anyway.
-        let named: Vec<_> = list(headers, &CONNECTION)
-            .filter(|part| !part.eq_ignore_ascii_case("keep-alive") && !part.eq_ignore_ascii_case("close"))
-            .filter_map(|part| HeaderName::from_bytes(part.as_bytes()).ok())
+        let named: Vec<_> = words(headers, &CONNECTION)
+            .filter(|option| {
+                !option.eq_ignore_ascii_case(b"keep-alive") && !option.eq_ignore_ascii_case(b"close")
+            })
+            .filter_map(|option| HeaderName::from_bytes(option).ok())
             // `Connection: host` must not take away what routing, framing and trust stand on.
             .filter(|name| ![HOST, CONTENT_LENGTH].contains(name) && !OWN.contains(&name.as_str()))
             .collect();
@@ -40,12 +43,6 @@ pub(in crate::proxy) fn remove_hop_by_hop(headers: &mut HeaderMap, present: Pres
         }
     }
     accepts_trailers
-}
-
-/// The parts of a header that is a list.
-fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim)
 }
 
 /// Joins the cookies of HTTP/2, which may come as several headers, into the one that HTTP/1.1 knows

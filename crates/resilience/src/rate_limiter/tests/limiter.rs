@@ -175,3 +175,23 @@ fn who_subscribes_alone_sees_nothing_of_what_others_were_told() {
     assert!(status.has_changed().expect("alive"), "the next rejection is an edge");
     assert_eq!(*status.borrow_and_update(), Status::Rejecting { until: hour_later + ms(1_000) });
 }
+
+#[test]
+fn quotas_by_themselves_decide_as_a_limiter_and_leave_the_counting_to_it() {
+    for algorithm in ALGORITHMS {
+        let limiter = with(algorithm, 3);
+        let config = RateLimiterConfig { algorithm, ..RateLimiterConfig::new(per_second(2)) };
+        let quotas = Quotas::new(config).expect("good settings");
+        let call = |key| RateLimiter::try_acquire_all([quotas.claim(key), limiter.claim(())], NOW, 1);
+        assert_eq!(call("a").expect("the first").remaining, 1, "{algorithm:?}");
+        assert_eq!(call("a").expect("the second").remaining, 0, "{algorithm:?}");
+        assert_eq!(call("a").expect_err("two per second").bound, "limit", "{algorithm:?}");
+        assert!(call("b").is_ok(), "another key, another quota");
+        assert!(call("b").is_err(), "the limiter's three are taken");
+        let alone = RateLimiter::try_acquire_all([quotas.claim("b")], NOW, 1);
+        assert!(alone.is_ok(), "what the limiter refused returned to the quota");
+        assert_eq!(quotas.keys(), 2, "{algorithm:?}");
+        let stats = limiter.stats();
+        assert_eq!((stats.admitted, stats.rejected), (3, 1), "{algorithm:?}");
+    }
+}

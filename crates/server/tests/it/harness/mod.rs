@@ -214,8 +214,17 @@ impl Server {
 
     /// The most memory that the process ever had resident.
     pub(crate) fn peak_memory_kib(&self) -> u64 {
+        self.memory_kib("VmHWM:")
+    }
+
+    /// The memory that the process has resident, but for what lies in files.
+    pub(crate) fn own_memory_kib(&self) -> u64 {
+        self.memory_kib("RssAnon:")
+    }
+
+    fn memory_kib(&self, figure: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("Linux");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+        let line = status.lines().find_map(|line| line.strip_prefix(figure)).expect("a figure of the kernel");
         line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 

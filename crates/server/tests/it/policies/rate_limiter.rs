@@ -90,6 +90,13 @@ async fn a_limit_that_grants_a_call_gets_it_back_when_another_refuses() {
     assert!(refused.text().contains("[limit.first]"), "{}", refused.text());
     let admitted = "intertie_rate_limiter_admitted_total{route=\"/both\",limit=\"\"}";
     assert_eq!(server.metric(admitted).await, 1.0, "nor did the route's own");
+    for (limit, admitted, rejected) in [("first", 2.0, 1.0), ("second", 1.0, 5.0)] {
+        let labels = format!("{{route=\"\",limit=\"{limit}\"}}");
+        let counted = server.metric(&format!("intertie_rate_limiter_admitted_total{labels}")).await;
+        assert_eq!(counted, admitted, "admitted by {limit}");
+        let counted = server.metric(&format!("intertie_rate_limiter_rejected_total{labels}")).await;
+        assert_eq!(counted, rejected, "rejected by {limit}");
+    }
 }
 
 #[tokio::test]

@@ -1,13 +1,12 @@
 //! What `explain` tells of the proxies that are believed, and of what the gateway says of itself.
 
-use std::fmt::Write as _;
-
 use intertie_gateway::forwarded::{ForwardedHeader, ProxyProtocol};
 
+use super::section::Section;
 use crate::file::Loaded;
 
 /// The keys that the file sets for all routes, each with where it stands; nothing where it sets none of them.
-pub(crate) fn explain(loaded: &Loaded) -> String {
+pub(super) fn explain(loaded: &Loaded) -> String {
     let (server, answers) = (&loaded.server, &loaded.server.answers);
     let proxies: Vec<_> = server.trusted_proxies.iter().map(ToString::to_string).collect();
     let switch = |on: bool| on.to_string();
@@ -31,12 +30,13 @@ pub(crate) fn explain(loaded: &Loaded) -> String {
         (&["server", "answers", "rate_limit_headers"], switch(answers.rate_limit_headers)),
         (&["server", "answers", "error_pages"], answers.error_pages.clone().unwrap_or_default()),
     ];
-    let mut text = String::new();
-    for (keys, value) in rows.iter().filter(|(keys, _)| loaded.has(keys)) {
-        if text.is_empty() {
-            text.push_str("\nfor all routes:\n");
-        }
-        let _ = writeln!(text, "  {:<33} {value}  ({})", keys.join("."), loaded.origin(keys));
+    let rows: Vec<_> = rows.iter().filter(|(keys, _)| loaded.has(keys)).collect();
+    if rows.is_empty() {
+        return String::new();
     }
-    text
+    let mut section = Section::new(loaded, "\nfor all routes", &[], 33);
+    for (keys, value) in rows {
+        section.row(keys, value);
+    }
+    section.into_text()
 }

@@ -1,0 +1,36 @@
+//! What a process keeps of a file with very many routes.
+
+use std::fmt::Write as _;
+
+use crate::harness::{Client, Origin, Server};
+
+/// The target of `docs/benchmarks.md`. The binary's own pages are not counted: those of a debug build are many.
+const KEPT_MAX_KIB: u64 = 60 * 1024;
+
+/// As what the benchmark serves, with a limiter for each route; `version` tells one file from the next.
+fn many_routes(origin: &Origin, version: usize) -> String {
+    let mut file = format!(
+        "# {version}\n\
+         [policy.standard]\ndeadline = \"30s\"\nattempt_timeout = \"5s\"\nretry = {{ preset = \"quick\", attempts = 3 }}\n\
+         circuit_breaker = \"standard\"\nbulkhead = {{ concurrent = 10000 }}\n\
+         rate_limiter = {{ limit = \"1000000/s\", burst = 1000000 }}\n\n\
+         [service.origin]\nendpoints = [{{ at = \"{}\" }}]\n",
+        origin.address
+    );
+    for route in 0..10_000 {
+        let _ = write!(
+            file,
+            "\n[route.\"/service-{route}/items/{{id}}\"]\nto = \"origin\"\nuse = \"standard\"\n"
+        );
+    }
+    file
+}
+
+#[tokio::test]
+async fn ten_thousand_routes_take_little_memory() {
+    let origin = Origin::statuses(&[200]).await;
+    let server = Server::start_with("threads = 2", &many_routes(&origin, 0));
+    assert_eq!(Client::new(server.address).get("/service-9999/items/7").await.status, 200);
+    let kept = server.own_memory_kib();
+    assert!(kept <= KEPT_MAX_KIB, "{kept} KiB");
+}
