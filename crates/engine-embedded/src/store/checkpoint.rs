@@ -65,7 +65,7 @@ impl Schedule {
     pub(super) fn due(&mut self, wal: Wal) -> Option<Mode> {
         // A shorter log was started anew.
         self.tried_at = self.tried_at.filter(|tried_at| *tried_at <= wal.pages);
-        let is_long = wal.pages >= self.most;
+        let is_long = self.is_long(wal);
         let is_patient = self.tried_at.is_some_and(|tried_at| wal.pages - tried_at < self.after);
         if is_patient || !(is_long || wal.unmoved() >= self.after) {
             return None;
@@ -74,9 +74,14 @@ impl Schedule {
         Some(if is_long { Mode::Truncate } else { Mode::Passive })
     }
 
-    /// Whether someone keeps the log, left as `wal` by the last attempt, past its bound.
+    /// Whether the log has reached its bound.
+    pub(super) fn is_long(&self, wal: Wal) -> bool {
+        wal.pages >= self.most
+    }
+
+    /// Whether someone keeps the log, left as `wal` by an attempt, past its bound.
     pub(super) fn is_pinned(&self, wal: Wal) -> bool {
-        wal.pages >= self.most && (wal.busy || wal.unmoved() > 0)
+        self.is_long(wal) && (wal.busy || wal.unmoved() > 0)
     }
 }
 

@@ -48,7 +48,7 @@ use writer::{Envelope, Shared, Writer};
 /// A state made durable in a data directory that nobody else has.
 ///
 /// Dropping it commits what was submitted, empties the write-ahead log and lets go of the directory; that blocks
-/// for a commit and a checkpoint.
+/// for a commit and a checkpoint, and if another program reads what is in the log, for at most `busy_wait`.
 pub struct Store<S: State> {
     shared: Arc<Shared<S>>,
     writer: Option<JoinHandle<()>>,

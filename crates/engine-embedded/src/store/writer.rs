@@ -12,7 +12,7 @@ use intertie_core::telemetry::Events;
 use rusqlite::Connection;
 use tokio::sync::{oneshot, watch};
 
-use super::checkpoint::{Mode, Schedule, checkpoint};
+use super::checkpoint::{Mode, Schedule, Wal, checkpoint};
 use super::config::{StoreConfig, pages};
 use super::error::{Failure, Step, SubmitError};
 use super::gather::Gather;
@@ -135,7 +135,6 @@ impl<S: State> Writer<S> {
         let shared = Arc::clone(&self.shared);
         let Err(cause) = self.serve() else { return };
         // No file of the database is written from here on: the connection closes without a checkpoint.
-        drop(self);
         shared.fail(&cause);
         while let Waited::Items(count) = shared.mailbox.wait(None) {
             for envelope in shared.mailbox.take(Portion { items: count, bytes: usize::MAX }) {
@@ -227,51 +226,67 @@ impl<S: State> Writer<S> {
     }
 
     fn checkpoint_if_due(&mut self) -> Result<(), Failure> {
-        let wal = self.checkpoint(Mode::Look)?;
-        let Some(mode) = self.schedule.due(wal) else { return Ok(()) };
-        let moved = if mode == Mode::Truncate {
-            self.wait_at_most(self.limits.reader_wait)?;
-            let moved = self.checkpoint(mode)?;
-            self.wait_at_most(self.limits.busy_wait)?;
-            moved
-        } else {
-            self.checkpoint(mode)?
+        let wal = self.look()?;
+        match self.schedule.due(wal) {
+            None => Ok(()),
+            Some(Mode::Truncate) => self.checkpoint(Mode::Truncate, self.limits.reader_wait),
+            Some(mode) => self.checkpoint(mode, Duration::ZERO),
+        }
+    }
+
+    /// Does one thing that would delay commands, and says whether there may be another.
+    fn use_idle_time(&mut self) -> Result<bool, Failure> {
+        let wal = self.look()?;
+        let mode = match () {
+            () if wal.unmoved() > 0 => Mode::Passive,
+            () if self.schedule.is_long(wal) => Mode::Truncate,
+            () => {
+                let given =
+                    group::give_back(&self.connection, self.limits.free_kept, self.limits.vacuum_step);
+                return given.map_err(|source| Failure::sqlite(Step::Vacuum, source));
+            }
         };
-        let pin = self.schedule.is_pinned(moved).then(|| WalPin::look_up(&self.shm));
+        // What a reader keeps it from is tried again: nobody tells when the reader ends.
+        self.checkpoint(mode, Duration::ZERO).map(|()| true)
+    }
+
+    fn look(&self) -> Result<Wal, Failure> {
+        let wal = self.moved(Mode::Look)?;
+        if !self.schedule.is_pinned(wal) {
+            self.note_pin(None, wal);
+        }
+        Ok(wal)
+    }
+
+    /// Moves pages to the database, and waits at most so long for each reader that is in the way.
+    fn checkpoint(&self, mode: Mode, wait: Duration) -> Result<(), Failure> {
+        self.wait_at_most(wait)?;
+        let wal = self.moved(mode)?;
+        self.wait_at_most(self.limits.busy_wait)?;
+        self.shared.counters.checkpointed();
+        self.note_pin(self.schedule.is_pinned(wal).then(|| WalPin::look_up(&self.shm)), wal);
+        Ok(())
+    }
+
+    fn moved(&self, mode: Mode) -> Result<Wal, Failure> {
+        let wal =
+            checkpoint(&self.connection, mode).map_err(|source| Failure::sqlite(Step::Checkpoint, source))?;
+        self.shared.counters.wal(wal);
+        Ok(wal)
+    }
+
+    fn note_pin(&self, pin: Option<WalPin>, wal: Wal) {
         let (name, by) = match &pin {
             Some(pin) => ("store_wal_pinned", pin.to_string()),
             None => ("store_wal_released", String::new()),
         };
         if self.shared.counters.pinned(pin) {
-            self.shared.events.tell(name, || vec![("processes", by), ("pages", moved.pages.to_string())]);
+            self.shared.events.tell(name, || vec![("processes", by), ("pages", wal.pages.to_string())]);
         }
-        Ok(())
-    }
-
-    fn checkpoint(&self, mode: Mode) -> Result<super::checkpoint::Wal, Failure> {
-        let wal =
-            checkpoint(&self.connection, mode).map_err(|source| Failure::sqlite(Step::Checkpoint, source))?;
-        self.shared.counters.wal(wal);
-        if mode != Mode::Look {
-            self.shared.counters.checkpointed();
-        }
-        Ok(wal)
     }
 
     fn wait_at_most(&self, wait: Duration) -> Result<(), Failure> {
         self.connection.busy_timeout(wait).map_err(|source| Failure::sqlite(Step::Checkpoint, source))
-    }
-
-    /// Does one thing that would delay commands, and says whether there is another.
-    fn use_idle_time(&mut self) -> Result<bool, Failure> {
-        let wal = self.checkpoint(Mode::Look)?;
-        if wal.unmoved() > 0 {
-            // What is left after it is needed by a reader, whose end nobody tells of.
-            self.checkpoint(Mode::Passive)?;
-            return Ok(true);
-        }
-        let vacuumed = group::give_back(&self.connection, self.limits.free_kept, self.limits.vacuum_step);
-        vacuumed.map_err(|source| Failure::sqlite(Step::Vacuum, source))
     }
 }
 

@@ -203,11 +203,9 @@ fn a_reader_that_pins_the_log_is_told_of_and_the_log_is_cut_when_it_leaves() {
     });
     assert!(wal_pages(place.path()) >= 100);
     drop(reader);
-    soon("the log is free", || {
-        run(&store, 5, &mut told, || 0);
-        matches!(store.health(), Health::Serving { wal_pinned: None })
+    soon("the log is free, and cut without a further write", || {
+        matches!(store.health(), Health::Serving { wal_pinned: None }) && wal_pages(place.path()) < 100
     });
-    assert!(wal_pages(place.path()) < 100);
 }
 
 #[test]
