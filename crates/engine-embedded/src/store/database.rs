@@ -94,3 +94,40 @@ fn set_cache(connection: &Connection, bytes: u64) -> rusqlite::Result<()> {
     let kibibytes = i64::try_from(bytes / 1024).unwrap_or(i64::MAX);
     connection.pragma_update(None, "cache_size", -kibibytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_is_synced_and_no_file_is_mapped() {
+        let place = tempfile::tempdir().expect("directory");
+        let directory = Directory::open(place.path()).expect("locks");
+        let config = StoreConfig::default();
+        let writer = open_writer(&directory, &config).expect("opens");
+        let reader = open_reader(&directory.database(), &config).expect("opens");
+        let number = |connection: &Connection, pragma: &str| {
+            connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).expect(pragma)
+        };
+        for (pragma, expected) in [
+            ("synchronous", 2),
+            ("auto_vacuum", 2),
+            ("page_size", 4096),
+            ("foreign_keys", 0),
+            ("wal_autocheckpoint", 0),
+            ("journal_size_limit", -1),
+            ("cache_size", -64 * 1024),
+        ] {
+            assert_eq!(number(&writer, pragma), expected, "{pragma}");
+        }
+        assert_eq!(number(&reader, "cache_size"), -8 * 1024);
+        assert_eq!(number(&reader, "query_only"), 1);
+        for connection in [&writer, &reader] {
+            for (pragma, expected) in [("mmap_size", 0), ("cell_size_check", 1), ("trusted_schema", 0)] {
+                assert_eq!(number(connection, pragma), expected, "{pragma}");
+            }
+            let is_set = connection.db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE).expect("is known");
+            assert!(is_set, "closing does not move pages");
+        }
+    }
+}

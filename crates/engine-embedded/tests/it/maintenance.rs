@@ -7,7 +7,7 @@ use std::path::Path;
 use intertie_engine_embedded::store::maintenance::{MaintenanceError, backup, restore, stats, verify};
 use rusqlite::Connection;
 
-use crate::ledger::{Progress, audit};
+use crate::ledger::{Command, Progress, audit};
 use crate::workload::{Told, directory, open, run, runtime};
 
 /// A directory with some entries, closed.
@@ -41,6 +41,27 @@ fn a_backup_of_a_store_in_use_is_restored_into_an_empty_directory_with_all_that_
     restore(&file, &target, |_| ()).expect("restores");
     let restored = open(&target, &Progress::default()).expect("opens");
     assert_eq!(runtime().block_on(restored.query(audit)).expect("reads"), identities);
+}
+
+#[test]
+fn a_backup_is_of_the_moment_of_the_call_whatever_is_written_meanwhile() {
+    let (place, identities) = filled(4);
+    let store = open(place.path(), &Progress::default()).expect("opens");
+    let runtime = runtime();
+    // More than is copied at once.
+    runtime.block_on(store.submit(Command::Scratch { bytes: 9_000_000 })).expect("fills");
+    let other = directory();
+    let (file, target) = (other.path().join("copy.db"), other.path().join("restored"));
+    let mut steps = 0;
+    backup(place.path(), &file, |_| {
+        steps += 1;
+        runtime.block_on(store.submit(Command::Enter { identity: steps })).expect("enters");
+    })
+    .expect("copies");
+    assert!(steps > 2);
+    restore(&file, &target, |_| ()).expect("restores");
+    let restored = open(&target, &Progress::default()).expect("opens");
+    assert_eq!(runtime.block_on(restored.query(audit)).expect("reads"), identities);
 }
 
 #[test]
