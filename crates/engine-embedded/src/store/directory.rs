@@ -69,17 +69,20 @@ pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
+/// Makes the directory and those above it that are missing, and makes their names durable.
 fn create(path: &Path) -> Result<(), OpenError> {
+    let error = |source| OpenError::io(path, source);
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => Ok(()),
-        Ok(_) => Err(OpenError::io(path, io::ErrorKind::NotADirectory.into())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-            made.and_then(|()| path.canonicalize())
-                .and_then(|path| path.parent().map_or(Ok(()), sync_directory))
-                .map_err(|source| OpenError::io(path, source))
+        Ok(_) => Err(error(io::ErrorKind::NotADirectory.into())),
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let parent = parent.unwrap_or(Path::new("."));
+            create(parent)?;
+            DirBuilder::new().mode(0o700).create(path).map_err(error)?;
+            sync_directory(parent).map_err(error)
         }
-        Err(source) => Err(OpenError::io(path, source)),
+        Err(source) => Err(error(source)),
     }
 }
 

@@ -2,6 +2,65 @@
 //!
 //! A [`Store`] keeps a [`State`]: commands are submitted, checked, applied and committed in groups, and answered
 //! when they are durable. The crate's page says what that promises.
+//!
+//! A counter that never goes below zero:
+//!
+//! ```
+//! use intertie_core::clock::{Timestamp, WallClock};
+//! use intertie_core::telemetry::Events;
+//! use intertie_engine_embedded::store::{State, Store, StoreConfig, SubmitError};
+//! use rusqlite::Connection;
+//!
+//! struct Counter {
+//!     value: i64,
+//! }
+//!
+//! #[derive(Debug)]
+//! struct BelowZero;
+//!
+//! impl State for Counter {
+//!     type Command = i64;
+//!     type Reply = i64;
+//!     type Refusal = BelowZero;
+//!
+//!     fn bytes(_: &i64) -> usize {
+//!         8
+//!     }
+//!
+//!     fn check(&self, _: &Connection, add: &i64, _: Timestamp) -> rusqlite::Result<Result<(), BelowZero>> {
+//!         Ok(if self.value + add < 0 { Err(BelowZero) } else { Ok(()) })
+//!     }
+//!
+//!     fn apply(&mut self, connection: &Connection, add: i64, _: Timestamp) -> rusqlite::Result<i64> {
+//!         self.value += add;
+//!         connection.prepare_cached("UPDATE counter SET value = ?1")?.execute([self.value])?;
+//!         Ok(self.value)
+//!     }
+//! }
+//!
+//! fn load(connection: &Connection) -> rusqlite::Result<Counter> {
+//!     connection.execute_batch(
+//!         "CREATE TABLE IF NOT EXISTS counter (one INTEGER PRIMARY KEY, value INTEGER);
+//!          INSERT OR IGNORE INTO counter VALUES (1, 0)",
+//!     )?;
+//!     Ok(Counter { value: connection.query_row("SELECT value FROM counter", [], |row| row.get(0))? })
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let directory = tempfile::tempdir()?;
+//! # let directory = directory.path();
+//! let open = || Store::open(directory, &StoreConfig::default(), WallClock::system(), Events::default(), load);
+//! let store = open()?;
+//! let (first, refused) = (store.submit(5), store.submit(-6));
+//! assert_eq!(first.await.expect("stored"), 5);
+//! assert!(matches!(refused.await, Err(SubmitError::Refused(BelowZero))));
+//!
+//! drop(store);
+//! assert_eq!(open()?.submit(1).await.expect("stored"), 6);
+//! # Ok(())
+//! # }
+//! ```
 
 mod answer;
 mod checkpoint;
