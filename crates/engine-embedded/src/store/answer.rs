@@ -5,9 +5,10 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
-use super::error::{Failure, Step, SubmitError};
+use super::failure::{Failure, Step};
+use super::shared::Outcome;
 use super::state::State;
-use super::writer::Outcome;
+use super::submit_error::SubmitError;
 
 /// What becomes of a command. It resolves by itself; awaiting it drives nothing.
 #[must_use = "whether a command is stored is in its answer"]

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::checkpoint::{Mode, checkpoint};
 use super::config::{PAGE_BYTES, StoreConfig};
 use super::directory::Directory;
-use super::error::OpenError;
+use super::open_error::OpenError;
 use super::renewal::renew_log;
 use super::schema::{self, MIGRATIONS, Origin};
 

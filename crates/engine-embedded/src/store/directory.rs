@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use super::error::OpenError;
+use super::open_error::OpenError;
 
 /// The database. Beside it stand `-wal` and `-shm` while it is open.
 pub(super) const DATABASE: &str = "intertie.db";

@@ -3,7 +3,7 @@
 use intertie_core::clock::Timestamp;
 use rusqlite::Connection;
 
-use super::error::{Failure, Step};
+use super::failure::{Failure, Step};
 use super::state::State;
 
 /// What a command came to, told once its group is durable.

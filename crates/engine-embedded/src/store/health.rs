@@ -7,7 +7,7 @@ use intertie_core::telemetry::Snapshot;
 
 use super::checkpoint::Wal;
 use super::config::PAGE_BYTES;
-use super::error::Failure;
+use super::failure::Failure;
 use super::pin::WalPin;
 
 /// Whether a store takes writes.

@@ -67,17 +67,20 @@ mod checkpoint;
 mod config;
 mod database;
 mod directory;
-mod error;
+mod failure;
 mod gather;
 mod group;
 mod health;
 mod mailbox;
 pub mod maintenance;
+mod open_error;
 mod pin;
 mod readers;
 mod renewal;
 mod schema;
+mod shared;
 mod state;
+mod submit_error;
 mod writer;
 
 use std::fmt;
@@ -92,17 +95,20 @@ use tokio::sync::{oneshot, watch};
 
 pub use answer::Answer;
 pub use config::StoreConfig;
-pub use error::{Failure, OpenError, Step, SubmitError};
+pub use failure::{Failure, Step};
 pub use health::Health;
+pub use open_error::OpenError;
 pub use pin::WalPin;
 pub use readers::QueryError;
 pub use state::State;
+pub use submit_error::SubmitError;
 
 use directory::Directory;
 use health::Counters;
 use mailbox::{Capacity, Full, Mailbox};
 use readers::Readers;
-use writer::{Envelope, Shared, Writer};
+use shared::{Envelope, Shared};
+use writer::Writer;
 
 /// A state made durable in a data directory that nobody else has.
 ///

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::config::StoreConfig;
 use super::database::open_reader;
-use super::error::OpenError;
+use super::open_error::OpenError;
 
 /// Why a read gave nothing.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::config::StoreConfig;
 use super::database::common;
 use super::directory::{DATABASE, Directory, sync_directory};
-use super::error::OpenError;
+use super::open_error::OpenError;
 use super::schema;
 
 /// Replaces a log that was left behind by a synced copy of itself.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::error::OpenError;
+use super::open_error::OpenError;
 
 /// What `file intertie.db` shows, and what tells our files from those of other programs: `Intt`.
 const APPLICATION_ID: u32 = 0x496e_7474;

@@ -20,7 +20,7 @@ pub use verify::verify;
 
 use super::config::StoreConfig;
 use super::database::open_reader;
-use super::error::OpenError;
+use super::open_error::OpenError;
 use super::schema;
 
 /// How far a long work is.
