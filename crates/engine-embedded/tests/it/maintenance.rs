@@ -55,6 +55,7 @@ fn a_backup_is_of_the_moment_of_the_call_whatever_is_written_meanwhile() {
     let mut steps = 0;
     backup(place.path(), &file, |_| {
         steps += 1;
+        assert!(steps < 100, "the copy began anew");
         runtime.block_on(store.submit(Command::Enter { identity: steps })).expect("enters");
     })
     .expect("copies");
