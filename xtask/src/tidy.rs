@@ -30,6 +30,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("intertie-resilience", &["intertie-core"]),
     ("intertie-discovery", &["intertie-core"]),
     ("intertie-observe", &["intertie-core"]),
+    ("intertie-idempotency", &["intertie-core"]),
+    ("intertie-messaging", &["intertie-core"]),
     ("intertie-simulated-disk", &[]),
     ("intertie-engine-embedded", &["intertie-core", "intertie-simulated-disk"]),
     ("intertie-gateway", &["intertie-core", "intertie-resilience", "intertie-discovery"]),

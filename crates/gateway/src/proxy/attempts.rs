@@ -222,7 +222,7 @@ impl Call {
         let missed = match sent {
             Ok(Ok((response, connection))) => match self.switch_in_order(&response, &connection) {
                 Ok(()) => return Ok(answered(exchange, attempt, response, connection, now)),
-                Err(detail) => Missed::new(Class::Permanent, Failure::new(ErrorCode::ServiceFailed, detail)),
+                Err(missed) => missed,
             },
             Ok(Err(failure)) => self.not_sent(exchange, failure),
             Err(_) => {
@@ -236,18 +236,32 @@ impl Call {
     }
 
     /// Whether an answer switches to another protocol only as the client asked for.
-    fn switch_in_order(&self, response: &Response<Incoming>, connection: &Connection) -> Result<(), String> {
-        let granted = match (response.status(), &self.upgrade) {
-            (StatusCode::SWITCHING_PROTOCOLS, _) if connection.is_multiplexed() => Err("in HTTP/2"),
-            (StatusCode::SWITCHING_PROTOCOLS, None) => Err("unasked"),
-            (StatusCode::SWITCHING_PROTOCOLS, Some(upgrade)) => upgrade.granted(response.headers()),
-            // A client of HTTP/2 would take the success for the switch.
+    fn switch_in_order(&self, response: &Response<Incoming>, connection: &Connection) -> Result<(), Missed> {
+        let failed = |detail: String, error| {
+            let failure = Failure::new(ErrorCode::ServiceFailed, detail).because(error);
+            Missed::new(Class::Permanent, failure)
+        };
+        // The client had a part in it: whoever may send any key must not open a breaker with one, nor close it.
+        let unfit = |how: &str, error| {
+            let detail = format!("the service switched protocols {how}");
+            Missed { evidence: Class::Unjudged, ..failed(detail, error) }
+        };
+        match (response.status(), &self.upgrade) {
+            (StatusCode::SWITCHING_PROTOCOLS, _) if connection.is_multiplexed() => {
+                Err(unfit("in HTTP/2", ProxyError::HttpProtocolError))
+            }
+            (StatusCode::SWITCHING_PROTOCOLS, None) => Err(unfit("unasked", ProxyError::HttpProtocolError)),
+            (StatusCode::SWITCHING_PROTOCOLS, Some(upgrade)) => {
+                let granted = upgrade.granted(response.headers());
+                granted.map_err(|how| unfit(how, ProxyError::HttpUpgradeFailed))
+            }
+            // A client of HTTP/2 would take the success for the switch. To the breaker it is one: an answer.
             (status, _) if status.is_success() && self.connect.is_some() => {
-                return Err("the service answered without switching protocols".to_owned());
+                let detail = "the service answered without switching protocols";
+                Err(failed(detail.to_owned(), ProxyError::HttpUpgradeFailed))
             }
             _ => Ok(()),
-        };
-        granted.map_err(|how| format!("the service switched protocols {how}"))
+        }
     }
 
     /// What a failure to get an answer means.
@@ -257,6 +271,12 @@ impl Call {
                 let detail = format!("no connection to the service: {detail}");
                 let failure = Failure::new(ErrorCode::ServiceUnreachable, detail).because(error);
                 Missed::new(Class::Transient, failure)
+            }
+            SendFailure::NoUpgrade(error) => {
+                let detail = format!("no connection to the service: {error}");
+                let failure = Failure::new(ErrorCode::ServiceFailed, detail).because(error.proxy_error());
+                // It would be the same the next time; and what else the service is asked for it may well answer.
+                Missed { evidence: Class::Unjudged, ..Missed::new(Class::Permanent, failure) }
             }
             SendFailure::Exhausted(error) => {
                 let detail = format!("the gateway can open no connection to the service: {error}");

@@ -190,9 +190,9 @@ impl UnderWay {
         self.client.answered()
     }
 
-    /// Whether nothing more can be sent on its stream.
-    pub(super) fn is_over(&self) -> bool {
-        self.stream.is_none_or(|stream| self.client.streams.is_over(stream))
+    /// Ready when nothing more can be sent on its stream.
+    pub(super) fn poll_over(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.stream.map_or(Poll::Ready(()), |stream| self.client.streams.poll_over(stream, context))
     }
 
     /// Ends its stream, by a reset unless it has ended.

@@ -19,7 +19,10 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::abort_on_drop::AbortOnDrop;
-use super::dial::{CONNECT_TIMEOUT_DEFAULT, DialError, Stream as Dialled, dial, dial_for_tunnel};
+use super::dial::{
+    CONNECT_TIMEOUT_DEFAULT, DialError, Dialled as Opened, Stream as Dialled, dial, dial_for_tunnel,
+    dial_http1,
+};
 use super::exhausted::is_exhausted;
 use super::io::{Io, Protocol as Spoken};
 use super::multiplexed::{Multiplexed, Socket};
@@ -33,6 +36,7 @@ use super::streams::ConnectionExecutor;
 use super::tunnel::End;
 use super::worker::Worker;
 use crate::plan::{Endpoint, Service};
+use crate::tls::ServiceHandshake;
 use crate::wire::{FloodLimits, FrameReader, HeadLimits, Reader};
 
 /// Why a request got no connection. The service has not seen it.
@@ -44,6 +48,8 @@ pub(super) enum OpenError {
     Starved(Rc<str>),
     /// As many as there may be are open, and all are full.
     Exhausted { connections: u32, streams: u32 },
+    /// The service speaks no HTTP/1.1.
+    NoHttp1,
 }
 
 impl fmt::Display for OpenError {
@@ -55,6 +61,9 @@ impl fmt::Display for OpenError {
                 "as many are open as http2.connections_max allows, {connections}, and each is full; \
                  http2.streams_max is {streams}"
             ),
+            Self::NoHttp1 => {
+                f.write_str("it speaks no HTTP/1.1, in which alone it can be asked to switch protocols")
+            }
         }
     }
 }
@@ -68,6 +77,7 @@ impl OpenError {
             Self::Failed(_, error) => *error,
             Self::Starved(_) => ProxyError::ProxyInternalError,
             Self::Exhausted { .. } => ProxyError::ConnectionLimitReached,
+            Self::NoHttp1 => ProxyError::HttpUpgradeFailed,
         }
     }
 }
@@ -135,6 +145,29 @@ enum Connected {
     Http2(Rc<Multiplexed>),
 }
 
+/// A connection for one exchange in HTTP/1.1 with a service that decides what is spoken.
+pub(super) async fn open_http1(
+    worker: &Rc<Worker>,
+    service: &Arc<Service>,
+    endpoint: &Endpoint,
+) -> Result<Connection, OpenError> {
+    let deadline = connect_deadline(service);
+    let dialled = dial_http1(&endpoint.address, &service.transport, &endpoint.stats, deadline).await;
+    let connected = match dialled {
+        Ok(opened) => speak(worker, service, endpoint, opened, deadline).await,
+        Err(error) => Err(error),
+    };
+    match connected {
+        Ok(Connected::Http1(connection)) => Ok(connection),
+        Ok(Connected::Http2(_)) => Err(OpenError::NoHttp1),
+        Err(error) => {
+            let other = told(worker, service, endpoint, &error);
+            let disagrees = matches!(error, DialError::Handshake { how: ServiceHandshake::NoProtocol, .. });
+            Err(if disagrees { OpenError::NoHttp1 } else { other })
+        }
+    }
+}
+
 /// Opens a connection within `connect_timeout`, and tells why when it can not.
 async fn connect(
     worker: &Rc<Worker>,
@@ -156,8 +189,8 @@ pub(super) async fn open_for_tunnel(
     let stream = dialled.map_err(|error| told(worker, service, endpoint, &error))?;
     endpoint.stats.connections.increment();
     Ok(match stream {
-        Dialled::Plain(stream) => End::new(stream, Bytes::new()),
-        Dialled::Tls(stream) => End::new(stream, Bytes::new()),
+        Dialled::Plain(stream) => End::new(Io::plain(stream), Bytes::new()),
+        Dialled::Tls(stream) => End::new(Io::secured(stream), Bytes::new()),
     })
 }
 
@@ -190,11 +223,22 @@ async fn connect_untold(
     endpoint: &Endpoint,
 ) -> Result<Connected, DialError> {
     let deadline = connect_deadline(service);
-    let dialled = dial(&endpoint.address, &service.transport, &endpoint.stats, deadline).await?;
+    let opened = dial(&endpoint.address, &service.transport, &endpoint.stats, deadline).await?;
+    speak(worker, service, endpoint, opened, deadline).await
+}
+
+/// Begins to speak HTTP on a new connection.
+async fn speak(
+    worker: &Rc<Worker>,
+    service: &Arc<Service>,
+    endpoint: &Endpoint,
+    opened: Opened,
+    deadline: Instant,
+) -> Result<Connected, DialError> {
     endpoint.stats.connections.increment();
-    match (dialled.spoken, dialled.stream) {
-        (Spoken::Http1, Dialled::Plain(stream)) => http1(worker, service, endpoint, stream).await,
-        (Spoken::Http1, Dialled::Tls(stream)) => http1(worker, service, endpoint, stream).await,
+    match (opened.spoken, opened.stream) {
+        (Spoken::Http1, Dialled::Plain(stream)) => http1(worker, service, endpoint, Io::plain(stream)).await,
+        (Spoken::Http1, Dialled::Tls(stream)) => http1(worker, service, endpoint, Io::secured(stream)).await,
         (Spoken::Http2, Dialled::Plain(stream)) => http2(worker, service, endpoint, stream, deadline).await,
         (Spoken::Http2, Dialled::Tls(stream)) => http2(worker, service, endpoint, stream, deadline).await,
     }
@@ -204,11 +248,10 @@ async fn http1<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     worker: &Rc<Worker>,
     service: &Arc<Service>,
     endpoint: &Endpoint,
-    stream: S,
+    io: Io<S>,
 ) -> Result<Connected, DialError> {
     let observation = Rc::<Observation>::default();
     let reader = Reader::answers(HeadLimits::from(&worker.client_limits));
-    let io = Io::new(stream);
     let readable = io.readable();
     let io = Observed::answers(io, reader, Rc::clone(&observation));
     let mut builder = http1::Builder::new();

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response, Version};
+use http::header::CONNECTION;
+use http::{HeaderValue, Method, Request, Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -28,7 +29,7 @@ use super::drive::{Cut, drained, drive};
 use super::exchange::{Refused, panicked, serve};
 use super::io::{Io, Protocol};
 use super::listener::{Kind, Secure};
-use super::observed::{HEADERS_MAX_OF_HYPER, Observation, Observed};
+use super::observed::{HEADERS_MAX_OF_HYPER, Observation, Observed, Refusal};
 use super::observed_frames::ObservedFrames;
 use super::streams::{StreamExecutor, Streams};
 use super::tls::Secured;
@@ -37,7 +38,7 @@ use super::worker::Worker;
 use super::{introduction, redirect, tls};
 use crate::config::ClientLimitsConfig;
 use crate::tls::TlsStats;
-use crate::wire::{CodecLimits, FloodLimits, FrameReader, HeadLimits, Reader, violation};
+use crate::wire::{CodecLimits, FloodLimits, FrameReader, HeadLimits, Reader, Violation, violation};
 
 /// How long a connection that has not said anything yet may still speak once the drain has begun.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
@@ -101,6 +102,7 @@ async fn run_redirect(
     let client = Rc::new(Client::new(peer, io.stall(), None, Rc::default()));
     let service = service_fn(|request: Request<Incoming>| {
         let under_way = client.begin();
+        let asks_tunnel = asks_tunnel(&request);
         let answer = match client.next_request() {
             Some(_) => redirect::refuse(),
             None => {
@@ -109,6 +111,7 @@ async fn run_redirect(
             }
         };
         under_way.answered();
+        let answer = if asks_tunnel { last(answer) } else { answer };
         async move { Ok::<_, Infallible>(answer) }
     });
     speak(&worker, io, protocol, service, &client, drain).await;
@@ -145,13 +148,25 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         let id = Id::random();
         let refused = refusal(&worker, &client, &request);
         let is_stream = request.version() == Version::HTTP_2;
+        let asks_tunnel = asks_tunnel(&request);
         // The exchange's future is large; in a box it is moved once instead of with its wrappers.
         let future = Box::pin(serve(Rc::clone(&worker), Rc::clone(&client), id, refused, Box::new(request)));
         let under_way = if is_stream { client.begin_stream() } else { client.begin() };
-        let answer = Unwinding { worker, id, under_way: Some(under_way), future };
+        let answer = Unwinding { worker, id, under_way: Some(under_way), asks_tunnel, future };
         async move { Ok::<_, Infallible>(answer.await) }
     });
     speak(&worker, io, protocol, service, &client, drain).await;
+}
+
+/// Whether what follows a request on its connection was meant for a tunnel, whether or not that is opened.
+fn asks_tunnel(request: &Request<Incoming>) -> bool {
+    request.method() == Method::CONNECT && request.version() != Version::HTTP_2
+}
+
+/// The last answer on its connection.
+fn last<B>(mut answer: Response<B>) -> Response<B> {
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
 }
 
 /// Why a request is refused whatever it asks for, if it is.
@@ -201,7 +216,12 @@ async fn speak<S, A, B>(
             // A request that crosses with GOAWAY is still answered, so it need not wait for the drain; HTTP/1.1 has
             // nothing like it, and its clients are told with their next answer.
             let leave = Some(worker.leaving.clone());
-            drive(connection.as_mut(), shut_down, client, limits, drain, leave, cut).await;
+            let in_order = drive(connection.as_mut(), shut_down, client, limits, drain, leave, cut).await;
+            if in_order && !client.observation.end_was_said() {
+                // hyper ends a connection on which CONNECT announces content, and tells nobody.
+                let violation = Violation::Http2Error;
+                client.observation.refuse(Refusal { request: 0, violation, stands_in: false });
+            }
         }
     }
     if let Some(refusal) = client.refusal() {
@@ -275,6 +295,7 @@ pin_project_lite::pin_project! {
         worker: Rc<Worker>,
         id: Id,
         under_way: Option<UnderWay>,
+        asks_tunnel: bool,
         #[pin]
         future: F,
     }
@@ -290,11 +311,14 @@ impl<F: Future<Output = Response<ResponseBody>>> Future for Unwinding<F> {
             Ok(poll) => poll,
             Err(_) => Poll::Ready(panicked(this.worker, *this.id)),
         };
-        let under_way = this.under_way;
+        let (under_way, asks_tunnel) = (this.under_way, *this.asks_tunnel);
         let worker = this.worker;
         polled.map(|response| {
-            let switches = under_way.as_ref().is_some_and(UnderWay::answered);
-            let response = if switches { response } else { worker.farewell(response) };
+            let response = match under_way.as_ref().is_some_and(UnderWay::answered) {
+                true => response,
+                false if asks_tunnel => last(response),
+                false => worker.farewell(response),
+            };
             response.map(|body| Answering::new(body, under_way.take()))
         })
     }

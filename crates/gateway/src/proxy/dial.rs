@@ -101,6 +101,16 @@ pub(crate) async fn dial(
     dial_for(address, transport, Some(transport.protocol), stats, deadline).await
 }
 
+/// The same where nothing but HTTP/1.1 will do, whatever else the service may speak.
+pub(super) async fn dial_http1(
+    address: &Address,
+    transport: &Transport,
+    stats: &EndpointStats,
+    deadline: Instant,
+) -> Result<Dialled, DialError> {
+    dial_for(address, transport, Some(Protocol::Http1), stats, deadline).await
+}
+
 /// The same for what is not HTTP: nothing is said of a protocol in the handshake.
 pub(super) async fn dial_for_tunnel(
     address: &Address,
@@ -170,6 +180,7 @@ async fn shake(
     let name = tls.server_name(address.host()).map_err(unnameable)?;
     let connector = TlsConnector::from(tls.client().clone());
     let shaking = match protocol {
+        Some(Protocol::Http1) => connector.with_alpn(vec![b"http/1.1".to_vec()]).connect(name, stream),
         Some(_) => connector.connect(name, stream),
         None => connector.with_alpn(Vec::new()).connect(name, stream),
     };

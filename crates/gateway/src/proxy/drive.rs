@@ -100,6 +100,7 @@ where
                 return Poll::Pending;
             }
             told = true;
+            client.observation.note_end();
             shut_down(connection.as_mut());
         }
     })

@@ -34,8 +34,8 @@ impl Held {
     }
 
     /// Has all of it looked at, and lets pass what may; what is wrong with the rest, if anything is.
-    pub(super) fn look(&mut self, look: impl FnOnce(&[u8]) -> Seen) -> Option<Violation> {
-        let seen = look(&self.bytes);
+    pub(super) fn look(&mut self, look: impl FnOnce(&mut [u8]) -> Seen) -> Option<Violation> {
+        let seen = look(&mut self.bytes);
         self.passed = seen.passed;
         seen.violation
     }
@@ -46,9 +46,9 @@ impl Held {
         &mut self,
         buffer: &mut ReadBuf<'_>,
         before: usize,
-        look: impl FnOnce(&[u8]) -> Seen,
+        look: impl FnOnce(&mut [u8]) -> Seen,
     ) -> Option<Violation> {
-        let fresh = &buffer.filled()[before..];
+        let fresh = &mut buffer.filled_mut()[before..];
         if !self.is_empty() {
             self.bytes.extend_from_slice(fresh);
             buffer.set_filled(before);
@@ -60,6 +60,11 @@ impl Held {
         }
         buffer.set_filled(before + seen.passed);
         seen.violation
+    }
+
+    /// Forgets all of it.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
     }
 
     /// Forgets what may not pass, and lets `stand_in` pass in its place.
@@ -77,7 +82,7 @@ mod tests {
     use super::*;
 
     /// Lets words pass that are whole, up to one with `!` in it.
-    fn look(bytes: &[u8]) -> Seen {
+    fn look(bytes: &mut [u8]) -> Seen {
         let words = bytes.split_inclusive(|byte| *byte == b' ').filter(|word| word.ends_with(b" "));
         let good = words.take_while(|word| !word.contains(&b'!'));
         let passed = good.map(<[u8]>::len).sum();
@@ -121,7 +126,7 @@ mod tests {
             cuts in prop::collection::vec(1_usize..6, 30),
             room in 1_usize..20,
         ) {
-            let seen = look(text.as_bytes());
+            let seen = look(&mut text.clone().into_bytes());
             let mut expected = text.as_bytes()[..seen.passed].to_vec();
             if seen.violation.is_some() {
                 expected.extend_from_slice(b"STAND-IN");

@@ -36,6 +36,11 @@ impl<S, I> Inspected<S, I> {
     pub(super) fn inspector(&self) -> &I {
         &self.inspector
     }
+
+    /// What it looks at.
+    pub(super) fn stream(&self) -> &S {
+        &self.stream
+    }
 }
 
 impl<S, I: fmt::Debug> fmt::Debug for Inspected<S, I> {

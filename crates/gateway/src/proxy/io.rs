@@ -10,6 +10,7 @@ use intertie_core::clock::Instant;
 use intertie_resilience::MonotonicClock;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use super::readable::Readable;
 
@@ -91,6 +92,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
         Rc::clone(&self.stall)
     }
 
+    /// Has the connection reset when it is closed.
+    pub(super) fn abort(&self) {
+        self.stall.abort();
+    }
+
     /// Tells whether something may be there to read.
     pub(super) fn readable(&self) -> Rc<Readable> {
         Rc::clone(&self.readable)
@@ -106,11 +112,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
     }
 }
 
+impl Io<Box<TlsStream<TcpStream>>> {
+    /// A connection to a service that speaks TLS.
+    pub(super) fn secured(stream: Box<TlsStream<TcpStream>>) -> Self {
+        Self::abortable(stream, |stream| reset(stream.get_ref().0))
+    }
+}
+
 impl Io<TcpStream> {
+    /// A connection that can be reset.
+    pub(super) fn plain(stream: TcpStream) -> Self {
+        Self::abortable(stream, reset)
+    }
+
     /// Waits for the client's first bytes and tells the protocol by them. `None` when the client left
     /// without a word.
     pub(super) async fn accept(stream: TcpStream) -> io::Result<Option<(Self, Protocol)>> {
-        let mut io = Self::abortable(stream, reset);
+        let mut io = Self::plain(stream);
         let mut read = 0;
         while read < PREFACE.len() && PREFACE.starts_with(&io.prefix[..read]) {
             match io.stream.read(&mut io.prefix[read..]).await? {

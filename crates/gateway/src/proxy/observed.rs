@@ -43,6 +43,8 @@ pub(super) struct Observation {
     broke_off_in_head: Cell<bool>,
     /// Whether the connection waits for its next request and has nothing else to do.
     rests: Cell<bool>,
+    /// Whether the end of the connection was said, by either side.
+    end_was_said: Cell<bool>,
     /// What becomes of the connection when HTTP ends on it.
     pub(super) switch: Switch,
 }
@@ -74,6 +76,16 @@ impl Observation {
     /// Nothing is left to be done until the next request, unless something comes unasked.
     pub(super) fn rest(&self) {
         self.rests.set(true);
+    }
+
+    /// One of the sides ends the connection.
+    pub(super) fn note_end(&self) {
+        self.end_was_said.set(true);
+    }
+
+    /// Whether one of the sides has ended the connection.
+    pub(super) fn end_was_said(&self) -> bool {
+        self.end_was_said.get()
     }
 
     /// Whether nothing is left to be done.
@@ -198,6 +210,11 @@ impl Inspector for Messages {
                 } else {
                     Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, refusal.violation)))
                 };
+            }
+            if self.reader.is_done() {
+                // The answer that refuses the tunnel ends the connection.
+                self.held.forget();
+                return Poll::Pending;
             }
             if self.reader.awaits_verdict() {
                 match self.poll_verdict(context) {

@@ -39,7 +39,7 @@ pub(super) type ObservedFrames<S> = Inspected<S, Frames>;
 /// Looks at frames of HTTP/2.
 ///
 /// Frames are looked at where h2's read has put them; only the header of a frame that is cut off is kept
-/// here, so that h2 sees all of it or nothing.
+/// here, and of a reset all of it, so that h2 sees what was looked at or nothing.
 pub(super) struct Frames {
     reader: FrameReader,
     writer: FrameWriter,
@@ -109,11 +109,15 @@ impl Inspector for Frames {
             let before = buffer.filled().len();
             ready!(stream.as_mut().poll_read(context, buffer))?;
             if buffer.filled().len() == before {
+                self.observation.note_end();
                 return Poll::Ready(Ok(()));
             }
-            let look = |bytes: &[u8]| self.reader.look(bytes, MonotonicClock::now);
+            let look = |bytes: &mut [u8]| self.reader.look(bytes, MonotonicClock::now);
             if let Some(violation) = self.held.look_at_fresh(buffer, before, look) {
                 self.refuse(violation);
+            }
+            if self.reader.has_said_goodbye() {
+                self.observation.note_end();
             }
             if buffer.filled().len() > before {
                 return Poll::Ready(Ok(()));

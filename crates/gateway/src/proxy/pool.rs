@@ -84,6 +84,16 @@ impl Pool {
         {
             return Some(connection);
         }
+        self.take_kept(service, endpoint, now)
+    }
+
+    /// A connection to `endpoint` that was kept and speaks HTTP/1.1, if there is one.
+    pub(super) fn take_kept(
+        &self,
+        service: &Service,
+        endpoint: &Endpoint,
+        now: Instant,
+    ) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         let connections = idle.get_mut(&endpoint.id)?;
         let fits = |idle: &Idle| {

@@ -10,7 +10,7 @@ use intertie_core::clock::Instant;
 use super::attempt::Attempt;
 use super::body::{BodyError, RequestBody};
 use super::call::Call;
-use super::connect::{OpenError, open};
+use super::connect::{OpenError, open, open_http1};
 use super::exchange::Exchange;
 use super::headers;
 use super::observed::Refusal;
@@ -18,6 +18,7 @@ use super::pool::Connection;
 use super::proxy_error::{Ending, ProxyError};
 use super::reset::{Reset, reset};
 use super::trace;
+use crate::config::Protocol;
 use crate::tls::{ServiceHandshake, is_refusal};
 use crate::wire::Violation;
 
@@ -25,6 +26,8 @@ use crate::wire::Violation;
 pub(super) enum SendFailure {
     /// No connection was to be had that took a byte of the request.
     Unsent(String, ProxyError),
+    /// The service speaks HTTP in no version in which it can be asked to switch protocols.
+    NoUpgrade(OpenError),
     /// No connection was to be had for want of something on this side.
     Exhausted(OpenError),
     /// The service said in HTTP/2 why it gives no answer.
@@ -44,6 +47,7 @@ impl From<OpenError> for SendFailure {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Failed(cause, error) => Self::Unsent(cause.to_string(), error),
+            OpenError::NoHttp1 => Self::NoUpgrade(error),
             OpenError::Starved(_) | OpenError::Exhausted { .. } => Self::Exhausted(error),
         }
     }
@@ -70,9 +74,15 @@ impl Call {
         let pool = &exchange.worker.pool;
         let (service, endpoint) = (attempt.service(), attempt.endpoint());
         let (mut reuse, mut resent) = (true, false);
+        // In HTTP/2 there is nothing to switch, and the service would take the request for a plain one.
+        let wants_http1 = self.upgrade.is_some() && service.transport.protocol == Protocol::Negotiate;
         let mut unsent: Option<Box<Request<RequestBody>>> = None;
         loop {
-            let kept = if reuse { pool.take(service, endpoint, now) } else { None };
+            let kept = match reuse {
+                true if wants_http1 => pool.take_kept(service, endpoint, now),
+                true => pool.take(service, endpoint, now),
+                false => None,
+            };
             let opened = kept.is_none();
             let mut connection = match kept {
                 Some(mut kept) => {
@@ -82,7 +92,11 @@ impl Call {
                 // In a box, since it is rare and large.
                 None => {
                     self.connects = true;
-                    let opened = Box::pin(open(&exchange.worker, service, endpoint)).await;
+                    let opened = if wants_http1 {
+                        Box::pin(open_http1(&exchange.worker, service, endpoint)).await
+                    } else {
+                        Box::pin(open(&exchange.worker, service, endpoint)).await
+                    };
                     self.connects = false;
                     opened.map_err(|error| {
                         self.restore(unsent.take());

@@ -6,11 +6,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use hyper::rt::Executor;
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 use super::abort_on_drop::AbortOnDrop;
 
@@ -25,7 +27,7 @@ pub(super) struct Streams {
 
 #[derive(Debug, Default)]
 struct Slot {
-    task: Option<AbortHandle>,
+    task: Option<JoinHandle<()>>,
     /// Looks since a part was handed over, that one included; none where nothing waits for the client.
     looks: u32,
     is_cut: bool,
@@ -62,7 +64,7 @@ impl Streams {
                 slot.is_cut = true;
                 cut += 1;
                 // Dropped with its task, the stream is reset.
-                slot.task.iter().for_each(AbortHandle::abort);
+                slot.task.iter().for_each(JoinHandle::abort);
             }
             slot.looks += u32::from(slot.looks > 0);
         }
@@ -74,10 +76,14 @@ impl Streams {
         self.slots.borrow().get(place).is_some_and(|slot| slot.is_cut)
     }
 
-    /// Whether the task of the stream has ended.
-    pub(super) fn is_over(&self, place: usize) -> bool {
-        let slots = self.slots.borrow();
-        slots.get(place).and_then(|slot| slot.task.as_ref()).is_none_or(AbortHandle::is_finished)
+    /// Ready when the task of the stream has ended.
+    pub(super) fn poll_over(&self, place: usize, context: &mut Context<'_>) -> Poll<()> {
+        let mut slots = self.slots.borrow_mut();
+        match slots.get_mut(place).and_then(|slot| slot.task.as_mut()) {
+            // One that was ready must not be polled again.
+            Some(task) if !task.is_finished() => Pin::new(task).poll(context).map(|_| ()),
+            _ => Poll::Ready(()),
+        }
     }
 
     /// Ends the stream, by a reset unless it has ended.
@@ -115,7 +121,7 @@ where
         // time as soon as that is answered.
         let Some(place) = self.0.newest.take() else { return };
         if let Some(slot) = self.0.slots.borrow_mut().get_mut(place) {
-            slot.task = Some(task.abort_handle());
+            slot.task = Some(task);
         }
     }
 }

@@ -12,13 +12,34 @@ use bytes::{Buf, Bytes};
 use intertie_resilience::MonotonicClock;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::io::Io;
+use super::observed::Observed;
 use crate::config::UPGRADE_BUFFER_MAX;
 use crate::stats::{UpgradeEnd, Way};
 
 /// What a tunnel reads from and writes to.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {}
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin {
+    /// Ready when its other side has failed, for those who hear of it otherwise than by reading and writing. A tunnel
+    /// does neither where an end was read, or where the other connection takes nothing.
+    fn poll_failed(&mut self, _context: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+    /// Has its other side see a failure when it is dropped, and no end.
+    fn fail(&mut self);
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for Io<S> {
+    fn fail(&mut self) {
+        self.abort();
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for Observed<Io<S>> {
+    fn fail(&mut self) {
+        self.stream().abort();
+    }
+}
 
 /// One of the two connections, and what was already read from it.
 pub(super) struct End {
@@ -42,7 +63,8 @@ impl fmt::Debug for End {
 /// either for `idle_max`. Holds at most `buffer` bytes for each way, besides those that were there before,
 /// and none while both are fast. `passed` hears of the bytes that were written.
 ///
-/// Dropped, it closes both connections.
+/// When one side fails the other one sees a failure too: no end that was not meant passes for one that was (RFC 9113,
+/// section 8.5). Dropped, it closes both connections.
 pub(super) async fn carry(
     mut client: End,
     mut service: End,
@@ -54,7 +76,7 @@ pub(super) async fn carry(
     let mut to_client = Direction::new(&mut service.early);
     let mut timer = pin!(tokio::time::sleep(idle_max));
     let mut last = MonotonicClock::now();
-    poll_fn(|context| {
+    let how = poll_fn(|context| {
         let sent = to_service.poll(&mut client.io, &mut service.io, buffer, context);
         let got = to_client.poll(&mut service.io, &mut client.io, buffer, context);
         let mut progress = false;
@@ -75,6 +97,9 @@ pub(super) async fn carry(
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(UpgradeEnd::Closed),
             _ => {}
         }
+        if client.io.poll_failed(context).is_ready() {
+            return Poll::Ready(UpgradeEnd::ClientLeft);
+        }
         if progress {
             last = MonotonicClock::now();
         }
@@ -88,7 +113,13 @@ pub(super) async fn carry(
         }
         Poll::Pending
     })
-    .await
+    .await;
+    match how {
+        UpgradeEnd::ClientLeft => service.io.fail(),
+        UpgradeEnd::ServiceBrokeOff => client.io.fail(),
+        UpgradeEnd::Closed | UpgradeEnd::Idle => {}
+    }
+    how
 }
 
 /// Whose side of a direction failed.
@@ -203,6 +234,10 @@ mod tests {
     use super::*;
 
     const IDLE: Duration = Duration::from_secs(60);
+
+    impl Stream for DuplexStream {
+        fn fail(&mut self) {}
+    }
 
     /// A tunnel between two pipes that take `room` bytes; how it ended, and what passed.
     async fn tunnel<R>(

@@ -26,8 +26,11 @@ struct First {
 pub(super) enum Follows {
     /// The next message.
     Nothing,
-    /// The next message, or another protocol: the answer tells.
-    Verdict,
+    /// The next message, or another protocol: the answer tells. For a tunnel no message, whatever its request says
+    /// of content: nobody who asks for one need wait for leave to speak.
+    Verdict {
+        to_tunnel: bool,
+    },
     /// Another protocol.
     OtherProtocol,
     /// Another head for the same request.
@@ -123,10 +126,12 @@ impl Head {
         }
         // HTTP/1.0 knows no upgrade, and one with a body is not granted (RFC 9110, section 7.8).
         let may_upgrade = self.asks_upgrade && status.is_none() && version == Version::Http11;
-        let may_switch = may_upgrade || self.asks_tunnel;
+        if self.asks_tunnel {
+            return Ok(Follows::Verdict { to_tunnel: true });
+        }
         Ok(match self.content_length {
             _ if self.chunked => Follows::Chunks,
-            None | Some(0) if may_switch => Follows::Verdict,
+            None | Some(0) if may_upgrade => Follows::Verdict { to_tunnel: false },
             Some(0) => Follows::Nothing,
             Some(length) => Follows::Length(length),
             None if status.is_some() => Follows::UntilClose,

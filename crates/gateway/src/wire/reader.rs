@@ -35,10 +35,14 @@ enum State {
     ChunkEnd,
     Trailers,
     UntilClose,
-    /// A request asks for another protocol: who reads what follows it is said by its answer.
-    Verdict,
+    /// A request asks for another protocol, or a tunnel: who reads what follows it is said by its answer.
+    Verdict {
+        to_tunnel: bool,
+    },
     /// Another protocol, which is not read.
     OtherProtocol,
+    /// What was meant for a tunnel that is not there, and is nobody's to read (RFC 9931).
+    Unread,
     Refused {
         violation: Violation,
         in_head: bool,
@@ -91,13 +95,22 @@ impl Reader {
 
     /// For requests: whether no more may pass before the last one is answered.
     pub(crate) fn awaits_verdict(&self) -> bool {
-        self.state == State::Verdict
+        matches!(self.state, State::Verdict { .. })
     }
 
     /// For requests: the last one is answered, by another protocol or not.
     pub(crate) fn decide(&mut self, switched: bool) {
         debug_assert!(self.awaits_verdict(), "nobody asked");
-        self.state = if switched { State::OtherProtocol } else { State::Head };
+        self.state = match self.state {
+            _ if switched => State::OtherProtocol,
+            State::Verdict { to_tunnel: true } => State::Unread,
+            _ => State::Head,
+        };
+    }
+
+    /// Whether nothing of what comes is read any more.
+    pub(crate) fn is_done(&self) -> bool {
+        self.state == State::Unread
     }
 
     /// Whether another protocol is spoken from here on.
@@ -159,7 +172,7 @@ impl Reader {
             },
             State::Trailers => self.trailers(bytes),
             State::UntilClose | State::OtherProtocol => Ok(bytes.len()),
-            State::Verdict => Ok(0),
+            State::Verdict { .. } | State::Unread => Ok(0),
             State::Refused { violation, .. } => Err(violation),
         }
     }
@@ -200,7 +213,7 @@ impl Reader {
             Follows::Length(left) => State::Body { left },
             Follows::Chunks => State::ChunkLine,
             Follows::UntilClose => State::UntilClose,
-            Follows::Verdict => State::Verdict,
+            Follows::Verdict { to_tunnel } => State::Verdict { to_tunnel },
             Follows::OtherProtocol => State::OtherProtocol,
         };
         self.heads += 1;

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::line::check_text;
-use super::{HeadLimits, Reader, Violation};
+use super::{HeadLimits, Reader, Seen, Violation};
 
 const LIMITS: HeadLimits = HeadLimits { header_bytes_max: 200, headers_max: 4, uri_bytes_max: 40 };
 
@@ -202,15 +202,22 @@ fn what_follows_a_request_for_a_tunnel_waits_for_the_answer() {
         "CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n\r\n",
         "CONNECT a:1 HTTP/1.0\r\n\r\n",
         "CONNECT a:1 HTTP/1.1\r\ncontent-length: 0\r\n\r\n",
+        "CONNECT a:1 HTTP/1.1\r\ncontent-length: 3\r\n\r\n",
+        "CONNECT a:1 HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n",
     ] {
-        check(None, &ask.repeat(2), ask, None);
+        for next in [ask, "\0", "GET / HTTP/1.1\r\nhost: a\r\n\r\n"] {
+            check(None, &format!("{ask}{next}"), ask, None);
+            for opened in [false, true] {
+                let mut reader = Reader::requests(LIMITS);
+                reader.look(ask.as_bytes());
+                reader.decide(opened);
+                let passed = if opened { next.len() } else { 0 };
+                assert_eq!(reader.look(next.as_bytes()), Seen { passed, violation: None }, "{ask}{next}");
+                assert_eq!((reader.is_done(), reader.has_switched()), (!opened, opened));
+            }
+        }
     }
-    for plain in [
-        "CONNECT a:1 HTTP/1.1\r\ncontent-length: 3\r\n\r\nabc",
-        "CONNECT a:1 HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-        "connect a:1 HTTP/1.1\r\n\r\n",
-        "CONNECTS a:1 HTTP/1.1\r\n\r\n",
-    ] {
+    for plain in ["connect a:1 HTTP/1.1\r\n\r\n", "CONNECTS a:1 HTTP/1.1\r\n\r\n"] {
         let twice = plain.repeat(2);
         check(None, &twice, &twice, None);
     }

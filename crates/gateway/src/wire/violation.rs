@@ -65,7 +65,8 @@ pub(crate) enum Violation {
     Http2EmptyData,
     /// More CONTINUATION than `http2.continuations_max` (CVE-2024-27316).
     Http2Continuations,
-    /// An error of the connection that h2 has answered with GOAWAY (RFC 9113, section 5.4.1).
+    /// An error of the connection that h2 has answered with GOAWAY (RFC 9113, section 5.4.1), or for which hyper has
+    /// ended it without a word.
     Http2Error,
 }
 

@@ -1,6 +1,9 @@
 /// Bytes of the header of a frame.
 pub(super) const HEADER_BYTES: usize = 9;
 
+/// Bytes of the code of an error, all that RST_STREAM carries.
+pub(super) const CODE_BYTES: usize = 4;
+
 /// The types of frames that are looked at (RFC 9113, section 6).
 pub(super) mod kind {
     pub(in crate::wire::http2) const DATA: u8 = 0;
@@ -54,6 +57,11 @@ impl FrameHeader {
     /// Whether the frame ends the headers that it belongs to.
     pub(super) fn ends_headers(&self) -> bool {
         self.flags & END_HEADERS != 0
+    }
+
+    /// Whether it resets its stream, as h2 understands it.
+    pub(super) fn is_reset(&self) -> bool {
+        self.kind == kind::RST_STREAM && self.length as usize == CODE_BYTES
     }
 
     /// Whether it is DATA that neither carries anything nor ends its stream; `None` while the byte is not

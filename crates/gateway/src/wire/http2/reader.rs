@@ -1,7 +1,7 @@
 use intertie_core::clock::Instant;
 
 use super::flood::{Counted, Flood};
-use super::header::{FrameHeader, HEADER_BYTES, kind};
+use super::header::{CODE_BYTES, FrameHeader, HEADER_BYTES, kind};
 use super::{FloodLimits, PREFACE_BYTES};
 use crate::wire::{INTERIM_MAX, Seen, Violation};
 
@@ -18,6 +18,8 @@ pub(crate) struct FrameReader {
     refused: Option<Violation>,
     /// For a service: the heads of answers that may come.
     heads: Option<Heads>,
+    /// Whether GOAWAY came.
+    said_goodbye: bool,
 }
 
 /// How many heads of answers may come that do not end their streams, as all interim ones are: for each request
@@ -30,6 +32,9 @@ struct Heads {
 
 const HEADS_FOR_REQUEST: u32 = 1 + INTERIM_MAX as u32;
 
+/// The code of INTERNAL_ERROR (RFC 9113, section 7).
+const FAILED: [u8; CODE_BYTES] = [0, 0, 0, 2];
+
 /// Headers in more than one frame.
 #[derive(Debug, Clone, Copy)]
 struct Block {
@@ -41,7 +46,15 @@ struct Block {
 impl FrameReader {
     /// A reader of what a client sends.
     pub(crate) fn new(limits: FloodLimits, now: Instant) -> Self {
-        Self { limits, flood: Flood::new(now), left: PREFACE_BYTES, block: None, refused: None, heads: None }
+        Self {
+            limits,
+            flood: Flood::new(now),
+            left: PREFACE_BYTES,
+            block: None,
+            refused: None,
+            heads: None,
+            said_goodbye: false,
+        }
     }
 
     /// A reader of what a service sends, which is asked for no more than `streams_max` answers at a time.
@@ -59,7 +72,10 @@ impl FrameReader {
 
     /// Looks at `bytes`: those that did not pass last time, and what came behind them. What passes is whole
     /// headers of frames, and payloads as far as they are there.
-    pub(crate) fn look(&mut self, bytes: &[u8], now: impl Fn() -> Instant) -> Seen {
+    ///
+    /// Resets of clients pass with the code of a failure, whatever they said: hyper takes a tunnel that its client
+    /// resets with CANCEL or NO_ERROR for one that has ended.
+    pub(crate) fn look(&mut self, bytes: &mut [u8], now: impl Fn() -> Instant) -> Seen {
         let mut passed = 0;
         loop {
             let skipped = self.left.min(bytes.len() - passed);
@@ -75,6 +91,12 @@ impl FrameReader {
             let Some(is_empty_data) = header.is_empty_data(&rest[HEADER_BYTES..]) else {
                 return Seen { passed, violation: None };
             };
+            if header.is_reset() && self.heads.is_none() {
+                let Some(code) = bytes[passed + HEADER_BYTES..].first_chunk_mut() else {
+                    return Seen { passed, violation: None };
+                };
+                *code = FAILED;
+            }
             match self.judge(header, is_empty_data, &now) {
                 Ok(()) => self.left = header.frame_bytes(),
                 Err(violation) => self.refused = Some(violation),
@@ -85,6 +107,11 @@ impl FrameReader {
     /// The stream whose headers are not complete: nothing but they may come.
     pub(crate) fn open_block(&self) -> Option<u32> {
         self.block.map(|block| block.stream)
+    }
+
+    /// Whether the other side has said that it will end the connection.
+    pub(crate) fn has_said_goodbye(&self) -> bool {
+        self.said_goodbye
     }
 
     /// DATA went to the other side.
@@ -106,6 +133,7 @@ impl FrameReader {
         is_empty_data: bool,
         now: impl FnOnce() -> Instant,
     ) -> Result<(), Violation> {
+        self.said_goodbye |= header.kind == kind::GOAWAY;
         let counted = match header.kind {
             kind::DATA if is_empty_data => Counted::EmptyData,
             kind::HEADERS => return self.headers(header),

@@ -34,9 +34,15 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 /// Shows `bytes` in pieces that end at `cuts`: what did not pass comes again. How many passed, and what was
 /// wrong with the rest.
 fn look(reader: &mut FrameReader, bytes: &[u8], cuts: &[usize], now: Instant) -> Seen {
+    look_at(reader, &mut bytes.to_vec(), cuts, now)
+}
+
+/// The same, and leaves in `bytes` what passed.
+fn look_at(reader: &mut FrameReader, bytes: &mut [u8], cuts: &[usize], now: Instant) -> Seen {
     let mut passed = 0;
     for end in cuts.iter().copied().chain([bytes.len()]) {
-        let seen = reader.look(&bytes[passed..end.min(bytes.len()).max(passed)], || now);
+        let end = end.min(bytes.len()).max(passed);
+        let seen = reader.look(&mut bytes[passed..end], || now);
         passed += seen.passed;
         if seen.violation.is_some() {
             return Seen { passed, ..seen };
@@ -47,7 +53,7 @@ fn look(reader: &mut FrameReader, bytes: &[u8], cuts: &[usize], now: Instant) ->
 
 fn reader() -> FrameReader {
     let mut reader = FrameReader::new(LIMITS, Instant::from_nanos(0));
-    let seen = reader.look(PREFACE, || Instant::from_nanos(0));
+    let seen = reader.look(&mut PREFACE.to_vec(), || Instant::from_nanos(0));
     assert_eq!(seen, Seen { passed: PREFACE.len(), violation: None });
     reader
 }
@@ -83,6 +89,31 @@ fn each_flood_is_named_with_the_first_frame_above_its_limit() {
         check(&vec![one.clone(); most], most, None);
         check(&vec![one; most + 2], most, Some(violation));
     }
+}
+
+#[test]
+fn a_reset_of_a_client_passes_as_a_failure_whatever_it_says() {
+    let now = Instant::from_nanos(1);
+    let reset = |code: u8| frame(RST_STREAM, 0, 1, &[0, 0, 0, code]);
+    let around = [frame(DATA, 0, 1, &[8; 20]), frame(HEADERS, 5, 3, &[8; 20])];
+    for code in [0, 2, 8, 11] {
+        let [before, after] = around.clone();
+        let expected = [before.clone(), reset(2), after.clone()].concat();
+        let each: Vec<_> = (0..expected.len()).collect();
+        for cuts in [&[][..], &each] {
+            let mut bytes = [before.clone(), reset(code), after.clone()].concat();
+            let seen = look_at(&mut reader(), &mut bytes, cuts, now);
+            assert_eq!((seen.passed, seen.violation, &bytes), (expected.len(), None, &expected), "{code}");
+        }
+        let mut of_service = FrameReader::of_service(LIMITS, 1, now);
+        let mut bytes = reset(code);
+        look_at(&mut of_service, &mut bytes, &[], now);
+        assert_eq!(bytes, reset(code), "a service's code is told to clients");
+    }
+    // No reset to h2, which refuses it.
+    let mut bytes = frame(RST_STREAM, 0, 1, &[8; 3]);
+    assert_eq!(look_at(&mut reader(), &mut bytes, &[], now).passed, bytes.len());
+    assert_eq!(bytes, frame(RST_STREAM, 0, 1, &[8; 3]));
 }
 
 #[test]
@@ -215,10 +246,17 @@ fn a_service_may_answer_what_it_was_asked_and_no_more() {
     let check = |asked: u32, passing: usize| {
         let mut reader = FrameReader::of_service(LIMITS, STREAMS, now);
         (0..asked).for_each(|_| reader.head_was_sent());
-        assert_eq!(reader.look(&whole, || now).violation, None, "an answer that is no more than its head");
+        assert_eq!(
+            reader.look(&mut whole.clone(), || now).violation,
+            None,
+            "an answer that is no more than its head"
+        );
         let bytes = interim.repeat(passing + 1);
         let passed = interim.len() * passing;
-        assert_eq!(reader.look(&bytes, || now), Seen { passed, violation: Some(Violation::Unasked) });
+        assert_eq!(
+            reader.look(&mut bytes.clone(), || now),
+            Seen { passed, violation: Some(Violation::Unasked) }
+        );
     };
     check(0, 0);
     check(1, EACH);
@@ -245,7 +283,7 @@ fn a_service_is_counted_as_a_client_but_for_what_it_was_asked_for() {
         (frame(CONTINUATION, 0, 1, &[0; 90]), None),
     ] {
         let mut reader = FrameReader::of_service(FloodLimits::of_service(&config), 1, now);
-        let seen = reader.look(&one.repeat(100), || now);
+        let seen = reader.look(&mut one.repeat(100), || now);
         assert_eq!(seen.violation.is_some(), most.is_some(), "{one:?}");
         assert_eq!(seen.passed, one.len() * most.unwrap_or(100));
     }
@@ -363,7 +401,7 @@ proptest! {
         for piece in pieces.iter().filter(|piece| !matches!(piece.kind, 1 | 9)) {
             now.set(now.get() + piece.after);
             let bytes = frame(piece.kind, piece.flags, 1, &piece.payload);
-            let seen = reader.look(&bytes, || now.get());
+            let seen = reader.look(&mut bytes.clone(), || now.get());
             let Some(counted) = counted(piece) else { continue };
             sent.push((counted, now.get()));
             let recently = |(other, at): &&(Counted, Instant)| {

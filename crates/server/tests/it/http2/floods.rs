@@ -132,6 +132,17 @@ async fn a_header_block_far_above_the_limit_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn a_client_that_says_goodbye_and_stays_is_no_error() {
+    let (_origin, server) = serving("").await;
+    let mut client = RawClient::connect(server.address).await;
+    client.send(&frame(GOAWAY, 0, 0, &[0; 8])).await;
+    assert_eq!(client.end().await, Some(0));
+    until(async || server.metric("intertie_gateway_connections").await == 0.0, "it ends").await;
+    assert_eq!(counted(&server, "http2_error").await, 0.0);
+    drop(client);
+}
+
+#[tokio::test]
 async fn what_is_no_http2_is_counted_too() {
     let (_origin, server) = serving("").await;
     let mut client = RawClient::connect(server.address).await;

@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::{Played, bytes, client, head, is_silent, pass, pass_anything, rest, soon};
+use super::{Played, bytes, client, fail, head, hear_failure, is_silent, pass, pass_anything, rest};
 use crate::clients::require;
 use crate::harness::{Client, Origin, Server, until};
 
@@ -71,25 +71,46 @@ async fn no_client_says_where_its_tunnel_leads() {
     assert!(connected.is_err(), "whoever the client named was connected to");
 }
 
+/// Whoever asks for a tunnel may speak on it before it is granted, for a stranger perhaps (RFC 9931).
 #[tokio::test]
-async fn a_tunnel_that_no_route_names_is_refused_and_what_follows_is_http() {
+async fn a_refused_tunnel_ends_its_connection_and_what_follows_is_no_request() {
     let mut played = Played::start().await;
-    let text = tunnelling(&[played.address], "") + "[route.\"/**\"]\nto = \"db\"\n";
+    let nobody: SocketAddr = "127.0.0.1:1".parse().expect("an address");
+    let text = tunnelling(&[nobody], "")
+        + &format!("[service.all]\nendpoints = [{{ at = \"{}\" }}]\n", played.address)
+        + "[route.\"/**\"]\nto = \"all\"\n";
     let server = Server::start(&text);
-    for target in [played.address.to_string(), "other.example:5432".to_owned(), "/".to_owned()] {
-        let host = if target == "/" { "other.example" } else { &target };
-        let next = "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
-        let mut client =
-            client(&server, &format!("CONNECT {target} HTTP/1.1\r\nhost: {host}\r\n\r\n{next}")).await;
-        let answer = head(&mut client).await;
-        assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("allow: \r\n"), "{answer}");
-        let (mut service, asked) = played.asked().await;
-        assert!(asked.starts_with("GET / "), "{asked}");
-        service.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone").await.expect("written");
-        let answers = rest(&mut client).await;
-        assert!(answers.contains("METHOD_NOT_ALLOWED") && answers.ends_with("done"), "{answers}");
+    let refused = |target: &str, status| {
+        let host = if target == "/" { "other.example" } else { target };
+        (format!("CONNECT {target} HTTP/1.1\r\nhost: {host}\r\n\r\n"), status)
+    };
+    for (ask, status) in [
+        refused(&played.address.to_string(), 405),
+        refused("other.example:5432", 405),
+        refused("/", 405),
+        refused("db.example:0", 400),
+        (CONNECT.to_owned(), 502),
+        (CONNECT.replacen("\r\n", "\r\nconnection: keep-alive\r\n", 1), 502),
+        (CONNECT.replacen("1.1\r\n", "1.0\r\nconnection: keep-alive\r\n", 1), 502),
+        (CONNECT.replacen("\r\n", "\r\ncontent-length: 5\r\n", 1) + "hello", 400),
+        (CONNECT.replacen("\r\n", "\r\ntransfer-encoding: chunked\r\n", 1) + "0\r\n\r\n", 400),
+    ] {
+        for next in ["GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n", "\x16\x03\x01 a handshake"] {
+            let mut client = client(&server, &format!("{ask}{next}")).await;
+            let answer = rest(&mut client).await;
+            assert!(answer.contains(&format!(" {status} ")), "{ask}{next}: {answer}");
+            assert_eq!(answer.matches("HTTP/1.").count(), 1, "{ask}{next}: {answer}");
+            assert_eq!(answer.contains("allow: \r\n"), status == 405, "{answer}");
+            assert!(answer.contains("\r\nconnection: close"), "{answer}");
+        }
     }
+    let connected = tokio::time::timeout(Duration::from_millis(100), played.next()).await;
+    assert!(connected.is_err(), "what followed was a request");
     assert_eq!(server.metric(&of_tunnels("upgrades_total", "")).await, 0.0);
+    let (_, text) = server.admin("/metrics").await;
+    let doubts: Vec<_> =
+        text.lines().filter(|line| line.contains("messages_refused_total{from=\"client\"")).collect();
+    assert!(doubts.iter().all(|line| line.ends_with(" 0")), "what followed was read: {doubts:?}");
 }
 
 #[tokio::test]
@@ -132,10 +153,9 @@ async fn an_endpoint_that_is_not_there_is_replaced_by_another() {
     }
     let alone = Server::start(&tunnelling(&[nobody], keys));
     let mut client = client(&alone, &format!("{CONNECT}secret")).await;
-    let answer = head(&mut client).await;
+    let answer = rest(&mut client).await;
     assert!(answer.starts_with("HTTP/1.1 502 ") && answer.contains("intertie-retry: exhausted"), "{answer}");
-    // It was not told to speak to a service, so what it says is read as HTTP.
-    assert!(rest(&mut client).await.contains("SERVICE_UNREACHABLE"));
+    assert!(answer.contains("SERVICE_UNREACHABLE") && answer.contains("connection: close"), "{answer}");
     let attempts =
         format!("intertie_attempts_total{{service=\"db\",endpoint=\"{nobody}\",outcome=\"transient\"}}");
     assert_eq!(alone.metric(&attempts).await, 3.0);
@@ -204,9 +224,8 @@ async fn a_tunnel_ends_when_it_is_silent_for_too_long_or_a_side_fails() {
             let (client, service) = tunnel(&server, &mut played).await;
             let (failing, mut other) =
                 if how == "client_left" { (client, service) } else { (service, client) };
-            failing.set_zero_linger().expect("a TCP socket");
-            drop(failing);
-            let _ = soon(other.read(&mut [0])).await;
+            fail(failing);
+            hear_failure(&mut other).await;
         }
         let ended = of_tunnels("upgrades_ended_total", &format!(",how=\"{how}\""));
         until(async || server.metric(&ended).await == 1.0, how).await;

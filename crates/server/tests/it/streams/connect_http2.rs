@@ -6,19 +6,24 @@ use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use http::{Method, Request, Response, Version};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
 use super::connect::{of_tunnels, tunnelling};
-use super::{Played, bytes, rest, soon};
+use super::{Played, bytes, fail, hear_failure, rest, soon};
 use crate::harness::{Client, Server, until};
 
 /// A connection on which the client says itself how each stream ends.
 pub(super) async fn connection(server: &Server) -> SendRequest<Bytes> {
+    connection_to_lose(server).await.0
+}
+
+/// The same, and who drives it: aborted, the connection ends without a word of HTTP/2.
+async fn connection_to_lose(server: &Server) -> (SendRequest<Bytes>, JoinHandle<Result<(), h2::Error>>) {
     let stream = Client::new(server.address).connect().await.expect("connects");
     let (sender, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
-    tokio::spawn(connection);
-    sender
+    (sender, tokio::spawn(connection))
 }
 
 fn connect(target: &str) -> Request<()> {
@@ -148,14 +153,23 @@ async fn an_end_before_its_time_is_a_reset_and_only_of_its_stream() {
     let mut sender = connection(&server).await;
     let (mut lasting, mut lasting_service) = tunnel(&mut sender, &mut played).await;
     // The client cancels its stream: that is no end that it means.
-    let (mut left, mut service) = tunnel(&mut sender, &mut played).await;
-    left.to.send_reset(Reason::CANCEL);
-    let _ = soon(service.read(&mut [0])).await;
+    let mut left = 0.0;
     let ended = |how: &str| of_tunnels("upgrades_ended_total", &format!(",how=\"{how}\""));
-    until(async || server.metric(&ended("client_left")).await == 1.0, "it left").await;
+    for reason in [Reason::CANCEL, Reason::NO_ERROR, Reason::INTERNAL_ERROR] {
+        for service_has_ended in [false, true] {
+            let (mut leaving, mut service) = tunnel(&mut sender, &mut played).await;
+            if service_has_ended {
+                service.shutdown().await.expect("half closed");
+                assert_eq!(leaving.heard_end().await, Ok(()));
+            }
+            leaving.to.send_reset(reason);
+            hear_failure(&mut service).await;
+            left += 1.0;
+            until(async || server.metric(&ended("client_left")).await == left, "it left").await;
+        }
+    }
     let (mut broken, service) = tunnel(&mut sender, &mut played).await;
-    service.set_zero_linger().expect("a TCP socket");
-    drop(service);
+    fail(service);
     assert_eq!(broken.heard_end().await, Err(Reason::CANCEL));
     until(async || server.metric(&ended("service_broke_off")).await == 1.0, "it broke off").await;
     let (mut silent, mut service) = tunnel(&mut sender, &mut played).await;
@@ -170,8 +184,65 @@ async fn an_end_before_its_time_is_a_reset_and_only_of_its_stream() {
     assert_eq!(server.metric(&ended("upgrade_idle_timeout")).await, 1.0);
     assert_eq!(server.metric(&of_tunnels("upgrades_open", "")).await, 1.0);
     drop((lasting, sender));
-    assert_eq!(rest(&mut lasting_service).await, "");
+    hear_failure(&mut lasting_service).await;
     until(async || server.metric(&of_tunnels("upgrades_open", "")).await == 0.0, "all ended").await;
+}
+
+/// A client that has said its end can still be lost, and its service may have nothing to say by which that would
+/// be noticed.
+#[tokio::test]
+async fn a_client_that_is_lost_after_its_end_leaves_nothing_behind() {
+    let mut played = Played::start().await;
+    let server = Server::start(&tunnelling(&[played.address], ""));
+    let mut lost = 0.0;
+    for ends_with_its_head in [true, false] {
+        for resets in [true, false] {
+            let (mut sender, driving) = connection_to_lose(&server).await;
+            let mut ready = soon(sender.clone().ready()).await.expect("the connection is open");
+            let asked = ready.send_request(connect("db.example:5432"), ends_with_its_head).expect("sent");
+            let mut service = played.next().await;
+            let mut client = Tunnel::open(asked).await;
+            if !ends_with_its_head {
+                client.end();
+            }
+            assert_eq!(rest(&mut service).await, "");
+            assert_eq!(server.metric(&of_tunnels("upgrades_open", "")).await, 1.0);
+            if resets {
+                client.to.send_reset(Reason::CANCEL);
+            } else {
+                driving.abort();
+            }
+            until(async || server.metric(&of_tunnels("upgrades_open", "")).await == 0.0, "it ends").await;
+            until(async || service.take_error().expect("a socket").is_some(), "the service hears of it")
+                .await;
+            lost += 1.0;
+            let left = of_tunnels("upgrades_ended_total", ",how=\"client_left\"");
+            assert_eq!(server.metric(&left).await, lost);
+            if resets {
+                let (mut other, mut service) = tunnel(&mut sender, &mut played).await;
+                other.end();
+                assert_eq!(rest(&mut service).await, "", "its connection goes on");
+                drop(service);
+                assert_eq!(other.heard_end().await, Ok(()));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_tunnels_of_a_connection_that_is_lost_fail() {
+    let mut played = Played::start().await;
+    let server = Server::start(&tunnelling(&[played.address], ""));
+    let (mut sender, driving) = connection_to_lose(&server).await;
+    let (_first, mut open) = tunnel(&mut sender, &mut played).await;
+    let (mut second, mut ended) = tunnel(&mut sender, &mut played).await;
+    ended.shutdown().await.expect("half closed");
+    assert_eq!(second.heard_end().await, Ok(()));
+    driving.abort();
+    hear_failure(&mut open).await;
+    hear_failure(&mut ended).await;
+    let left = of_tunnels("upgrades_ended_total", ",how=\"client_left\"");
+    until(async || server.metric(&left).await == 2.0, "both are counted").await;
 }
 
 #[tokio::test]
@@ -201,12 +272,36 @@ async fn content_in_a_connect_ends_its_connection_and_reaches_no_service() {
     let mut request = connect("db.example:5432");
     request.headers_mut().insert("content-length", "5".parse().expect("a value"));
     soon(ask(&mut sender, request).await.0).await.expect_err("no answer");
+    assert!(server.wait_for("request_refused").contains("reason=http2_error"));
+    let refused = "intertie_messages_refused_total{from=\"client\",reason=\"http2_error\"}";
+    assert_eq!(server.metric(refused).await, 1.0);
     assert!(soon(std::future::poll_fn(|context| sender.poll_ready(context))).await.is_err());
     // The first that the service hears of is a connection of another client.
     let (mut good, mut service) = tunnel(&mut other, &mut played).await;
     good.say("still here");
     assert_eq!(bytes(&mut service, 10).await, b"still here");
     assert_eq!(server.metric(&of_tunnels("upgrades_total", "")).await, 1.0);
+}
+
+#[tokio::test]
+async fn an_end_that_was_said_is_no_error() {
+    let mut played = Played::start().await;
+    let limits = "client_limits = { header_timeout = \"200ms\", idle_timeout = \"200ms\" }\n";
+    let server = Server::start_with(limits, &tunnelling(&[played.address], ""));
+    let open = || server.metric("intertie_gateway_connections");
+    let before = open().await;
+    // One that says GOAWAY, one that just closes, and one that is told to go since it is idle.
+    let (sender, leaving) = connection_to_lose(&server).await;
+    drop(sender);
+    soon(leaving).await.expect("no panic").expect("an orderly end");
+    let (mut sender, closing) = connection_to_lose(&server).await;
+    drop(tunnel(&mut sender, &mut played).await);
+    closing.abort();
+    let (_sender, idle) = connection_to_lose(&server).await;
+    soon(idle).await.expect("no panic").expect("an orderly end");
+    until(async || open().await == before, "all are closed").await;
+    let refused = "intertie_messages_refused_total{from=\"client\",reason=\"http2_error\"}";
+    assert_eq!(server.metric(refused).await, 0.0);
 }
 
 #[tokio::test]

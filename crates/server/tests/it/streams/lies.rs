@@ -2,7 +2,7 @@
 
 use tokio::io::AsyncWriteExt;
 
-use super::{ASK, Played, chatting, client, head, rest};
+use super::{ASK, Played, bytes, chatting, client, head, rest};
 use crate::harness::{Server, until};
 
 /// Behind the request that asks to switch, in the same piece: nothing of it may reach a service by way of a
@@ -148,6 +148,9 @@ async fn only_the_switch_that_was_asked_for_is_one() {
             assert_eq!(found, *statuses, "{name}: {answers}");
             if statuses[0] == 502 {
                 assert!(answers.contains("SERVICE_FAILED"), "{name}: {answers}");
+                let unfit = answers.contains("switched protocols") && !answers.contains("unasked");
+                let told = if unfit { "http_upgrade_failed" } else { "http_protocol_error" };
+                assert!(answers.contains(&format!("error={told}\r\n")), "{name}: {answers}");
                 assert_eq!(rest(&mut service).await, "", "{name}: the service is let go of");
             } else {
                 // The connection was kept, and nothing came on it.
@@ -171,9 +174,9 @@ async fn a_verdict_is_on_the_request_that_asked() {
     let asked = head(&mut service).await;
     assert!(asked.contains(" /chat "), "{asked}");
     service.write_all(super::GRANT.as_bytes()).await.expect("written");
-    assert_eq!(super::bytes(&mut service, 12).await, b"\0 is no HTTP");
+    assert_eq!(bytes(&mut service, 12).await, b"\0 is no HTTP");
     assert!(head(&mut client).await.starts_with("HTTP/1.1 200 "));
-    assert_eq!(super::bytes(&mut client, 2).await, b"ok");
+    assert_eq!(bytes(&mut client, 2).await, b"ok");
     assert!(head(&mut client).await.starts_with("HTTP/1.1 101 "));
 }
 
@@ -187,4 +190,27 @@ async fn a_client_that_leaves_before_the_verdict_is_noticed() {
     assert_eq!(rest(&mut service).await, "", "the attempt is called off");
     let series = super::of_route("requests_cancelled_total", "");
     until(async || server.metric(&series).await == 1.0, "it is counted").await;
+}
+
+/// A switch that is not the one that was asked for says nothing of the endpoint, good or bad: what was asked is the
+/// client's to choose.
+#[tokio::test]
+async fn no_client_opens_or_closes_a_circuit_breaker_by_what_it_asks() {
+    let mut played = Played::start().await;
+    let keys = "circuit_breaker = { preset = \"sensitive\", failures = 1 }";
+    let server = Server::start(&chatting(played.address, keys));
+    for _ in 0..3 {
+        let mut client = client(&server, &ASK.replacen("\r\n", "\r\nconnection: close\r\n", 1)).await;
+        let (mut service, _) = played.asked().await;
+        service
+            .write_all(b"HTTP/1.1 101 x\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n")
+            .await
+            .expect("written");
+        assert!(rest(&mut client).await.contains("SERVICE_FAILED"));
+    }
+    let unjudged = format!(
+        "intertie_attempts_total{{service=\"origin\",endpoint=\"{}\",outcome=\"unjudged\"}}",
+        played.address
+    );
+    assert_eq!(server.metric(&unjudged).await, 3.0);
 }

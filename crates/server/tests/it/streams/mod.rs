@@ -97,6 +97,19 @@ async fn rest(stream: &mut (impl AsyncRead + Unpin)) -> String {
     String::from_utf8(bytes).expect("ASCII")
 }
 
+/// Hears the other side fail, without a word before.
+async fn hear_failure(stream: &mut TcpStream) {
+    let mut heard = Vec::new();
+    let error = soon(stream.read_to_end(&mut heard)).await.expect_err("no orderly end");
+    assert_eq!((error.kind(), heard.len()), (std::io::ErrorKind::ConnectionReset, 0));
+}
+
+/// Has the other side see a failure.
+fn fail(stream: TcpStream) {
+    stream.set_zero_linger().expect("a TCP socket");
+    drop(stream);
+}
+
 /// A client of `server` that has said `words`.
 async fn client(server: &Server, words: &str) -> TcpStream {
     let mut stream = Client::new(server.address).connect().await.expect("connects");

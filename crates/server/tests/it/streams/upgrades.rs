@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
-    ASK, GRANT, Played, bytes, chat, chatting, client, head, is_silent, of_route, pass, pass_anything, rest,
-    soon,
+    ASK, GRANT, Played, bytes, chat, chatting, client, fail, head, hear_failure, is_silent, of_route, pass,
+    pass_anything, rest, soon,
 };
 use crate::harness::{Client, Server, until};
 
@@ -132,9 +132,8 @@ async fn a_side_that_fails_ends_the_other_and_is_named() {
     for (client_fails, how) in [(true, "client_left"), (false, "service_broke_off")] {
         let (client, service) = chat(&server, &mut played).await;
         let (failing, mut other) = if client_fails { (client, service) } else { (service, client) };
-        failing.set_zero_linger().expect("a TCP socket");
-        drop(failing);
-        let _ = soon(other.read(&mut [0])).await;
+        fail(failing);
+        hear_failure(&mut other).await;
         let ended = of_route("upgrades_ended_total", &format!(",how=\"{how}\""));
         until(async || server.metric(&ended).await == 1.0, how).await;
     }

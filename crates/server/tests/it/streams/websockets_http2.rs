@@ -124,11 +124,16 @@ async fn an_answer_that_grants_nothing_opens_nothing() {
     let unfit =
         "HTTP/1.1 101 x\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: x\r\n\r\n";
     let refusal = "HTTP/1.1 403 Forbidden\r\ncontent-length: 4\r\n\r\nnope".to_owned();
-    for (answer, status, said) in [
-        (plain, 502, "the service answered without switching protocols"),
-        (unfit.to_owned(), 502, "that is not the answer to the client's key"),
-        (refusal, 403, "nope"),
+    for (answer, status, said, outcome) in [
+        (plain, 502, "the service answered without switching protocols", "permanent"),
+        (unfit.to_owned(), 502, "that is not the answer to the client's key", "unjudged"),
+        (refusal, 403, "nope", "permanent"),
     ] {
+        let outcomes = format!(
+            "intertie_attempts_total{{service=\"chat\",endpoint=\"{}\",outcome=\"{outcome}\"}}",
+            played.address
+        );
+        let before = server.metric(&outcomes).await;
         let asked = ask_for(&mut sender, "websocket").await;
         let (mut service, _) = played.asked().await;
         service.write_all(answer.as_bytes()).await.expect("written");
@@ -136,7 +141,10 @@ async fn an_answer_that_grants_nothing_opens_nothing() {
         assert_eq!(client.head.status(), status, "{answer}");
         let heard = client.hear(said.len()).await;
         assert!(heard.contains(said), "{heard}");
+        let told = client.head.headers().get("proxy-status").map(|value| value.to_str().expect("ASCII"));
+        assert_eq!(told, (status == 502).then_some("intertie; error=http_upgrade_failed"));
         client.to.send_reset(Reason::CANCEL);
+        until(async || server.metric(&outcomes).await == before + 1.0, outcome).await;
     }
 }
 

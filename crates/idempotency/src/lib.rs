@@ -1,0 +1,38 @@
+//! A request that comes twice is done once.
+//!
+//! - [`Idempotent`]: puts it around what answers HTTP.
+//! - [`Key`]: what a client calls its request; [`Fingerprint`]: what tells two requests under one key apart.
+//! - [`record`]: what is decided.
+//! - [`Store`]: where records are kept.
+//!
+//! | the request comes | and is answered |
+//! |---|---|
+//! | for the first time | by whoever does it |
+//! | again, while it is under way | 409, with the time after which to ask again |
+//! | again, within `kept` after it was answered | as it was then, marked `Idempotent-Replayed: true` |
+//! | again under the same key, with another target or content | 422 |
+//! | again, after it was answered 429 or 503 | by whoever does it: it was not done before |
+//! | again, after its process died and `in_flight_timeout` is over | by whoever does it: how far it came is not known |
+//!
+//! The last row is why a fence is handed out with each beginning: what the dead process was about to say when it wakes
+//! up again is refused. An effect that must not happen twice even then belongs in the transaction that completes the
+//! record.
+
+mod answer;
+mod config;
+mod fingerprint;
+mod idempotent;
+mod key;
+pub mod record;
+mod store;
+
+#[cfg(test)]
+mod tests;
+
+pub use answer::Answer;
+pub use config::IdempotencyConfig;
+pub use fingerprint::Fingerprint;
+pub use idempotent::{IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, Idempotent, Refused};
+pub use key::{InvalidKey, Key};
+pub use record::{Decision, Lost, Record, State};
+pub use store::{Pending, Store, StoreError};

@@ -1,0 +1,270 @@
+//! What clients hear, over a store that keeps records in memory.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use intertie_core::clock::{Timestamp, WallClock};
+use intertie_core::quantity::ByteSize;
+
+use super::*;
+
+#[derive(Debug)]
+struct Memory {
+    clock: WallClock,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    fences: u64,
+    /// By scope and key.
+    records: HashMap<(String, String), Record>,
+}
+
+impl Memory {
+    /// Reads, decides and writes as one step.
+    fn change<T>(
+        &self,
+        scope: &str,
+        key: &Key,
+        change: impl FnOnce(Option<&Record>, Timestamp, u64) -> (T, Option<Record>),
+    ) -> T {
+        let mut kept = self.kept.lock().expect("unpoisoned");
+        kept.fences += 1;
+        let at = (scope.to_owned(), key.as_str().to_owned());
+        let (said, record) = change(kept.records.get(&at), self.clock.now(), kept.fences);
+        if let Some(record) = record {
+            kept.records.insert(at, record);
+        }
+        said
+    }
+
+    fn keep(
+        &self,
+        scope: &str,
+        key: &Key,
+        change: impl FnOnce(Option<&Record>, Timestamp) -> Result<Record, Lost>,
+    ) -> Pending<'_, Result<(), StoreError>> {
+        let kept = self.change(scope, key, |record, now, _| match change(record, now) {
+            Ok(record) => (Ok(()), Some(record)),
+            Err(lost) => (Err(lost.into()), None),
+        });
+        Box::pin(async { kept })
+    }
+}
+
+impl Store for Memory {
+    fn begin<'a>(
+        &'a self,
+        scope: &'a str,
+        key: &'a Key,
+        fingerprint: Fingerprint,
+        time: Duration,
+    ) -> Pending<'a, Result<Decision, StoreError>> {
+        let decision = self
+            .change(scope, key, |record, now, fence| record::begin(record, fingerprint, now, time, fence));
+        Box::pin(async { Ok(decision) })
+    }
+
+    fn extend<'a>(
+        &'a self,
+        scope: &'a str,
+        key: &'a Key,
+        fence: u64,
+        time: Duration,
+    ) -> Pending<'a, Result<(), StoreError>> {
+        self.keep(scope, key, |record, now| record::extend(record, fence, now, time))
+    }
+
+    fn complete<'a>(
+        &'a self,
+        scope: &'a str,
+        key: &'a Key,
+        fence: u64,
+        answer: Option<Arc<Answer>>,
+        kept: Duration,
+    ) -> Pending<'a, Result<(), StoreError>> {
+        self.keep(scope, key, |record, now| record::complete(record, fence, answer, now, kept))
+    }
+
+    fn abandon<'a>(
+        &'a self,
+        scope: &'a str,
+        key: &'a Key,
+        fence: u64,
+    ) -> Pending<'a, Result<(), StoreError>> {
+        self.keep(scope, key, |record, now| record::abandon(record, fence, now))
+    }
+}
+
+struct World {
+    clock: WallClock,
+    idempotent: Idempotent,
+    done: Cell<u32>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with(IdempotencyConfig::default())
+    }
+
+    fn with(config: IdempotencyConfig) -> Self {
+        let clock = WallClock::fixed(Timestamp::from_unix_seconds(1_000_000));
+        let store = Arc::new(Memory { clock: clock.clone(), kept: Mutex::default() });
+        Self { idempotent: Idempotent::new(store, config, clock.clone()), clock, done: Cell::new(0) }
+    }
+
+    fn pass(&self, time: Duration) {
+        let nanos = self.clock.now().as_unix_nanos() + u64::try_from(time.as_nanos()).expect("short");
+        self.clock.set(Timestamp::from_unix_nanos(nanos));
+    }
+
+    /// Asks, and answers with how often anything was done.
+    async fn ask(
+        &self,
+        scope: &str,
+        request: Request<Bytes>,
+        status: u16,
+    ) -> Result<Response<Bytes>, Refused> {
+        let answer = self.idempotent.call(scope, request, async |_| {
+            self.done.set(self.done.get() + 1);
+            let builder = Response::builder().status(status).header("x-number", self.done.get());
+            builder
+                .header("connection", "close")
+                .body(Bytes::from(format!("order {}", self.done.get())))
+                .expect("valid")
+        });
+        answer.await
+    }
+}
+
+fn order(key: &'static str, content: &'static str) -> Request<Bytes> {
+    let builder = Request::post("/orders").header(IDEMPOTENCY_KEY, key);
+    builder.body(Bytes::from_static(content.as_bytes())).expect("a request")
+}
+
+#[tokio::test]
+async fn a_repetition_hears_the_first_answer() {
+    let world = World::new();
+    let first = world.ask("ann", order("\"k\"", "{}"), 201).await.expect("done");
+    assert!(!first.headers().contains_key(IDEMPOTENT_REPLAYED));
+    world.pass(Duration::from_secs(24 * 3600 - 1));
+    let again = world.ask("ann", order("k", "{}"), 201).await.expect("the kept answer");
+    assert_eq!((again.status(), again.body()), (first.status(), first.body()));
+    assert_eq!(again.headers()["x-number"], "1");
+    assert_eq!(again.headers()[IDEMPOTENT_REPLAYED], "true");
+    assert!(!again.headers().contains_key("connection"), "it was of one connection");
+    world.pass(Duration::from_secs(1));
+    world.ask("ann", order("k", "{}"), 201).await.expect("done anew");
+    assert_eq!(world.done.get(), 2);
+}
+
+#[tokio::test]
+async fn a_key_is_one_callers_and_one_requests() {
+    let world = World::new();
+    world.ask("ann", order("k", "{}"), 201).await.expect("done");
+    world.ask("bob", order("k", "{}"), 201).await.expect("done for another");
+    assert_eq!(
+        world.ask("ann", order("k", "{1}"), 201).await.expect_err("another content"),
+        Refused::Mismatch
+    );
+    let mut elsewhere = order("k", "{}");
+    *elsewhere.uri_mut() = "/orders?draft=1".parse().expect("a target");
+    assert_eq!(world.ask("ann", elsewhere, 201).await.expect_err("another target"), Refused::Mismatch);
+    let plain = || Request::post("/orders").body(Bytes::new()).expect("a request");
+    world.ask("ann", plain(), 201).await.expect("done");
+    world.ask("ann", plain(), 201).await.expect("done again: it has no key");
+    assert_eq!(world.done.get(), 4);
+}
+
+#[tokio::test]
+async fn what_was_not_done_may_be_done_and_what_failed_may_not() {
+    let world = World::new();
+    for status in [503, 429] {
+        assert_eq!(world.ask("ann", order("busy", "{}"), status).await.expect("told").status(), status);
+    }
+    assert_eq!(world.ask("ann", order("busy", "{}"), 201).await.expect("done").body(), "order 3");
+    for status in [400, 404, 409, 500, 502] {
+        let key = Box::leak(format!("k{status}").into_boxed_str());
+        world.ask("ann", order(key, "{}"), status).await.expect("told");
+        let again = world.ask("ann", order(key, "{}"), 201).await.expect("the same");
+        assert_eq!(again.status(), status);
+    }
+    assert_eq!(world.done.get(), 8);
+}
+
+#[tokio::test]
+async fn a_header_that_holds_no_key_is_refused_before_anything_is_done() {
+    let world = World::new();
+    let mut twice = order("a", "{}");
+    twice.headers_mut().append(IDEMPOTENCY_KEY, "a".parse().expect("a value"));
+    for request in [order("", "{}"), order("\"a", "{}"), twice] {
+        let refused = world.ask("ann", request, 201).await.expect_err("no key");
+        assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+    }
+    assert_eq!(world.done.get(), 0);
+}
+
+#[tokio::test]
+async fn an_answer_too_large_to_be_kept_is_given_once() {
+    let world =
+        World::with(IdempotencyConfig { answer_bytes_max: ByteSize::from_bytes(6), ..Default::default() });
+    assert_eq!(world.ask("ann", order("k", "{}"), 201).await.expect("done").body(), "order 1");
+    let refused = world.ask("ann", order("k", "{}"), 201).await.expect_err("it is not kept");
+    assert_eq!((&refused, refused.status()), (&Refused::NotKept, StatusCode::CONFLICT));
+    assert_eq!(world.done.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_under_way_as_long_as_it_takes_and_one_that_was_dropped_for_its_time() {
+    let world = World::new();
+    let (release, released) = tokio::sync::oneshot::channel::<()>();
+    let slow = world.idempotent.call("ann", order("k", "{}"), async |_| {
+        released.await.expect("released");
+        Response::new(Bytes::from_static(b"slow"))
+    });
+    let others = async {
+        // Four times as long as it would be under way by itself.
+        for _ in 0..12 {
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            world.pass(Duration::from_secs(20));
+            let refused = world.ask("ann", order("k", "{}"), 201).await.expect_err("it is under way");
+            let Refused::InFlight { retry_after } = refused else { panic!("{refused}") };
+            assert!(
+                retry_after <= Duration::from_secs(60) && retry_after > Duration::ZERO,
+                "{retry_after:?}"
+            );
+        }
+        release.send(()).expect("it waits");
+    };
+    let (answer, ()) = tokio::join!(slow, others);
+    assert_eq!(answer.expect("done").body(), "slow");
+    assert_eq!(world.ask("ann", order("k", "{}"), 201).await.expect("kept").body(), "slow");
+    let abandoned =
+        world.idempotent.call("ann", order("dropped", "{}"), async |_| std::future::pending().await);
+    assert!(tokio::time::timeout(Duration::from_secs(1), abandoned).await.is_err());
+    world.pass(Duration::from_secs(59));
+    let refused =
+        world.ask("ann", order("dropped", "{}"), 201).await.expect_err("nobody knows how far it came");
+    assert_eq!(refused, Refused::InFlight { retry_after: Duration::from_secs(1) });
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.ask("ann", order("dropped", "{}"), 201).await.expect("done").status(), 201);
+}
+
+#[test]
+fn settings_that_can_not_work_are_refused() {
+    let parse = |text: &str| toml::from_str::<IdempotencyConfig>(text).expect(text);
+    assert_eq!(parse("").check(), Ok(()));
+    for (text, field) in [
+        ("kept = \"0s\"", "kept"),
+        ("in_flight_timeout = \"0s\"", "in_flight_timeout"),
+        ("kept = \"30s\"", "kept"),
+    ] {
+        assert_eq!(parse(text).check().expect_err(text).field, field);
+    }
+    toml::from_str::<IdempotencyConfig>("keep = \"1h\"").expect_err("no such key");
+}

@@ -1,0 +1,28 @@
+//! Durable queues and topics.
+//!
+//! - [`queue`]: work for whoever is free; leases, redelivery, dead letters.
+//! - [`log`]: what happened, in order; partitions, groups, replay.
+//! - [`commit`]: what changes both, as a whole or not at all.
+//! - [`support`]: what an engine can do of what is asked for, said when it is declared.
+//! - [`engines`]: how both ports lie on six engines.
+//!
+//! Two ports, because they promise different things: a queue has no second reading and no order beyond its groups, a
+//! topic knows nothing of single records. No promise is dropped in silence: each part of a [`queue::QueueSpec`] or a
+//! [`log::TopicSpec`] ends as native, as emulated and reported, or as a [`support::Refusal`].
+
+pub mod commit;
+mod durability;
+mod engine;
+pub mod engines;
+mod inbox;
+pub mod log;
+mod message;
+mod name;
+pub mod queue;
+pub mod support;
+
+pub use durability::Durability;
+pub use engine::{DeclareError, Engine, EngineError, Pending};
+pub use inbox::InboxEngine;
+pub use message::{Content, Due, Message};
+pub use name::{InvalidName, Name};

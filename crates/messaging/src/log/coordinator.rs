@@ -1,0 +1,358 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use intertie_core::clock::Instant;
+
+use crate::Name;
+
+/// Which member of a group has which partition, for engines that do not decide it themselves.
+///
+/// Three invariants: a partition has at most one owner; it goes from one member to another only after the first has
+/// handed it back, has left, or was not heard of for its session; and as few partitions move as an even share
+/// needs. Kafka calls this cooperative and sticky (KIP-429). It keeps no clock: whoever asks says what time it is.
+#[derive(Debug, Clone)]
+pub struct Coordinator {
+    /// By partition.
+    owners: Vec<Option<Name>>,
+    members: BTreeMap<Name, Session>,
+    /// Of the next member that joins.
+    generation: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Session {
+    generation: u64,
+    ends: Instant,
+}
+
+/// What a member is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// Which joining this is; what was said under another one is void.
+    pub generation: u64,
+    /// All partitions that are its own.
+    pub partitions: Vec<u32>,
+    /// Those of them that it should hand back.
+    pub to_release: Vec<u32>,
+}
+
+impl Coordinator {
+    /// A group without members over so many partitions. `generation` is above all that an earlier coordinator of the
+    /// same group gave out.
+    pub fn new(partitions: u32, generation: u64) -> Self {
+        Self { owners: vec![None; partitions as usize], members: BTreeMap::new(), generation }
+    }
+
+    /// `member` joins, or says that it is still there, and hands back `released`; what others own is not theirs to
+    /// hand back and stays.
+    pub fn join(&mut self, now: Instant, member: &Name, session: Duration, released: &[u32]) -> Turn {
+        self.expire(now);
+        let ends = now + session;
+        let generation = match self.members.get_mut(member) {
+            Some(session) => {
+                session.ends = ends;
+                session.generation
+            }
+            None => {
+                let generation = self.generation;
+                self.generation += 1;
+                self.members.insert(member.clone(), Session { generation, ends });
+                generation
+            }
+        };
+        for partition in released {
+            self.release(*partition, member);
+        }
+        self.give_out();
+        let partitions = self.owned(member);
+        let share = self.shares().into_iter().find(|share| share.name == *member);
+        let surplus = share.map_or(0, |share| share.has.saturating_sub(share.should));
+        let to_release = partitions[partitions.len() - surplus..].to_vec();
+        Turn { generation, partitions, to_release }
+    }
+
+    /// `member` leaves, if it is still the one that joined in `generation`.
+    pub fn leave(&mut self, now: Instant, member: &Name, generation: u64) {
+        self.expire(now);
+        if self.members.get(member).is_some_and(|session| session.generation == generation) {
+            self.remove(member);
+            self.give_out();
+        }
+    }
+
+    /// Whether `partition` is `member`'s, which joined in `generation`.
+    pub fn owns(&mut self, now: Instant, member: &Name, generation: u64, partition: u32) -> bool {
+        self.expire(now);
+        let joined = self.members.get(member).is_some_and(|session| session.generation == generation);
+        joined && self.owners.get(partition as usize).is_some_and(|owner| owner.as_ref() == Some(member))
+    }
+
+    /// There are more partitions now. Fewer than before changes nothing.
+    pub fn grow(&mut self, partitions: u32) {
+        let partitions = self.owners.len().max(partitions as usize);
+        self.owners.resize(partitions, None);
+        self.give_out();
+    }
+
+    /// The generation that the next member to join will have.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether nobody is a member.
+    pub fn is_empty(&mut self, now: Instant) -> bool {
+        self.expire(now);
+        self.members.is_empty()
+    }
+
+    fn expire(&mut self, now: Instant) {
+        let over: Vec<_> = self
+            .members
+            .iter()
+            .filter(|(_, session)| session.ends <= now)
+            .map(|(name, _)| name.clone())
+            .collect();
+        for member in &over {
+            self.remove(member);
+        }
+        if !over.is_empty() {
+            self.give_out();
+        }
+    }
+
+    fn remove(&mut self, member: &Name) {
+        self.members.remove(member);
+        for owner in self.owners.iter_mut().filter(|owner| owner.as_ref() == Some(member)) {
+            *owner = None;
+        }
+    }
+
+    fn release(&mut self, partition: u32, member: &Name) {
+        if let Some(owner) =
+            self.owners.get_mut(partition as usize).filter(|owner| owner.as_ref() == Some(member))
+        {
+            *owner = None;
+        }
+    }
+
+    fn owned(&self, member: &Name) -> Vec<u32> {
+        let owners = (0..).zip(&self.owners);
+        owners.filter(|(_, owner)| owner.as_ref() == Some(member)).map(|(partition, _)| partition).collect()
+    }
+
+    /// How many partitions each member has, and how many it should have. When they do not divide evenly, one more is
+    /// for those that have the most already, so that they keep it.
+    fn shares(&self) -> Vec<Share> {
+        let mut owned: BTreeMap<&Name, usize> = self.members.keys().map(|name| (name, 0)).collect();
+        for owner in self.owners.iter().flatten() {
+            *owned.entry(owner).or_default() += 1;
+        }
+        let mut shares: Vec<_> =
+            owned.into_iter().map(|(name, has)| Share { name: name.clone(), has, should: 0 }).collect();
+        shares.sort_by_key(|share| std::cmp::Reverse(share.has));
+        let (members, partitions) = (shares.len(), self.owners.len());
+        for (at, share) in shares.iter_mut().enumerate() {
+            share.should = partitions / members + usize::from(at < partitions % members);
+        }
+        shares
+    }
+
+    /// Gives partitions that nobody owns to those who have too few.
+    fn give_out(&mut self) {
+        let mut missing = self
+            .shares()
+            .into_iter()
+            .flat_map(|share| std::iter::repeat_n(share.name, share.should.saturating_sub(share.has)));
+        for owner in self.owners.iter_mut().filter(|owner| owner.is_none()) {
+            *owner = missing.next();
+        }
+    }
+}
+
+struct Share {
+    name: Name,
+    has: usize,
+    should: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SESSION: Duration = Duration::from_secs(10);
+
+    fn name(member: usize) -> Name {
+        format!("m{member}").parse().expect("a name")
+    }
+
+    fn at(seconds: u64) -> Instant {
+        Instant::ORIGIN + Duration::from_secs(seconds)
+    }
+
+    /// Everyone says that it is there, and hands back what it is told to, until nothing moves.
+    fn settle(coordinator: &mut Coordinator, now: Instant, members: &[usize]) -> Vec<Vec<u32>> {
+        let mut told: Vec<Turn> = Vec::new();
+        for _ in 0..members.len() + 2 {
+            told = members
+                .iter()
+                .map(|member| {
+                    let turn = coordinator.join(now, &name(*member), SESSION, &[]);
+                    coordinator.join(now, &name(*member), SESSION, &turn.to_release)
+                })
+                .collect();
+        }
+        told.into_iter().map(|turn| turn.partitions).collect()
+    }
+
+    #[test]
+    fn a_partition_waits_until_its_owner_has_handed_it_back() {
+        let mut coordinator = Coordinator::new(2, 7);
+        let first = coordinator.join(at(0), &name(1), SESSION, &[]);
+        assert_eq!(first, Turn { generation: 7, partitions: vec![0, 1], to_release: vec![] });
+        // The second has nothing before the first lets go, however long its handler takes.
+        let second = coordinator.join(at(1), &name(2), SESSION, &[]);
+        assert_eq!((second.generation, second.partitions.as_slice()), (8, &[][..]));
+        for second in 2..9 {
+            let first = coordinator.join(at(second), &name(1), SESSION, &[]);
+            assert_eq!((first.generation, first.to_release), (7, vec![1]));
+            assert!(coordinator.join(at(second), &name(2), SESSION, &[]).partitions.is_empty());
+            assert!(coordinator.owns(at(second), &name(1), 7, 1));
+        }
+        assert_eq!(coordinator.join(at(9), &name(1), SESSION, &[1]).partitions, [0]);
+        assert_eq!(coordinator.join(at(9), &name(2), SESSION, &[]).partitions, [1]);
+        assert!(!coordinator.owns(at(9), &name(1), 7, 1));
+    }
+
+    #[test]
+    fn who_is_not_heard_of_has_left_and_comes_back_as_another() {
+        let mut coordinator = Coordinator::new(2, 0);
+        let first = coordinator.join(at(0), &name(1), SESSION, &[]);
+        assert!(coordinator.owns(at(9), &name(1), first.generation, 0));
+        let second = coordinator.join(at(10), &name(2), SESSION, &[]);
+        assert_eq!(second.partitions, [0, 1]);
+        assert!(!coordinator.owns(at(10), &name(1), first.generation, 0));
+        let again = coordinator.join(at(10), &name(1), SESSION, &[0, 1]);
+        assert!(again.generation > second.generation);
+        assert!(again.partitions.is_empty(), "what is another's is not handed back");
+        coordinator.leave(at(11), &name(1), first.generation);
+        assert!(!coordinator.owns(at(11), &name(2), first.generation, 0));
+        coordinator.leave(at(11), &name(2), second.generation);
+        assert_eq!(coordinator.join(at(11), &name(1), SESSION, &[]).partitions, [0, 1]);
+        assert!(coordinator.is_empty(at(30)));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Join(usize, Vec<u32>),
+        Obey(usize),
+        Leave(usize),
+        Wait(u64),
+        Grow(u32),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            (0..5usize, prop::collection::vec(0..8u32, 0..3))
+                .prop_map(|(member, back)| Step::Join(member, back)),
+            (0..5usize).prop_map(Step::Obey),
+            (0..5usize).prop_map(Step::Leave),
+            (1..6u64).prop_map(Step::Wait),
+            (1..10u32).prop_map(Step::Grow),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_partition_is_taken_from_who_may_be_working_on_it(
+            partitions in 1..8u32,
+            steps in prop::collection::vec(step(), 1..60),
+        ) {
+            let mut coordinator = Coordinator::new(partitions, 1);
+            let mut seconds = 0;
+            let mut told: BTreeMap<usize, (Turn, u64)> = BTreeMap::new();
+            for step in steps {
+                let now = at(seconds);
+                let before = coordinator.owners.clone();
+                let mut gave_back = Vec::new();
+                match step {
+                    Step::Join(member, back) => {
+                        gave_back = back.into_iter().map(|partition| (name(member), partition)).collect();
+                        let released: Vec<_> = gave_back.iter().map(|(_, partition)| *partition).collect();
+                        let turn = coordinator.join(now, &name(member), SESSION, &released);
+                        told.insert(member, (turn, seconds));
+                    }
+                    Step::Obey(member) => {
+                        let Some((turn, _)) = told.get(&member).cloned() else { continue };
+                        gave_back = turn.to_release.iter().map(|partition| (name(member), *partition)).collect();
+                        let turn = coordinator.join(now, &name(member), SESSION, &turn.to_release);
+                        told.insert(member, (turn, seconds));
+                    }
+                    Step::Leave(member) => {
+                        if let Some((turn, _)) = told.remove(&member) {
+                            gave_back = (0..20).map(|partition| (name(member), partition)).collect();
+                            coordinator.leave(now, &name(member), turn.generation);
+                        }
+                    }
+                    Step::Wait(time) => seconds += time,
+                    Step::Grow(to) => coordinator.grow(to),
+                }
+                for (at, (before, after)) in (0u32..).zip(before.iter().zip(&coordinator.owners)) {
+                    let Some(before) = before.as_ref().filter(|before| Some(*before) != after.as_ref()) else {
+                        continue;
+                    };
+                    let expired = (0..5).any(|member| {
+                        name(member) == *before
+                            && told.get(&member).is_none_or(|(_, heard)| heard + SESSION.as_secs() <= seconds)
+                    });
+                    // One that expired and joined in this very step was not heard of in time before it.
+                    let rejoined = !coordinator.members.contains_key(before)
+                        || coordinator.members[before].generation + 1 == coordinator.generation;
+                    let handed_back = gave_back.contains(&(before.clone(), at));
+                    prop_assert!(expired || rejoined || handed_back, "{at} was taken from {before}");
+                }
+                for (member, (turn, _)) in &told {
+                    for partition in &turn.partitions {
+                        if coordinator.owns(at(seconds), &name(*member), turn.generation, *partition) {
+                            let others = told.iter().filter(|(other, _)| *other != member);
+                            for (other, (turn, _)) in others {
+                                prop_assert!(!coordinator.owns(at(seconds), &name(*other), turn.generation, *partition));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn shares_are_even_and_few_partitions_move(
+            partitions in 0..30u32,
+            before in 1..7usize,
+            joins: bool,
+        ) {
+            let mut coordinator = Coordinator::new(partitions, 1);
+            let members: Vec<_> = (0..before).collect();
+            let old = settle(&mut coordinator, at(0), &members);
+            let members: Vec<_> = if joins { (0..=before).collect() } else { (1..before).collect() };
+            if !joins {
+                let generation = coordinator.join(at(0), &name(0), SESSION, &[]).generation;
+                coordinator.leave(at(0), &name(0), generation);
+            }
+            let new = settle(&mut coordinator, at(0), &members);
+            let counts = new.iter().map(Vec::len);
+            let total: usize = counts.clone().sum();
+            prop_assert_eq!(total, if members.is_empty() { 0 } else { partitions as usize });
+            prop_assert!(counts.clone().max().unwrap_or(0) - counts.min().unwrap_or(0) <= 1);
+            let stayed: usize = members
+                .iter()
+                .zip(&new)
+                .filter_map(|(member, new)| Some(old.get(*member)?.iter().filter(|at| new.contains(at)).count()))
+                .sum();
+            let moved = if joins { new.last().map_or(0, Vec::len) } else { old[0].len() };
+            if !members.is_empty() {
+                prop_assert_eq!(stayed, partitions as usize - moved);
+            }
+        }
+    }
+}

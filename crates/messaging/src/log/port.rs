@@ -1,0 +1,200 @@
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use intertie_core::clock::Timestamp;
+use intertie_core::envelope::Envelope;
+use intertie_core::quantity::ByteSize;
+
+use super::{TopicFeature, TopicSpec};
+use crate::engine::{DeclareError, Engine, Pending};
+use crate::message::Content;
+use crate::support::{Declared, Support};
+use crate::{EngineError, Name};
+
+/// What keeps topics. Appending and advancing are [`Engine::commit`].
+pub trait LogEngine: Engine {
+    /// How one promise would be kept by the engine that was found, in its version.
+    fn support(&self, feature: TopicFeature) -> Support;
+
+    /// Makes the topic as `spec` asks, or changes it to that; a topic that is as asked is left alone.
+    ///
+    /// # Errors
+    /// When a setting can not work, a promise can not be kept, or an existing topic can not be changed so.
+    fn declare_topic<'a>(
+        &'a self,
+        name: &'a Name,
+        spec: &'a TopicSpec,
+    ) -> Pending<'a, Result<Declared, DeclareError>>;
+
+    /// Removes the topic with its records and the positions of its groups.
+    ///
+    /// # Errors
+    /// When there is none, or the engine can not write.
+    fn delete_topic<'a>(&'a self, name: &'a Name) -> Pending<'a, Result<(), EngineError>>;
+
+    /// The next records of one partition, at least one when there is one. Empty when none came within `wait`. Anyone
+    /// may read anything: groups only remember how far they are.
+    ///
+    /// # Errors
+    /// When there is no such partition, or the engine is not available.
+    fn read<'a>(&'a self, read: &'a Read) -> Pending<'a, Result<Records, EngineError>>;
+
+    /// The position of the first record that `at` names, or the end when there is none.
+    ///
+    /// # Errors
+    /// When there is no such partition, or the engine is not available.
+    fn find<'a>(
+        &'a self,
+        topic: &'a Name,
+        partition: u32,
+        at: StartAt,
+    ) -> Pending<'a, Result<u64, EngineError>>;
+
+    /// Becomes a member of a group, or stays one: called again within `session_timeout`, however long the records
+    /// take that are being handled. What it is told to hand back it names in `released` once it no longer works on
+    /// it; nobody else gets it before.
+    ///
+    /// # Errors
+    /// When there is no such topic, or the engine is not available.
+    fn join<'a>(&'a self, join: &'a Join) -> Pending<'a, Result<Assignment, EngineError>>;
+
+    /// Leaves a group and hands back all of its partitions.
+    ///
+    /// # Errors
+    /// When the engine is not available; the session then ends by itself.
+    fn leave<'a>(&'a self, membership: &'a Membership) -> Pending<'a, Result<(), EngineError>>;
+
+    /// How far a group is behind, partition by partition.
+    ///
+    /// # Errors
+    /// When there is no such topic, or the engine is not available.
+    fn lag<'a>(&'a self, topic: &'a Name, group: &'a Name) -> Pending<'a, Result<Vec<Lag>, EngineError>>;
+}
+
+/// What a producer appends to a topic. The key of a record is the `partitionkey` of its envelope.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// What it says. Without data, and with a key, it is a tombstone where the topic is compacted.
+    pub envelope: Envelope,
+    /// The partition; unset, the one of its key, or any where it has none.
+    pub partition: Option<u32>,
+}
+
+impl From<Envelope> for Record {
+    /// A record in the partition of its key.
+    fn from(envelope: Envelope) -> Self {
+        Self { envelope, partition: None }
+    }
+}
+
+/// Which records to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read {
+    /// Of which topic.
+    pub topic: Name,
+    /// Of which partition, from 0.
+    pub partition: u32,
+    /// From which position on; one that is no longer there reads on from the first that is.
+    pub from: u64,
+    /// How many records at most.
+    pub most: NonZeroU32,
+    /// How many bytes at most, but for the first record.
+    pub bytes_max: ByteSize,
+    /// How long to wait for the first of them; zero does not wait.
+    pub wait: Duration,
+}
+
+/// Some records of a partition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Records {
+    /// The records, in order.
+    pub records: Vec<Stored>,
+    /// Where to read on.
+    pub next: u64,
+    /// Where the partition ended.
+    pub end: u64,
+}
+
+/// A record as it lies in its partition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    /// Where it stands. Positions grow and may have gaps.
+    pub position: u64,
+    /// What it is.
+    pub content: Content,
+    /// When it was stored.
+    pub stored_at: Timestamp,
+}
+
+/// Where reading begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartAt {
+    /// At the oldest record that is kept.
+    Beginning,
+    /// Behind the newest.
+    End,
+    /// At this position.
+    Position(u64),
+    /// At the first record that was stored at this moment or later.
+    Time(Timestamp),
+}
+
+/// A member and what it asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Join {
+    /// Who, and where.
+    pub member: Member,
+    /// A member that is not heard of for so long has left.
+    pub session_timeout: Duration,
+    /// Where the group begins in a partition that it has no position in.
+    pub start: StartAt,
+    /// Partitions that it was told to hand back, and no longer works on.
+    pub released: Vec<u32>,
+}
+
+/// A member of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Member {
+    /// The topic that it reads.
+    pub topic: Name,
+    /// The group that shares it.
+    pub group: Name,
+    /// Its own name within the group.
+    pub member: Name,
+}
+
+/// A member as it joined once: what advances the group's positions, so that one that was replaced meanwhile is
+/// refused.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Membership {
+    /// Who.
+    pub member: Member,
+    /// Which joining: it grows with each, of this member and of others.
+    pub generation: u64,
+}
+
+/// What a member has to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assignment {
+    /// As whom it advances.
+    pub membership: Membership,
+    /// Its partitions, and where each goes on.
+    pub partitions: Vec<(u32, u64)>,
+    /// Those of them that it should hand back as soon as it has finished what it works on.
+    pub to_release: Vec<u32>,
+}
+
+/// How far a group is behind in one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lag {
+    /// Which one.
+    pub partition: u32,
+    /// Where the group goes on.
+    pub position: u64,
+    /// Where the partition ends.
+    pub end: u64,
+    /// Records from one to the other that are kept.
+    pub records: u64,
+    /// When the oldest of them was stored: now less this is the lag in time.
+    pub oldest: Option<Timestamp>,
+}

@@ -1,0 +1,36 @@
+//! Work for whoever is free: each message goes to one consumer, which has it for a time and says what becomes of
+//! it.
+//!
+//! - [`QueueSpec`]: what a queue promises.
+//! - [`QueueEngine`]: who keeps queues.
+//! - [`Lease`] and [`Settlement`]: one delivery, and its end.
+//! - [`DeadLetter`]: why a message was given up.
+//!
+//! A queue promises no order beyond priorities and groups, and no second reading; that is what
+//! [`log`](crate::log) is for.
+//!
+//! ```text
+//!            send                     lease                    Ack
+//! producer ───────► delayed ─► ready ───────► held by one ──────────► gone
+//!                      ▲         ▲            consumer │
+//!                      │         │ Release             │
+//!                      │         └─────────────────────┤
+//!                      │ Retry, or its time is over    │
+//!                      └───────────────────────────────┤
+//!                            DeadLetter, max_deliveries│
+//!                                         or ttl       ▼
+//!                                                dead letters
+//! ```
+
+mod dead_letter;
+mod lease;
+mod port;
+mod spec;
+
+#[cfg(test)]
+mod tests;
+
+pub use dead_letter::{Cause, DeadLetter};
+pub use lease::{Lease, LeaseId, LeaseRequest, Settlement};
+pub use port::{Browse, Browsed, Depth, Page, QueueEngine};
+pub use spec::{QueueFeature, QueueSpec, RedeliveryConfig};

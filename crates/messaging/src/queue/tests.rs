@@ -1,0 +1,135 @@
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use intertie_core::quantity::ByteSize;
+use proptest::prelude::*;
+
+use super::*;
+use crate::Durability;
+use crate::support::Feature;
+
+fn parse(text: &str) -> Result<QueueSpec, String> {
+    toml::from_str(text).map_err(|error| error.message().to_owned())
+}
+
+#[test]
+fn a_queue_that_says_nothing_is_safe() {
+    let spec = parse("").expect("defaults");
+    assert_eq!(spec, QueueSpec::default());
+    assert!(spec.durable && spec.delays && !spec.exclusive && !spec.groups);
+    assert_eq!(spec.max_deliveries.get(), 5);
+    assert_eq!(spec.visibility_timeout, Duration::from_secs(30));
+    assert_eq!(spec.durability, Durability::SYNCED);
+    assert_eq!(spec.check(), Ok(()));
+}
+
+#[test]
+fn s2s_queue_can_be_written_down() {
+    let spec = parse(
+        "durable = true\nexclusive = true\nauto_delete = \"5m\"\nttl = \"1h\"\nmax_deliveries = 3\n\
+         dead_letter = \"orders-failed\"\n",
+    );
+    let spec = spec.expect("S2's queue");
+    assert_eq!(spec.check(), Ok(()));
+    let keys: Vec<_> = spec.features().into_iter().map(Feature::key).collect();
+    for key in ["durable", "exclusive", "auto_delete", "ttl", "max_deliveries", "dead_letter"] {
+        assert!(keys.contains(&key), "{key} is asked of the engine: {keys:?}");
+    }
+}
+
+#[test]
+fn what_no_engine_can_do_is_refused_with_value_and_limit() {
+    for (text, field, words) in [
+        ("visibility_timeout = \"0s\"", "visibility_timeout", "above zero"),
+        ("ttl = \"0s\"", "ttl", "above zero"),
+        ("deduplication_window = \"0s\"", "deduplication_window", "above zero"),
+        ("auto_delete = \"10s\"", "auto_delete", "10s is shorter than `visibility_timeout`, which is 30s"),
+        ("redelivery = { base = \"10s\", cap = \"5s\" }", "redelivery.cap", "5s is shorter"),
+        ("message_bytes_max = \"0B\"", "message_bytes_max", "above zero"),
+        ("depth_max = 0", "depth_max", "above zero"),
+        ("durability = { copies = 1, synced = 2 }", "durability", "synced = 2 is more than copies = 1"),
+        ("durable = false", "durability", "`synced = 0`"),
+    ] {
+        let refused = parse(text).expect(text).check().expect_err(text);
+        assert_eq!(refused.field, field, "{text}");
+        assert!(refused.problem.contains(words), "{text}: {}", refused.problem);
+    }
+    for text in
+        ["visibility = \"1s\"", "max_deliveries = 0", "priorities = 0", "ttl = 5", "dead_letter = \"a b\""]
+    {
+        parse(text).expect_err(text);
+    }
+}
+
+#[test]
+fn each_key_asks_for_one_promise_of_its_own_name() {
+    let plain = QueueSpec::default().features();
+    for (text, key) in [
+        ("exclusive = true", "exclusive"),
+        ("auto_delete = \"1h\"", "auto_delete"),
+        ("ttl = \"1h\"", "ttl"),
+        ("deduplication_window = \"1m\"", "deduplication_window"),
+        ("priorities = 3", "priorities"),
+        ("groups = true", "groups"),
+        ("depth_max = 10", "depth_max"),
+    ] {
+        let features = parse(text).expect(text).features();
+        let fresh: Vec<_> = features.iter().filter(|feature| !plain.contains(feature)).collect();
+        assert_eq!(fresh.len(), 1, "{text}");
+        assert_eq!(fresh[0].key(), key);
+        assert!(!plain.iter().any(|feature| feature.key() == key), "{key} is not asked for by default");
+    }
+    let without = parse("delays = false").expect("a queue").features();
+    assert_eq!(without.len(), plain.len() - 1);
+}
+
+#[test]
+fn redelivery_waits_longer_each_time_up_to_the_cap() {
+    let config = RedeliveryConfig::default();
+    let waits =
+        (1..=12).map(|deliveries| config.wait(NonZeroU32::new(deliveries).expect("positive"), 0).as_secs());
+    assert_eq!(waits.collect::<Vec<_>>(), [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
+    let jittered = config.wait(NonZeroU32::MIN, u32::MAX);
+    assert_eq!(jittered, Duration::from_millis(1300));
+}
+
+proptest! {
+    #[test]
+    fn waits_stay_within_the_cap_and_its_jitter(
+        base in 1..1_000_000u64,
+        more in 0..1_000_000u64,
+        multiplier in 1..1000u32,
+        deliveries in 1..u32::MAX,
+        random: u32,
+    ) {
+        let config = RedeliveryConfig {
+            base: Duration::from_millis(base),
+            cap: Duration::from_millis(base + more),
+            multiplier: NonZeroU32::new(multiplier).expect("positive"),
+            ..RedeliveryConfig::default()
+        };
+        let wait = config.wait(NonZeroU32::new(deliveries).expect("positive"), random);
+        prop_assert!(wait >= config.base);
+        prop_assert!(wait <= config.cap.mul_f64(1.3) + Duration::from_nanos(1));
+    }
+
+    #[test]
+    fn a_specification_is_the_same_after_it_was_written_down(
+        exclusive: bool,
+        groups: bool,
+        ttl in prop::option::of(1..1_000_000u64),
+        priorities in 1..=u8::MAX,
+        bytes in 1..1_000_000u64,
+    ) {
+        let spec = QueueSpec {
+            exclusive,
+            groups,
+            ttl: ttl.map(Duration::from_millis),
+            priorities: priorities.try_into().expect("positive"),
+            message_bytes_max: ByteSize::from_bytes(bytes),
+            ..QueueSpec::default()
+        };
+        let text = serde_json::to_string(&spec).expect("written");
+        prop_assert_eq!(serde_json::from_str::<QueueSpec>(&text).expect("read"), spec);
+    }
+}
