@@ -1,5 +1,7 @@
 //! What no compiler checks.
 
+mod links;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -63,6 +65,7 @@ pub(crate) fn run() -> Result<()> {
     dependencies_have_reasons(&metadata, &mut wrong)?;
     patterns(&mut wrong)?;
     sources(&mut wrong)?;
+    links::check(&root(), &mut wrong)?;
     if wrong.is_empty() {
         println!("tidy");
         return Ok(());

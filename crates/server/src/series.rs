@@ -6,14 +6,14 @@ use intertie_gateway::plan::Plan;
 
 use crate::file::Loaded;
 
-/// More than all series that no route, limit, service, thread or certificate makes.
+/// More than all series that no route, limit, service, thread, certificate or revocation list makes.
 const OTHERS: usize = 512;
 
 /// The most series that a scrape of a plan can have.
 #[derive(Debug)]
 pub(crate) struct Series {
     pub(crate) most: usize,
-    /// What makes them, the most first: `route`, `service`, `limit`, `thread`, `certificate`.
+    /// What makes them, the most first: `route`, `service`, `limit`, `thread`, `certificate`, `list`.
     by_label: Vec<(&'static str, usize)>,
 }
 
@@ -25,7 +25,8 @@ impl Series {
         plan.read(&mut snapshot);
         let mut by_label: Vec<_> = snapshot.series().collect();
         by_label.push(("thread", loaded.server.threads().get()));
-        by_label.extend(Some(("certificate", loaded.certificates())).filter(|(_, count)| *count > 0));
+        let of_tls = [("certificate", loaded.certificates()), ("list", loaded.tls.client_crls.len())];
+        by_label.extend(of_tls.into_iter().filter(|(_, count)| *count > 0));
         by_label.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         Self { most: OTHERS + by_label.iter().map(|(_, count)| count).sum::<usize>(), by_label }
     }

@@ -16,7 +16,7 @@ use intertie_gateway::config::{Problem, Severity};
 use intertie_gateway::forwarded::Trust;
 use intertie_gateway::plan::{Plan, Report};
 use intertie_gateway::proxy::{AccessLogging, Addresses, Gateway, GatewayConfig, Role, TlsListeners};
-use intertie_gateway::tls::{ServiceTls, Terms};
+use intertie_gateway::tls::{ServiceTls, Terms, tell_of_expired_lists};
 use intertie_observe::access_log::{self, AccessLog};
 use intertie_observe::event_log::{self, Latest};
 use tokio::io::AsyncReadExt;
@@ -250,6 +250,9 @@ impl Server {
         let admin_task = tokio::spawn(admin::serve(listener, Arc::clone(&admin)));
         let health_task =
             tokio::spawn(intertie_gateway::health::run(self.gateway.follow(), self.events.clone()));
+        let lists_task = self.gateway.follow_tls().map(|terms| {
+            tokio::spawn(tell_of_expired_lists(terms, self.events.clone(), WallClock::system()))
+        });
         self.events.tell("server_started", || {
             let mut fields = listening(self.gateway.addresses());
             fields.push(("admin", admin_address.to_string()));
@@ -292,6 +295,9 @@ impl Server {
         }
         let limit = self.loaded.server.drain;
         health_task.abort();
+        if let Some(task) = lists_task {
+            task.abort();
+        }
         let drain: Pin<Box<dyn Future<Output = usize> + '_>> = if cause == Cause::Takeover {
             // The new process answers for the address from now on.
             admin_task.abort();

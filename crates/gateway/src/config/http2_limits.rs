@@ -26,8 +26,8 @@ pub struct Http2LimitsConfig {
     pub settings_max: NonZeroU32,
     /// PING frames in a `flood_window`, beyond one for each DATA frame that the client is sent. Default 1000.
     pub pings_max: NonZeroU32,
-    /// WINDOW_UPDATE frames in a `flood_window`, beyond four for each DATA frame that the client is sent.
-    /// Default 5000.
+    /// WINDOW_UPDATE frames in a `flood_window`, beyond two for each 1 KiB of a DATA frame that the client
+    /// is sent, and four for the shortest. Default 5000.
     pub window_updates_max: NonZeroU32,
     /// Frames in a `flood_window` that change nothing: PRIORITY, GOAWAY, types that are not known. Default
     /// 1000.

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use http::header::{HOST, HeaderName, HeaderValue};
 use http::request::Parts;
+use intertie_core::percent::decoded_lossy;
 use intertie_core::quantity::Ratio;
 use intertie_core::telemetry::Access;
 
-use intertie_core::percent::decoded_lossy;
+use crate::route::without_userinfo;
 
 /// Where finished requests are told. It is called on a data thread, and must not wait.
 pub type AccessSink = Arc<dyn Fn(Access) + Send + Sync>;
@@ -104,10 +105,10 @@ pub(super) struct RequestLine {
 
 impl RequestLine {
     pub(super) fn read(terms: &AccessTerms, parts: &Parts) -> Self {
-        let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+        let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).map(without_userinfo);
         let mut path = match parts.uri.authority() {
             // CONNECT names no path, but a port.
-            Some(authority) if parts.uri.path().is_empty() => authority.to_string(),
+            Some(authority) if parts.uri.path().is_empty() => without_userinfo(authority.as_str()).to_owned(),
             _ => parts.uri.path().to_owned(),
         };
         if let Some(query) = parts.uri.query().filter(|_| terms.query) {
@@ -183,6 +184,15 @@ mod tests {
         let tunnel = Request::connect("db.example:5432").body(()).expect("a request").into_parts().0;
         let line = RequestLine::read(&terms(), &tunnel);
         assert_eq!((line.host.as_str(), line.path.as_str()), ("db.example", "db.example:5432"));
+        for request in [
+            Request::connect("user:secret@db.example:1"),
+            Request::get("http://user:secret@db.example:1/"),
+            Request::get("/").header(HOST, "user:secret@secret@db.example:1"),
+        ] {
+            let line = RequestLine::read(&terms(), &request.body(()).expect("a request").into_parts().0);
+            assert!(line.host.starts_with("db.example"), "{line:?}");
+            assert!(!format!("{line:?}").contains("secret"), "{line:?}");
+        }
         let silent = AccessTerms { query: false, headers: Vec::new(), ..terms() };
         let line = RequestLine::read(&silent, &parts);
         assert_eq!((line.path.as_str(), line.headers.len()), ("/orders", 0));

@@ -336,11 +336,14 @@ impl Call {
             }
             LimitedBy::Deadline => Missed::new(Class::Unjudged, Failure::deadline_exceeded()),
         };
-        if self.connects {
-            let failure = missed.failure.because(ProxyError::ConnectionTimeout);
-            return Missed { evidence, failure, ..missed };
-        }
-        Missed { evidence, ..missed }
+        let failure = if self.connects {
+            missed.failure.because(ProxyError::ConnectionTimeout)
+        } else if self.body.as_ref().is_some_and(|body| body.waits_for_service()) {
+            missed.failure.because(ProxyError::ConnectionWriteTimeout)
+        } else {
+            missed.failure
+        };
+        Missed { evidence, failure, ..missed }
     }
 }
 

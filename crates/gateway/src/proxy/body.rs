@@ -166,6 +166,13 @@ impl BodySource {
         self.waiting.get() && !self.complete.get()
     }
 
+    /// Whether a part of the body is on its way that the service does not take. Of a body that was begun and is
+    /// not asked for, more is there or will be.
+    pub(super) fn waits_for_service(&self) -> bool {
+        let is_begun = self.received.get() > 0;
+        is_begun && !self.waiting.get() && !self.complete.get() && !self.incoming.borrow().is_end_stream()
+    }
+
     fn poll(
         &self,
         attempt: u32,

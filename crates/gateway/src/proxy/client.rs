@@ -238,7 +238,7 @@ pin_project_lite::pin_project! {
         #[pin]
         body: ResponseBody,
         under_way: Option<UnderWay>,
-        // The end of the part that was handed over last.
+        // What is left of a part of the answer that is handed over in several.
         rest: Option<Bytes>,
     }
 
@@ -258,15 +258,24 @@ impl Answering {
     }
 }
 
+/// The most of an answer over HTTP/2 that is handed over together: a frame's payload.
+///
+/// h2 takes a part of any size once the client's window has room for one byte, and only then asks for the next.
+/// So whoever takes a large part steadily could not be told from who takes nothing.
+const PART_BYTES_MAX: usize = 16 << 10;
+
 /// Larger last parts of an answer over HTTP/2 are handed over in two, the second of one byte.
 ///
-/// h2 takes a part of any size once the client's window has room for one byte, and when it has the last one
-/// nothing can end the stream any more. The byte is taken when there is room for it, and so for all before it;
-/// until then the stream can be cut.
+/// When h2 has the last part nothing can end the stream any more. The byte is taken when there is room for it,
+/// and so for all before it; until then the stream can be cut.
 const LAST_PART_BYTES_MAX: usize = 4 << 10;
 
-/// Takes its last byte from a part that may be the last, as one is of which nobody knows what follows.
+/// Takes from `data` what is handed over later; whether it may be the last of the body, as it is when nobody
+/// knows what follows, is said by `left`, the most that does.
 fn split(data: &mut Bytes, left: Option<u64>) -> Option<Bytes> {
+    if data.len() > PART_BYTES_MAX {
+        return Some(data.split_off(PART_BYTES_MAX));
+    }
     let may_be_last = left.is_none_or(|left| left == 0);
     (may_be_last && data.len() > LAST_PART_BYTES_MAX).then(|| data.split_off(data.len() - 1))
 }
@@ -280,10 +289,10 @@ impl Body for Answering {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let mut this = self.project();
-        if let Some(rest) = this.rest.take() {
-            return Poll::Ready(Some(Ok(Frame::data(rest))));
-        }
-        let mut polled = this.body.as_mut().poll_frame(context);
+        let mut polled = match this.rest.take() {
+            Some(rest) => Poll::Ready(Some(Ok(Frame::data(rest)))),
+            None => this.body.as_mut().poll_frame(context),
+        };
         if let Some(under_way) = this.under_way {
             under_way.note(matches!(polled, Poll::Ready(Some(Ok(_)))));
             if under_way.is_stream()
@@ -301,10 +310,14 @@ impl Body for Answering {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.rest {
-            // It comes at the end, or nobody knows how much follows.
-            Some(rest) if self.body.is_end_stream() => SizeHint::with_exact(rest.len() as u64),
-            _ => self.body.size_hint(),
+        let of_body = self.body.size_hint();
+        let Some(rest) = &self.rest else { return of_body };
+        let rest = rest.len() as u64;
+        let mut all = SizeHint::new();
+        all.set_lower(of_body.lower().saturating_add(rest));
+        if let Some(upper) = of_body.upper().and_then(|upper| upper.checked_add(rest)) {
+            all.set_upper(upper);
         }
+        all
     }
 }

@@ -353,6 +353,11 @@ impl Gateway {
         differ
     }
 
+    /// Follows the terms of TLS, where it is spoken.
+    pub fn follow_tls(&self) -> Option<watch::Receiver<Arc<Terms>>> {
+        self.tls.as_ref().map(|(sender, _)| sender.subscribe())
+    }
+
     /// Counts terms of TLS that changed and could not be put in force.
     pub fn refused_tls(&self) {
         if let Some((_, stats)) = &self.tls {

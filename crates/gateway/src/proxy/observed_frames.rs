@@ -130,9 +130,12 @@ impl Inspector for Frames {
             let sent = &slice[..slice.len().min(length)];
             length -= sent.len();
             self.writer.look(sent, |written| match written {
-                Written::Data => self.reader.data_was_sent(),
+                Written::Data(bytes) => self.reader.data_was_sent(bytes),
                 Written::Head => self.reader.head_was_sent(),
-                // What h2 ends itself, it tells the exchanges itself.
+                Written::Reset if self.is_service => self.reader.reset_was_sent(),
+                Written::Reset => {}
+                // What h2 ends itself, it tells the exchanges itself; heads for streams that have ended are not
+                // the way to earn more of them.
                 Written::MadeReset | Written::Goodbye if self.is_service => {}
                 Written::MadeReset => self.reader.was_made_to_reset(MonotonicClock::now),
                 Written::Goodbye => {

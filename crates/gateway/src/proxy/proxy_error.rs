@@ -19,6 +19,7 @@ pub(super) enum ProxyError {
     ConnectionTerminated,
     ConnectionTimeout,
     ConnectionReadTimeout,
+    ConnectionWriteTimeout,
     ConnectionLimitReached,
     TlsProtocolError,
     TlsCertificateError,
@@ -50,6 +51,7 @@ impl ProxyError {
             Self::ConnectionTerminated => "connection_terminated",
             Self::ConnectionTimeout => "connection_timeout",
             Self::ConnectionReadTimeout => "connection_read_timeout",
+            Self::ConnectionWriteTimeout => "connection_write_timeout",
             Self::ConnectionLimitReached => "connection_limit_reached",
             Self::TlsProtocolError => "tls_protocol_error",
             Self::TlsCertificateError => "tls_certificate_error",
@@ -178,7 +180,7 @@ mod tests {
     /// The page has a row for each type, and no other.
     #[test]
     fn the_page_of_answers_names_each_type() {
-        const ALL: [ProxyError; 24] = [
+        const ALL: [ProxyError; 25] = [
             ProxyError::DnsTimeout,
             ProxyError::DnsError,
             ProxyError::DestinationNotFound,
@@ -188,6 +190,7 @@ mod tests {
             ProxyError::ConnectionTerminated,
             ProxyError::ConnectionTimeout,
             ProxyError::ConnectionReadTimeout,
+            ProxyError::ConnectionWriteTimeout,
             ProxyError::ConnectionLimitReached,
             ProxyError::TlsProtocolError,
             ProxyError::TlsCertificateError,

@@ -152,6 +152,11 @@ fn read_tls(snapshot: &mut Snapshot, terms: &Terms, stats: &TlsStats) {
         let help = "When the certificate in force ends, in seconds since 1970.";
         snapshot.gauge("tls_certificate_expiry_seconds", help, &[("certificate", name)], at as f64);
     }
+    for (file, end) in terms.list_expiries() {
+        let help = "When the first revocation list in a file is out of date, in seconds since 1970.";
+        let seconds = end.as_unix_nanos() / 1_000_000_000;
+        snapshot.gauge("tls_revocation_list_expiry_seconds", help, &[("list", file)], seconds as f64);
+    }
 }
 
 fn read_route(snapshot: &mut Snapshot, name: &str, stats: &RouteStats) {

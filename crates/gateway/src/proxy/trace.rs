@@ -19,6 +19,7 @@ use serde::Deserialize;
 use super::client::Client;
 use super::error_code::ErrorCode;
 use crate::field::only;
+use crate::route::without_userinfo;
 
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -190,7 +191,7 @@ impl Recording {
             trace_state: (!states.is_empty()).then(|| states.join(",")),
             method: parts.method.clone(),
             version: parts.version,
-            host: beginning(host.unwrap_or_default()),
+            host: beginning(host.map(without_userinfo).unwrap_or_default()),
             path: beginning(parts.uri.path()),
             attempts: Vec::new(),
             rejected_by: None,

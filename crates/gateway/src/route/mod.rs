@@ -77,6 +77,11 @@ pub fn request_host<'a>(target: &'a http::Uri, headers: &'a http::HeaderMap) -> 
     header.to_str().ok().and_then(host_name).ok_or(BadHost)
 }
 
+/// An authority without a user's name and password, which are nobody else's to know.
+pub fn without_userinfo(authority: &str) -> &str {
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
 /// A request whose host can not be told for certain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadHost;

@@ -17,6 +17,7 @@ use super::config::{CertificateConfig, MinimumVersion, TlsConfig};
 use super::names::{Names, is_name};
 use super::pem::{read_chain, read_key};
 use super::revocation::ClientTrust;
+use super::sessions;
 use crate::config::{Problem, Severity};
 
 /// What handshakes are held under: certificates, versions, whose certificates are good.
@@ -90,6 +91,9 @@ impl Terms {
         server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         // Tickets end with the terms that they were given under: whoever resumes is not verified again.
         server.ticketer = ring::Ticketer::new().map_err(internal)?;
+        if let Some(end) = clients.good_until(config) {
+            sessions::end_at(end, &mut server, clock);
+        }
         let expiries =
             served.iter().map(|(name, read)| ((*name).to_owned(), read.certificate.not_after)).collect();
         let basis = Basis {
@@ -141,6 +145,11 @@ impl Terms {
     /// The certificates by name, and when each ends, in seconds since 1970.
     pub(crate) fn expiries(&self) -> impl Iterator<Item = (&str, u64)> {
         self.expiries.iter().map(|(name, at)| (name.as_str(), *at))
+    }
+
+    /// The files with lists of what was revoked, and when the first list in each is out of date.
+    pub(crate) fn list_expiries(&self) -> impl Iterator<Item = (&str, Timestamp)> {
+        self.basis.clients.list_expiries()
     }
 }
 

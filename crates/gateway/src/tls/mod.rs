@@ -8,14 +8,17 @@
 mod certificate;
 mod config;
 mod der;
+mod expiry;
 mod load;
 mod names;
 mod pem;
 mod revocation;
 mod service;
+mod sessions;
 mod stats;
 
 pub use config::{CertificateConfig, ClientCertificates, ExpiredCrls, MinimumVersion, TlsConfig};
+pub use expiry::tell_of_expired_lists;
 pub use load::Terms;
 pub use service::{
     ServiceHandshake, ServiceHandshakes, ServiceTerms, ServiceTls, ServiceTlsConfig, ServiceTlsReloads,

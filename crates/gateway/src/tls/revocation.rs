@@ -1,6 +1,7 @@
 //! Which certificates of clients were revoked: the lists, and whose certificates they make good. Pure but for the
 //! files that are read.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ use crate::config::Problem;
 pub(super) struct ClientTrust {
     roots: Vec<CertificateDer<'static>>,
     lists: Vec<CertificateRevocationListDer<'static>>,
+    /// When the first list in each file is out of date.
+    ends: BTreeMap<String, Timestamp>,
 }
 
 impl ClientTrust {
@@ -37,11 +40,15 @@ impl ClientTrust {
             None => Vec::new(),
         };
         let now = clock.now().as_unix_nanos() / 1_000_000_000;
-        let mut lists = Vec::new();
+        let (mut lists, mut ends) = (Vec::new(), BTreeMap::new());
         for path in &config.client_crls {
             let read = read_revocation_lists(&folder.join(path)).map_err(at("client_crls"))?;
             let shown = path.display();
-            for end in read.iter().filter_map(|list| next_update(list)).filter(|end| *end <= now) {
+            let of_file = || read.iter().filter_map(|list| next_update(list));
+            if let Some(first) = of_file().min() {
+                ends.insert(shown.to_string(), Timestamp::from_unix_seconds(first));
+            }
+            for end in of_file().filter(|end| *end <= now) {
                 let end = Timestamp::from_unix_seconds(end);
                 let so = match config.expired_crls {
                     ExpiredCrls::Refuse => "the clients of its authority are refused",
@@ -52,7 +59,20 @@ impl ClientTrust {
             }
             lists.extend(read);
         }
-        Ok(Self { roots, lists })
+        Ok(Self { roots, lists, ends })
+    }
+
+    /// The files with lists, and when the first in each is out of date.
+    pub(super) fn list_expiries(&self) -> impl Iterator<Item = (&str, Timestamp)> {
+        self.ends.iter().map(|(file, end)| (file.as_str(), *end))
+    }
+
+    /// From when on a client is refused that was verified before.
+    pub(super) fn good_until(&self, config: &TlsConfig) -> Option<Timestamp> {
+        match config.expired_crls {
+            ExpiredCrls::Refuse => self.ends.values().min().copied(),
+            ExpiredCrls::Accept => None,
+        }
     }
 
     /// What verifies clients' certificates; none where none is asked for.
@@ -139,6 +159,18 @@ mod tests {
     fn the_end_of_a_list_is_read_in_both_forms_of_time() {
         assert_eq!(next_update(&list(2038)), Some(2_145_916_800));
         assert_eq!(next_update(&list(2050)), Some(2_524_608_000));
+    }
+
+    #[test]
+    fn sessions_are_good_until_the_first_list_is_out_of_date() {
+        let at = Timestamp::from_unix_seconds;
+        let ends = BTreeMap::from([("a".to_owned(), at(30)), ("b".to_owned(), at(20))]);
+        let trust = ClientTrust { ends, ..ClientTrust::default() };
+        let refusing = TlsConfig::default();
+        assert_eq!(trust.good_until(&refusing), Some(at(20)));
+        assert_eq!(ClientTrust::default().good_until(&refusing), None);
+        let accepting = TlsConfig { expired_crls: ExpiredCrls::Accept, ..refusing };
+        assert_eq!(trust.good_until(&accepting), None);
     }
 
     proptest! {

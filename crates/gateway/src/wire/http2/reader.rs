@@ -28,6 +28,27 @@ pub(crate) struct FrameReader {
 struct Heads {
     left: u32,
     most: u32,
+    /// The same for streams that were cancelled, which the service may have answered before it knew. They are no
+    /// longer among the `streams_max`, and what they bring is not taken from those that are.
+    late: u32,
+}
+
+impl Heads {
+    /// A request was sent.
+    fn expect(&mut self) {
+        self.left = self.left.saturating_add(HEADS_FOR_REQUEST).min(self.most);
+    }
+
+    /// A request was cancelled.
+    fn expect_late(&mut self) {
+        self.late = self.late.saturating_add(HEADS_FOR_REQUEST);
+    }
+
+    /// A head came; whether one may.
+    fn take(&mut self) -> bool {
+        let one = if self.late > 0 { &mut self.late } else { &mut self.left };
+        one.checked_sub(1).map(|left| *one = left).is_some()
+    }
 }
 
 const HEADS_FOR_REQUEST: u32 = 1 + INTERIM_MAX as u32;
@@ -59,14 +80,21 @@ impl FrameReader {
 
     /// A reader of what a service sends, which is asked for no more than `streams_max` answers at a time.
     pub(crate) fn of_service(limits: FloodLimits, streams_max: u32, now: Instant) -> Self {
-        let heads = Heads { left: 0, most: streams_max.saturating_mul(HEADS_FOR_REQUEST) };
+        let heads = Heads { left: 0, most: streams_max.saturating_mul(HEADS_FOR_REQUEST), late: 0 };
         Self { left: 0, heads: Some(heads), ..Self::new(limits, now) }
     }
 
     /// A request was sent, or an answer.
     pub(crate) fn head_was_sent(&mut self) {
         if let Some(heads) = &mut self.heads {
-            heads.left = heads.left.saturating_add(HEADS_FOR_REQUEST).min(heads.most);
+            heads.expect();
+        }
+    }
+
+    /// A stream was cancelled: what the other side answered until it knew still comes.
+    pub(crate) fn reset_was_sent(&mut self) {
+        if let Some(heads) = &mut self.heads {
+            heads.expect_late();
         }
     }
 
@@ -114,9 +142,9 @@ impl FrameReader {
         self.said_goodbye
     }
 
-    /// DATA went to the other side.
-    pub(crate) fn data_was_sent(&mut self) {
-        self.flood.data_was_sent();
+    /// A DATA frame of so many bytes went to the other side.
+    pub(crate) fn data_was_sent(&mut self, bytes: u32) {
+        self.flood.data_was_sent(bytes, &self.limits);
     }
 
     /// A stream was reset because of what the client did. What is above the limit is refused with the next
@@ -150,8 +178,11 @@ impl FrameReader {
     }
 
     fn headers(&mut self, header: FrameHeader) -> Result<(), Violation> {
-        if let Some(heads) = self.heads.as_mut().filter(|_| !header.ends_stream()) {
-            heads.left = heads.left.checked_sub(1).ok_or(Violation::Unasked)?;
+        if let Some(heads) = &mut self.heads
+            && !header.ends_stream()
+            && !heads.take()
+        {
+            return Err(Violation::Unasked);
         }
         let begun = Block { stream: header.stream, bytes: header.length as usize, continuations: 0 };
         self.end_or_keep(begun, header)

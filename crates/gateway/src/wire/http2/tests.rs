@@ -170,7 +170,7 @@ fn data_that_a_client_is_sent_gives_it_reasons() {
     let mut busy = FrameReader::new(FloodLimits { most: [4; Counted::KINDS], ..LIMITS }, now);
     look(&mut busy, PREFACE, &[], now);
     for _ in 0..50 {
-        busy.data_was_sent();
+        busy.data_was_sent(1);
         let answers = [ping.clone(), update.repeat(4)].concat();
         assert_eq!(look(&mut busy, &answers, &[], now).violation, None);
     }
@@ -178,6 +178,48 @@ fn data_that_a_client_is_sent_gives_it_reasons() {
     let seen = look(&mut busy, &ping.repeat(9), &[], now);
     assert_eq!(seen.violation, Some(Violation::Http2Pings));
     assert!(seen.passed <= ping.len() * 4);
+}
+
+/// How many window updates pass after a body of `frames` DATA frames of so many bytes each, of which every one
+/// is answered by as many updates as `each` says, before it or after it.
+fn updates_left(frames: u32, bytes: u32, each: usize, come_first: bool) -> Option<usize> {
+    let update = frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 9]);
+    let now = Instant::from_nanos(0);
+    let mut busy = FrameReader::new(FloodLimits { most: [100; Counted::KINDS], ..LIMITS }, now);
+    look(&mut busy, PREFACE, &[], now);
+    for _ in 0..frames {
+        if !come_first {
+            busy.data_was_sent(bytes);
+        }
+        if look(&mut busy, &update.repeat(each), &[], now).violation.is_some() {
+            return None;
+        }
+        if come_first {
+            busy.data_was_sent(bytes);
+        }
+    }
+    Some(look(&mut busy, &update.repeat(10_000), &[], now).passed / update.len())
+}
+
+#[test]
+fn updates_are_earned_by_the_bytes_that_they_are_for() {
+    for come_first in [false, true] {
+        // Two for each 4 KiB of a frame of 16 KiB, for each KiB, and for each frame of one byte.
+        for (bytes, each) in [(16 << 10, 8), (16 << 10, 32), (1, 2), (0, 4), (1 << 10, 4), (2049, 6)] {
+            let left = updates_left(1000, bytes, each, come_first);
+            assert!(left.is_some_and(|left| left >= 100), "{bytes} {each} {come_first}: {left:?}");
+        }
+        for (bytes, each) in [(16 << 10, 33), (1, 5), (2048, 5), (2049, 7)] {
+            assert_eq!(updates_left(1000, bytes, each, come_first), None, "{bytes} {each} {come_first}");
+        }
+    }
+}
+
+#[test]
+fn updates_for_what_is_on_its_way_come_later_and_what_is_saved_is_bounded() {
+    assert_eq!(updates_left(0, 0, 0, false), Some(100));
+    assert_eq!(updates_left(1, 16 << 10, 0, false), Some(132));
+    assert_eq!(updates_left(1000, 16 << 10, 0, false), Some(200));
 }
 
 #[test]
@@ -224,11 +266,14 @@ fn what_is_written_tells_what_the_client_made_of_it() {
     let bytes = frames.concat();
     let expected = [
         Written::Head,
-        Written::Data,
+        Written::Data(99),
+        Written::Reset,
+        Written::Reset,
+        Written::Reset,
         Written::MadeReset,
         Written::MadeReset,
         Written::Goodbye,
-        Written::Data,
+        Written::Data(0),
     ];
     let each: Vec<_> = (0..bytes.len()).collect();
     for cuts in [&[][..], &each] {
@@ -263,6 +308,24 @@ fn a_service_may_answer_what_it_was_asked_and_no_more() {
     check(2, 2 * EACH);
     // What others did not use is no room for one.
     check(1000, 2 * EACH);
+}
+
+#[test]
+fn what_comes_late_of_cancelled_requests_takes_nothing_from_others() {
+    let now = Instant::from_nanos(0);
+    let head = frame(HEADERS, 4, 1, &[0; 5]);
+    let mut reader = FrameReader::of_service(LIMITS, 1, now);
+    for _ in 0..1000 {
+        reader.head_was_sent();
+        reader.reset_was_sent();
+    }
+    reader.head_was_sent();
+    assert_eq!(reader.look(&head.repeat(1001), || now).violation, None);
+    // Neither of them may bring more than its own.
+    let each = 1 + crate::wire::INTERIM_MAX as usize;
+    let seen = reader.look(&head.repeat(1001 * each), || now);
+    assert_eq!(seen.violation, Some(Violation::Unasked));
+    assert_eq!(seen.passed / head.len(), 1001 * each - 1001);
 }
 
 #[test]

@@ -24,10 +24,13 @@ pub(crate) struct FrameWriter {
 /// What frames that were sent say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Written {
-    Data,
+    /// So many bytes of a body, with its padding.
+    Data(u32),
     /// A request, or an answer.
     Head,
-    /// A stream ended because of what the client did.
+    /// A stream was reset.
+    Reset,
+    /// The same because of what the client did.
     MadeReset,
     /// The connection ends because of what the client did.
     Goodbye,
@@ -57,7 +60,7 @@ impl FrameWriter {
                 continue;
             }
             if let Some(header) = FrameHeader::parse(&self.start[..self.length]) {
-                if let Some(written) = meaning(header.kind, &self.start[HEADER_BYTES..self.length]) {
+                if let Some(written) = meaning(&header, &self.start[HEADER_BYTES..self.length]) {
                     tell(written);
                 }
                 self.left = header.frame_bytes() - self.length;
@@ -77,14 +80,13 @@ impl FrameWriter {
     }
 }
 
-fn meaning(frame: u8, payload: &[u8]) -> Option<Written> {
+fn meaning(header: &FrameHeader, payload: &[u8]) -> Option<Written> {
     let code = |at: usize| payload.get(at..)?.first_chunk().copied().map(u32::from_be_bytes);
-    match frame {
-        kind::DATA => Some(Written::Data),
+    match header.kind {
+        kind::DATA => Some(Written::Data(header.length)),
         kind::HEADERS => Some(Written::Head),
-        kind::RST_STREAM if !matches!(code(0)?, NO_ERROR | INTERNAL_ERROR | CANCEL) => {
-            Some(Written::MadeReset)
-        }
+        kind::RST_STREAM if matches!(code(0)?, NO_ERROR | INTERNAL_ERROR | CANCEL) => Some(Written::Reset),
+        kind::RST_STREAM => Some(Written::MadeReset),
         kind::GOAWAY if code(4)? != NO_ERROR => Some(Written::Goodbye),
         _ => None,
     }

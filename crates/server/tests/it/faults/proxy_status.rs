@@ -91,6 +91,26 @@ async fn each_fault_of_a_service_has_its_type() {
     }
 }
 
+/// It is another fault when the answer alone does not come: the whole body was taken then.
+#[tokio::test]
+async fn a_service_that_takes_no_more_of_a_body_is_told_from_one_that_does_not_answer() {
+    for (protocol, does) in [("http1", &[Read, Hang][..]), ("http2", &[Say(SETTINGS), Hang])] {
+        let service = Service::start(Does(does));
+        let server = Server::start(&format!(
+            "[service.origin]\nendpoints = [{{ at = \"{}\" }}]\nprotocol = \"{protocol}\"\n\n\
+             [route.\"/**\"]\nto = \"origin\"\n{SHORT}\n",
+            service.address
+        ));
+        for (length, error) in [(100, "http_response_timeout"), (32 << 20, "connection_write_timeout")] {
+            let client = Client::new(server.address).http2();
+            let answer = client.post("/", &[], &"x".repeat(length)).await;
+            assert_eq!((answer.status, answer.code().as_str()), LATE, "{protocol} {length}");
+            let expected = format!("intertie; error={error}");
+            assert_eq!(answer.header("proxy-status"), Some(expected.as_str()), "{protocol} {length}");
+        }
+    }
+}
+
 /// A connection that has room is not there, and no other may be opened.
 #[tokio::test]
 async fn a_full_service_has_reached_its_limit() {

@@ -1,6 +1,7 @@
 //! Certificates of tests.
 
 use std::path::Path;
+use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod,
@@ -53,6 +54,12 @@ impl Authority {
     /// Writes the list of the certificates that it has revoked, by their numbers, to `file`. The next one is to
     /// come in the year `until`.
     pub(crate) fn revoke(&self, folder: &Path, file: &str, numbers: &[u64], until: i32) {
+        let until = rcgen::date_time_ymd(until, 1, 1).unix_timestamp();
+        self.revoke_until(folder, file, numbers, u64::try_from(until).expect("after 1970"));
+    }
+
+    /// The same with the moment `until`, in seconds since 1970.
+    pub(crate) fn revoke_until(&self, folder: &Path, file: &str, numbers: &[u64], until: u64) {
         let revoked = |number: &u64| RevokedCertParams {
             serial_number: SerialNumber::from(*number),
             revocation_time: rcgen::date_time_ymd(2001, 1, 1),
@@ -61,7 +68,7 @@ impl Authority {
         };
         let list = CertificateRevocationListParams {
             this_update: rcgen::date_time_ymd(2000, 1, 1),
-            next_update: rcgen::date_time_ymd(until, 1, 1),
+            next_update: rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(until),
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,
             revoked_certs: numbers.iter().map(revoked).collect(),

@@ -1,5 +1,6 @@
 //! Certificates of clients that were revoked.
 
+use intertie_core::clock::WallClock;
 use tempfile::TempDir;
 
 use super::authority::{Authority, Issued};
@@ -88,6 +89,29 @@ async fn a_list_out_of_date_refuses_all_unless_the_file_says_otherwise() {
         let outcome = if good_is_served { "client_revoked" } else { "client_certificate" };
         until(async || handshakes(&server, outcome).await >= 1.0, outcome).await;
     }
+}
+
+/// Who resumes is not verified again, and would be let in with a list that nobody can rely on.
+#[tokio::test]
+async fn a_list_that_goes_out_of_date_ends_sessions_and_is_told() {
+    let (folder, authority) = folder(&[], LATER);
+    let until = WallClock::system().now().as_unix_nanos() / 1_000_000_000 + 8;
+    authority.revoke_until(folder.path(), "roots.crl", &[7], until);
+    let (server, _origin) = serving(folder, KEYS).await;
+    let client = Client::named(&authority, &numbered(&authority, 8));
+    assert!(client.is_served(server.tls).await);
+    assert!(client.is_served(server.tls).await);
+    assert_eq!(handshakes(&server, "resumed").await, 1.0);
+    let gauge = "intertie_tls_revocation_list_expiry_seconds{list=\"roots.crl\"}";
+    assert_eq!(server.metric(gauge).await, until as f64);
+    let told = server.wait_for("tls_revocation_list_expired");
+    assert!(told.contains(" list=roots.crl since="), "{told}");
+    assert!(!client.is_served(server.tls).await, "its session is over");
+    assert_eq!(handshakes(&server, "resumed").await, 1.0);
+    authority.revoke(server.folder.path(), "roots.crl", &[7], LATER);
+    server.wait_for("tls_reloaded");
+    assert!(client.is_served(server.tls).await, "the next list has come");
+    assert_eq!(server.count("tls_revocation_list_expired"), 1);
 }
 
 /// Of a certificate whose authority has no list it is not known whether it was revoked.

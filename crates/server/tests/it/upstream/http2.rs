@@ -212,6 +212,7 @@ async fn a_service_that_answers_no_ping_is_given_up() {
     let started = Instant::now();
     let answer = Client::new(server.address).get("/").await;
     assert_eq!((answer.status, answer.code().as_str()), (502, "SERVICE_FAILED"));
+    assert_eq!(answer.header("proxy-status"), Some("intertie; error=connection_read_timeout"));
     assert!(started.elapsed() < Duration::from_secs(10), "the deadline is 30s: {:?}", started.elapsed());
     assert_eq!(Client::new(server.address).get("/").await.status, 200, "on a new connection");
     assert_eq!(liar.connections(), 2);

@@ -6,6 +6,7 @@ mod floods;
 mod frames;
 mod health;
 mod http2;
+mod late;
 mod liar;
 mod origin;
 mod proxy_status;
@@ -13,6 +14,7 @@ mod rest;
 mod retries;
 mod tls;
 mod upgrades;
+mod windows;
 
 use std::net::SocketAddr;
 
