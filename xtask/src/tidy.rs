@@ -34,6 +34,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("intertie-observe", &["intertie-core"]),
     ("intertie-idempotency", &["intertie-core"]),
     ("intertie-messaging", &["intertie-core"]),
+    ("intertie-simulated-disk", &[]),
+    ("intertie-engine-embedded", &["intertie-core", "intertie-simulated-disk"]),
     ("intertie-gateway", &["intertie-core", "intertie-resilience", "intertie-discovery"]),
     (
         "intertie",

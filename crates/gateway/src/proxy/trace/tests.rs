@@ -9,7 +9,7 @@ const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0";
 const B3: &str = "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-";
 
 fn parts(headers: &[(&'static str, &str)]) -> Parts {
-    let mut request = Request::get("http://shop.example:81/orders/7?secret=1");
+    let mut request = Request::get("http://user:secret@shop.example:81/orders/7?secret=1");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -156,6 +156,7 @@ fn spans_are_named_and_timed_as_the_conventions_ask() {
     let value = |span: &Span, name| {
         span.attributes.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
     };
+    assert_eq!(value(&spans[0], "server.address"), Some("shop.example".to_owned().into()), "and no name");
     assert_eq!(value(&spans[0], "server.port"), Some(81_u16.into()));
     assert_eq!(value(&spans[0], "url.path"), Some("/orders/7".to_owned().into()), "without the query");
     assert_eq!(value(&spans[1], "error.type"), Some("ATTEMPT_TIMEOUT".into()));

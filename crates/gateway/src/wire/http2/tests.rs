@@ -320,10 +320,10 @@ fn what_comes_late_of_cancelled_requests_takes_nothing_from_others() {
         reader.reset_was_sent();
     }
     reader.head_was_sent();
-    assert_eq!(reader.look(&head.repeat(1001), || now).violation, None);
+    assert_eq!(reader.look(&mut head.repeat(1001), || now).violation, None);
     // Neither of them may bring more than its own.
     let each = 1 + crate::wire::INTERIM_MAX as usize;
-    let seen = reader.look(&head.repeat(1001 * each), || now);
+    let seen = reader.look(&mut head.repeat(1001 * each), || now);
     assert_eq!(seen.violation, Some(Violation::Unasked));
     assert_eq!(seen.passed / head.len(), 1001 * each - 1001);
 }

@@ -1,0 +1,144 @@
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use intertie_core::config::Invalid;
+use rusqlite::ErrorCode;
+
+/// Why a data directory was not opened. Nothing in it was changed, but that a lock file may stand in it.
+#[derive(Debug)]
+pub enum OpenError {
+    /// A setting can not work.
+    Config(Invalid),
+    /// Another store, of this process or of another one, has the directory.
+    InUse {
+        /// The process that has it, where the lock file says so.
+        holder: Option<u32>,
+        /// The file that is locked.
+        lock: PathBuf,
+    },
+    /// Its locks and syncs do not promise enough.
+    NetworkFilesystem {
+        /// The data directory.
+        directory: PathBuf,
+        /// What the system calls it.
+        filesystem: &'static str,
+    },
+    /// The directory can not be written.
+    NotWritable {
+        /// The data directory.
+        directory: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file could not be read, written or synced.
+    Io {
+        /// Which one.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is a database of another program.
+    NotOurs {
+        /// The file.
+        database: PathBuf,
+    },
+    /// The file was written by a later version of this program.
+    Newer {
+        /// The file.
+        database: PathBuf,
+        /// The schema version in the file.
+        found: u32,
+        /// The latest that this program knows.
+        known: u32,
+    },
+    /// Another program reads or writes the database, so that its log can not be emptied.
+    Busy {
+        /// The file.
+        database: PathBuf,
+    },
+    /// The database is damaged or no database.
+    Damaged {
+        /// The file.
+        database: PathBuf,
+        /// What SQLite found.
+        source: rusqlite::Error,
+    },
+    /// The database could not be opened for another reason.
+    Storage {
+        /// The file.
+        database: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+}
+
+impl OpenError {
+    pub(super) fn io(path: &Path, source: io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source }
+    }
+
+    pub(super) fn sqlite(database: &Path, source: rusqlite::Error) -> Self {
+        let database = database.to_owned();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged { database, source },
+            Some(ErrorCode::DatabaseBusy) => Self::Busy { database },
+            _ => Self::Storage { database, source },
+        }
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(invalid) => invalid.fmt(f),
+            Self::InUse { holder: Some(process), lock } => {
+                write!(f, "the data directory is in use by process {process}, which holds {}", lock.display())
+            }
+            Self::InUse { holder: None, lock } => {
+                write!(f, "the data directory is in use: {} is locked", lock.display())
+            }
+            Self::NetworkFilesystem { directory, filesystem } => write!(
+                f,
+                "{} is on {filesystem}, a network filesystem, whose locks and syncs do not promise enough; use a local disk",
+                directory.display()
+            ),
+            Self::NotWritable { directory, .. } => {
+                write!(f, "the data directory {} can not be written", directory.display())
+            }
+            Self::Io { path, source } if source.kind() == io::ErrorKind::NotADirectory => {
+                write!(f, "{} is not a directory", path.display())
+            }
+            Self::Io { path, .. } => write!(f, "no access to {}", path.display()),
+            Self::NotOurs { database } => {
+                write!(f, "{} is a database of another program", database.display())
+            }
+            Self::Newer { database, found, known } => write!(
+                f,
+                "{} has schema version {found}, and this program knows up to {known}: it was written by a later one",
+                database.display()
+            ),
+            Self::Busy { database } => {
+                write!(f, "another program has {} open and does not let go of it", database.display())
+            }
+            Self::Damaged { database, .. } => write!(f, "{} is damaged", database.display()),
+            Self::Storage { database, .. } => write!(f, "{} could not be opened", database.display()),
+        }
+    }
+}
+
+impl Error for OpenError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::NotWritable { source, .. } | Self::Io { source, .. } => Some(source),
+            Self::Damaged { source, .. } | Self::Storage { source, .. } => Some(source),
+            Self::Config(_)
+            | Self::InUse { .. }
+            | Self::NetworkFilesystem { .. }
+            | Self::NotOurs { .. }
+            | Self::Newer { .. }
+            | Self::Busy { .. } => None,
+        }
+    }
+}

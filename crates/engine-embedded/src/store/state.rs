@@ -1,0 +1,52 @@
+use intertie_core::clock::Timestamp;
+use rusqlite::Connection;
+
+/// What a store keeps: tables in its database, and beside them what the writer has in memory to be fast.
+///
+/// The writer owns it and calls it from one thread. For each group it begins a transaction, gives every command in
+/// turn to [`State::check`] and, unless that refuses it, to [`State::apply`]; then it commits, calls
+/// [`State::committed`], and answers. A command sees what those before it in its group did.
+///
+/// What is in memory follows the database exactly, because a state outlives no failure: after a failed statement,
+/// commit or panic the writer drops it with the transaction, and opening loads the next one from what is stored. So
+/// `apply` may change memory as it goes. What others may see of it leaves in `committed`, and not before.
+///
+/// Applying is deterministic: `now` is an argument, and a command that needs a random number or a new identifier
+/// carries it. A command is a plain value, never a closure.
+pub trait State: Send + 'static {
+    /// What can be asked of it.
+    type Command: Send + 'static;
+    /// What a command that was stored is answered.
+    type Reply: Send + 'static;
+    /// Why a command is not stored.
+    type Refusal: Send + 'static;
+
+    /// What a command weighs against `pending_bytes_max` and `group_bytes_max`: the bytes that its sender chose.
+    fn bytes(command: &Self::Command) -> usize;
+
+    /// Whether `command` can be applied. It writes nothing, so a refusal costs its neighbours nothing.
+    ///
+    /// # Errors
+    /// Those of the database; they stop the store. The inner error refuses the command.
+    fn check(
+        &self,
+        connection: &Connection,
+        command: &Self::Command,
+        now: Timestamp,
+    ) -> rusqlite::Result<Result<(), Self::Refusal>>;
+
+    /// Does what `command` says, which was checked right before.
+    ///
+    /// # Errors
+    /// Those of the database; they stop the store. A statement that breaks a constraint is one too: the check
+    /// should have refused its command.
+    fn apply(
+        &mut self,
+        connection: &Connection,
+        command: Self::Command,
+        now: Timestamp,
+    ) -> rusqlite::Result<Self::Reply>;
+
+    /// What the last group did is durable, and its callers are about to be answered.
+    fn committed(&mut self) {}
+}
