@@ -107,6 +107,16 @@ pub enum Bug {
     PretendToSync,
     /// A promise that was asked for is not reported.
     DropPromise,
+    /// A specification that can not work is taken.
+    DeclareAnything,
+    /// A queue of dead letters need not be there.
+    DeadLettersNowhere,
+    /// What is deleted stays.
+    DeleteNothing,
+    /// A name that is not there is refused without the nearest one.
+    NoNearest,
+    /// What is sent together is stored the other way round.
+    ReverseBatch,
     /// It refuses without a word what to do instead.
     RefuseWithoutHint,
 }

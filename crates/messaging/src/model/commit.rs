@@ -32,7 +32,14 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn apply_all(&mut self, operations: Vec<Operation>, now: Timestamp) -> Vec<Outcome> {
+    pub(super) fn apply_all(&mut self, mut operations: Vec<Operation>, now: Timestamp) -> Vec<Outcome> {
+        if self.bug == Some(Bug::ReverseBatch) {
+            operations.reverse();
+            let mut outcomes: Vec<_> =
+                operations.into_iter().map(|operation| self.apply(operation, now)).collect();
+            outcomes.reverse();
+            return outcomes;
+        }
         operations.into_iter().map(|operation| self.apply(operation, now)).collect()
     }
 

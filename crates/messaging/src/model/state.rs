@@ -36,8 +36,9 @@ pub(super) struct Mark {
     pub(super) until: Timestamp,
 }
 
-fn not_found<'a>(name: &Name, known: impl Iterator<Item = &'a Name>) -> EngineError {
+fn not_found<'a>(name: &Name, known: impl Iterator<Item = &'a Name>, bug: Option<Bug>) -> EngineError {
     let nearest = known
+        .filter(|_| bug != Some(Bug::NoNearest))
         .map(|known| (strsim::damerau_levenshtein(name.as_str(), known.as_str()), known))
         .filter(|(distance, known)| *distance <= known.as_str().len().div_ceil(4))
         .min()
@@ -108,14 +109,14 @@ impl State {
     pub(super) fn queue(&mut self, name: &Name) -> Result<&mut Queue, EngineError> {
         match self.queues.iter().position(|(other, _)| other == name) {
             Some(at) => Ok(&mut self.queues[at].1),
-            None => Err(not_found(name, self.queues.iter().map(|(name, _)| name))),
+            None => Err(not_found(name, self.queues.iter().map(|(name, _)| name), self.bug)),
         }
     }
 
     pub(super) fn topic(&mut self, name: &Name) -> Result<&mut Topic, EngineError> {
         match self.topics.iter().position(|(other, _)| other == name) {
             Some(at) => Ok(&mut self.topics[at].1),
-            None => Err(not_found(name, self.topics.iter().map(|(name, _)| name))),
+            None => Err(not_found(name, self.topics.iter().map(|(name, _)| name), self.bug)),
         }
     }
 
@@ -139,7 +140,9 @@ impl State {
                 return Err(DeclareError::Invalid(Invalid::new("dead_letter", problem)));
             }
             Some(given) => {
-                self.queue(given)?;
+                if self.bug != Some(Bug::DeadLettersNowhere) {
+                    self.queue(given)?;
+                }
                 given.clone()
             }
             None => format!("{name}.dead").parse().map_err(|error| {
@@ -173,7 +176,9 @@ impl State {
 
     pub(super) fn delete_queue(&mut self, name: &Name) -> Result<(), EngineError> {
         self.queue(name)?;
-        self.remove_queue(name);
+        if self.bug != Some(Bug::DeleteNothing) {
+            self.remove_queue(name);
+        }
         Ok(())
     }
 
@@ -203,7 +208,8 @@ impl State {
 
     pub(super) fn delete_topic(&mut self, name: &Name) -> Result<(), EngineError> {
         self.topic(name)?;
-        self.topics.retain(|(other, _)| other != name);
+        let stays = self.bug == Some(Bug::DeleteNothing);
+        self.topics.retain(|(other, _)| other != name || stays);
         Ok(())
     }
 
