@@ -136,9 +136,30 @@ impl StoreConfig {
                 format!("{gather} is above 100ms: every commit may take so much longer"),
             );
         }
+        // SQLite counts them in milliseconds of 31 bits, and whoever waits is the writer.
+        for (field, wait) in [("reader_wait", self.reader_wait), ("busy_wait", self.busy_wait)] {
+            if wait > WAIT_MAX {
+                let (wait, limit) = (quantity::format_duration(wait), quantity::format_duration(WAIT_MAX));
+                return refuse(
+                    field,
+                    format!("{wait} is above {limit}, the longest that the writer may wait"),
+                );
+            }
+        }
+        if self.idle_after < IDLE_MIN {
+            let (idle, limit) =
+                (quantity::format_duration(self.idle_after), quantity::format_duration(IDLE_MIN));
+            return refuse("idle_after", format!("{idle} is below {limit}: the writer would never rest"));
+        }
         Ok(())
     }
 }
+
+/// The longest wait for another program.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// The shortest rest between two uses of idle time.
+const IDLE_MIN: Duration = Duration::from_millis(1);
 
 /// The most pages of one setting: a terabyte.
 const PAGES_MAX: u32 = 1 << 28;
@@ -164,6 +185,9 @@ mod tests {
             ("wal_max", StoreConfig { wal_max: standard.checkpoint_after, ..standard.clone() }),
             ("gather", StoreConfig { gather: Duration::from_secs(1), ..standard.clone() }),
             ("readers", StoreConfig { readers: NonZeroU32::MAX, ..standard.clone() }),
+            ("reader_wait", StoreConfig { reader_wait: Duration::from_secs(61), ..standard.clone() }),
+            ("busy_wait", StoreConfig { busy_wait: Duration::MAX, ..standard.clone() }),
+            ("idle_after", StoreConfig { idle_after: Duration::ZERO, ..standard.clone() }),
         ] {
             assert_eq!(config.validate().expect_err(field).field, field);
         }

@@ -41,8 +41,12 @@ pub(super) fn renew_log(directory: &Directory, config: &StoreConfig) -> Result<(
 }
 
 fn replace(file: &Path, copy: &Path) -> io::Result<()> {
-    fs::copy(file, copy)?;
-    File::open(copy)?.sync_all()?;
+    let copied = fs::copy(file, copy).and_then(|_| File::open(copy)?.sync_all());
+    if let Err(error) = copied {
+        // On a full disk it would stand in the way of the next try.
+        let _ = fs::remove_file(copy);
+        return Err(error);
+    }
     fs::rename(copy, file)?;
     file.parent().map_or(Ok(()), sync_directory)
 }

@@ -14,7 +14,7 @@ use crate::support::{Emulation, Feature};
 #[serde(default, deny_unknown_fields)]
 pub struct TopicSpec {
     /// Parts that are ordered each by itself; records with one key are in one of them. It may grow, which moves
-    /// keys to other partitions, and never shrinks. Default 1.
+    /// keys to other partitions, and never shrinks. At most 10,000; default 1.
     pub partitions: NonZeroU32,
     /// Copies that the engine keeps on different machines. Default 1.
     pub replicas: NonZeroU8,
@@ -49,6 +49,9 @@ impl Default for TopicSpec {
         }
     }
 }
+
+/// The most partitions of one topic: who shares them is decided in memory.
+const PARTITIONS_MAX: u32 = 10_000;
 
 /// What is removed from a topic to make room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -127,6 +130,10 @@ impl TopicSpec {
     /// # Errors
     /// The first of them, with its value and the limit.
     pub fn check(&self) -> Result<(), Invalid> {
+        if self.partitions.get() > PARTITIONS_MAX {
+            let problem = format!("{} is above the limit of {PARTITIONS_MAX}", self.partitions);
+            return Err(Invalid::new("partitions", problem));
+        }
         if self.retention.is_zero() {
             return Err(Invalid::new("retention", "0s keeps nothing; it must be above zero"));
         }

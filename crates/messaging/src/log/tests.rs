@@ -21,6 +21,7 @@ fn a_topic_that_says_nothing_is_s2s() {
 fn what_no_engine_can_do_is_refused_with_value_and_limit() {
     for (text, field, words) in [
         ("retention = \"0s\"", "retention", "above zero"),
+        ("partitions = 10001", "partitions", "10001 is above the limit of 10000"),
         ("record_bytes_max = \"0B\"", "record_bytes_max", "above zero"),
         (
             "retention_bytes = \"1KiB\"",
