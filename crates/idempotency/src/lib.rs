@@ -12,7 +12,7 @@
 //! | again, within `kept` after it was answered | as it was then, marked `Idempotent-Replayed: true` |
 //! | again under the same key, with another target or content | 422 |
 //! | again, after it was answered 429 or 503 | by whoever does it: it was not done before |
-//! | again, after its process died and `in_flight_timeout` is over | by whoever does it: how far it came is not known |
+//! | again, after its process died, or its answer could not be stored, and `in_flight_timeout` is over | by whoever does it: how far it came is not known |
 //!
 //! The last row is why a fence is handed out with each beginning: what the dead process was about to say when it wakes
 //! up again is refused. An effect that must not happen twice even then belongs in the transaction that completes the

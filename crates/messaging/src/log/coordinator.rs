@@ -99,12 +99,6 @@ impl Coordinator {
         self.generation
     }
 
-    /// Whether nobody is a member.
-    pub fn is_empty(&mut self, now: Instant) -> bool {
-        self.expire(now);
-        self.members.is_empty()
-    }
-
     fn expire(&mut self, now: Instant) {
         let over: Vec<_> = self
             .members
@@ -240,7 +234,6 @@ mod tests {
         assert!(!coordinator.owns(at(11), &name(2), first.generation, 0));
         coordinator.leave(at(11), &name(2), second.generation);
         assert_eq!(coordinator.join(at(11), &name(1), SESSION, &[]).partitions, [0, 1]);
-        assert!(coordinator.is_empty(at(30)));
     }
 
     #[derive(Debug, Clone)]

@@ -2,6 +2,7 @@ use std::num::{NonZeroU8, NonZeroU32};
 use std::time::Duration;
 
 use fastrand::Rng;
+use intertie_core::config::Invalid;
 use intertie_core::quantity::ByteSize;
 
 use super::cases;
@@ -48,18 +49,29 @@ fn check_declared<F: Feature>(
     Ok(())
 }
 
-async fn try_queue(trial: &Trial, number: usize, spec: &QueueSpec) -> Result<(), Stop> {
-    let (engine, queue) = (trial.queues()?, name(&format!("queue-{number}")));
-    let declared = match engine.declare_queue(&queue, spec).await {
+/// What became of a declaration: kept or refused, or nothing where `check` says that `spec` can work nowhere.
+fn resolved(
+    declared: Result<Declared, DeclareError>,
+    check: &Result<(), Invalid>,
+    spec: &impl std::fmt::Debug,
+) -> Result<Option<Result<Declared, Vec<Refusal>>>, Stop> {
+    let declared = match declared {
         Ok(declared) => Ok(declared),
         Err(DeclareError::Refused(refusals)) => Err(refusals),
         Err(DeclareError::Invalid(invalid)) => {
-            ensure_eq!(Err(invalid), spec.check(), "what can not work in {spec:?}");
-            return Ok(());
+            ensure_eq!(&Err(invalid), check, "what can not work in {spec:?}");
+            return Ok(None);
         }
         Err(other) => return Err(Stop::Failed(format!("{spec:?}: {other}"))),
     };
-    ensure_eq!(spec.check(), Ok(()), "what was declared can not work: {spec:?}");
+    ensure_eq!(check, &Ok(()), "what was declared can not work: {spec:?}");
+    Ok(Some(declared))
+}
+
+async fn try_queue(trial: &Trial, number: usize, spec: &QueueSpec) -> Result<(), Stop> {
+    let (engine, queue) = (trial.queues()?, name(&format!("queue-{number}")));
+    let declared = engine.declare_queue(&queue, spec).await;
+    let Some(declared) = resolved(declared, &spec.check(), spec)? else { return Ok(()) };
     let is_declared = declared.is_ok();
     let support = |feature| engine.support(feature);
     check_declared(declared, &spec.features(), spec.emulation, engine.id(), support)?;
@@ -73,16 +85,8 @@ async fn try_queue(trial: &Trial, number: usize, spec: &QueueSpec) -> Result<(),
 
 async fn try_topic(trial: &Trial, number: usize, spec: &TopicSpec) -> Result<(), Stop> {
     let (engine, topic) = (trial.logs()?, name(&format!("topic-{number}")));
-    let declared = match engine.declare_topic(&topic, spec).await {
-        Ok(declared) => Ok(declared),
-        Err(DeclareError::Refused(refusals)) => Err(refusals),
-        Err(DeclareError::Invalid(invalid)) => {
-            ensure_eq!(Err(invalid), spec.check(), "what can not work in {spec:?}");
-            return Ok(());
-        }
-        Err(other) => return Err(Stop::Failed(format!("{spec:?}: {other}"))),
-    };
-    ensure_eq!(spec.check(), Ok(()), "what was declared can not work: {spec:?}");
+    let declared = engine.declare_topic(&topic, spec).await;
+    let Some(declared) = resolved(declared, &spec.check(), spec)? else { return Ok(()) };
     let is_declared = declared.is_ok();
     let support = |feature| engine.support(feature);
     check_declared(declared, &spec.features(), spec.emulation, engine.id(), support)?;
