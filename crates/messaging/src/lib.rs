@@ -16,6 +16,8 @@
 pub mod commit;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+#[cfg(any(test, feature = "consumer"))]
+pub mod consumer;
 mod durability;
 mod engine;
 pub mod engines;
