@@ -1,6 +1,20 @@
-/// A mistake that the model makes on purpose: what the conformance suite is proven to find.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bug {
+/// Declares the bugs, and a list of them all.
+macro_rules! bugs {
+    ($($(#[$attribute:meta])* $bug:ident,)+) => {
+        /// A mistake that the model makes on purpose: what the conformance suite is proven to find.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Bug {
+            $($(#[$attribute])* $bug,)+
+        }
+
+        impl Bug {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$bug,)+];
+        }
+    };
+}
+
+bugs! {
     /// A message that somebody holds is handed out again.
     DeliverTwice,
     /// A message that is to be repeated is gone.

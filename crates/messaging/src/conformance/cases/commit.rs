@@ -4,7 +4,7 @@ use super::cases;
 use crate::Name;
 use crate::commit::{CommitError, Operation, Outcome, Refused};
 use crate::conformance::case::{Stop, ensure, ensure_eq};
-use crate::conformance::queue_trial::QueueTrial;
+use crate::conformance::queue_trial::{QueueTrial, supported};
 use crate::conformance::topic_trial::TopicTrial;
 use crate::conformance::trial::{Trial, event, name, poll_times, send};
 use crate::queue::{Lease, QueueSpec, Settlement};
@@ -80,16 +80,6 @@ impl Handler {
 
     async fn is_marked(&self, trial: &Trial) -> Result<bool, Stop> {
         Ok(trial.inboxes()?.is_marked(&self.inbox, "/conformance order").await?)
-    }
-}
-
-type Committed = Result<Vec<Outcome>, CommitError>;
-
-/// Ends the case when the engine can not do such things together.
-fn supported(committed: Committed) -> Result<Committed, Stop> {
-    match committed {
-        Err(unsupported @ CommitError::Unsupported(_)) => Err(unsupported.into()),
-        other => Ok(other),
     }
 }
 
