@@ -7,6 +7,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::*;
 use crate::model::{Bug, Model};
+use crate::queue::QueueVerb;
 
 /// The model, in time that passes as fast as the suite wants.
 #[derive(Default)]
@@ -200,6 +201,7 @@ const FOUND: &[(Bug, &str)] = &[
     (Bug::HeartbeatUnfenced, "a_member_that_was_replaced_neither_stays_nor_hands_back"),
     (Bug::ForgetMembers, "members_outlast_a_restart"),
     (Bug::SeekUnfenced, "a_group_goes_on_where_somebody_says"),
+    (Bug::AllowUnoffered, "what_is_not_offered_is_refused_when_it_is_used"),
     (Bug::RefuseWithoutHint, "any_queue_is_kept_or_refused_in_every_part"),
 ];
 
@@ -208,7 +210,10 @@ fn every_bug_is_found_by_the_case_that_is_there_for_it() {
     let config = few_messages();
     for (bug, name) in FOUND {
         let case = cases().into_iter().find(|case| case.name == *name).expect(name);
-        let subject: Arc<dyn Subject> = Arc::new(Modelled { bug: Some(*bug), ..Modelled::default() });
+        // This one needs something that is not offered.
+        let refusing = if *bug == Bug::AllowUnoffered { vec!["extend"] } else { Vec::new() };
+        let subject: Arc<dyn Subject> =
+            Arc::new(Modelled { bug: Some(*bug), refusing, ..Modelled::default() });
         let verdict = paused().block_on(case.run(&subject, &config));
         assert!(matches!(verdict, Verdict::Failed { .. }), "{bug:?} and {name}: {verdict:?}");
     }
@@ -222,7 +227,8 @@ fn every_bug_has_a_case_that_finds_it() {
 
 #[test]
 fn an_engine_that_refuses_is_certified_for_the_rest() {
-    let refusing = vec!["groups", "priorities", "delays", "deduplication_window", "cleanup", "commit"];
+    let mut refusing = vec!["groups", "priorities", "delays", "deduplication_window", "cleanup", "commit"];
+    refusing.extend(QueueVerb::ALL.map(QueueVerb::name));
     let certificate = certify(Modelled { refusing, ..Modelled::default() }, &few_messages());
     assert_eq!(certificate.failures().count(), 0, "{}", certificate.report());
     let not_applicable = |name: &str| {
@@ -238,6 +244,11 @@ fn an_engine_that_refuses_is_certified_for_the_rest() {
         ("what_waits_is_cancelled_once", "delays"),
         ("the_window_ends_at_its_edge", "deduplication_window"),
         ("compaction_keeps_the_last_record_of_each_key", "cleanup"),
+        ("an_extended_lease_lasts_past_its_first_end", "extend"),
+        ("a_consumer_may_ask_for_another_time", "lease_time"),
+        ("messages_are_browsed_page_by_page", "browse"),
+        ("what_waits_longer_than_ttl_is_dead", "browse"),
+        ("a_redrive_needs_room", "redrive"),
         ("a_handler_acknowledges_marks_sends_and_appends_at_once", "commit"),
     ] {
         assert!(not_applicable(name).contains(key), "{name}: {}", not_applicable(name));

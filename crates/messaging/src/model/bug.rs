@@ -177,6 +177,8 @@ bugs! {
     CompleteNothing,
     /// Lists have any length.
     ListAll,
+    /// What was said not to be offered is done.
+    AllowUnoffered,
     /// Commits are said to be possible that are refused.
     PromiseCommits,
 }

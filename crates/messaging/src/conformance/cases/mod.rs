@@ -19,6 +19,7 @@ mod queue_order;
 mod queue_redrive;
 mod queue_time;
 mod support;
+mod verbs;
 
 use super::case::Case;
 
@@ -60,6 +61,7 @@ pub(super) fn all() -> Vec<Case> {
         commit_once::cases(),
         commit_request::cases(),
         support::cases(),
+        verbs::cases(),
     ];
     groups.into_iter().flatten().collect()
 }
