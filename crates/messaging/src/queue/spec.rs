@@ -26,7 +26,8 @@ pub struct QueueSpec {
     #[schemars(with = "Option<DurationText>")]
     pub auto_delete: Option<Duration>,
     /// How long a message may wait to be delivered, as `ttl_counts` counts; after that it is dead. A message may ask
-    /// for less by its `expirytime`, a moment, not for more, and no longer once it has died. Default: for ever.
+    /// for less by its `expirytime`, a moment, not for more, and no longer once it has died. An engine that emulates
+    /// this may find a dead message only when it would be delivered, and counts it until then. Default: for ever.
     #[serde(with = "quantity::duration::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<DurationText>")]
     pub ttl: Option<Duration>,

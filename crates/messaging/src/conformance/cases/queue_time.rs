@@ -54,13 +54,16 @@ async fn a_message_may_ask_for_less_than_ttl_and_not_for_more(trial: &mut Trial)
         ttl: Some(trial.ticks(20)),
         ..trial.spec_with([QueueVerb::Browse, QueueVerb::Expirytime])
     };
+    let mortal = trial.queue("mortal", &spec).await?;
+    mortal.send(event("less").with_expiry_time(trial.in_ticks(5))).await?;
     let queue = trial.queue("orders", &spec).await?;
     queue.send(event("less").with_expiry_time(trial.in_ticks(5))).await?;
     queue.send(event("more").with_expiry_time(trial.in_ticks(100))).await?;
     queue.send(event("none")).await?;
     trial.pass_ticks(6).await;
+    ensure_eq!(mortal.lease_ids(10).await?, NOBODY, "messages after their `expirytime`");
+    ensure_eq!(causes(&mortal).await?, [("less".to_owned(), Cause::Expired)], "its dead letters");
     queue.send(event("later")).await?;
-    ensure_eq!(queue.len().await?, 3, "messages after the first `expirytime`");
     trial.pass_ticks(15).await;
     ensure_eq!(queue.lease_ids(10).await?, ["later"], "messages after `ttl`");
     let mut dead = causes(&queue).await?;
