@@ -201,6 +201,8 @@ const FOUND: &[(Bug, &str)] = &[
     (Bug::HeartbeatUnfenced, "a_member_that_was_replaced_neither_stays_nor_hands_back"),
     (Bug::ForgetMembers, "members_outlast_a_restart"),
     (Bug::SeekUnfenced, "a_group_goes_on_where_somebody_says"),
+    (Bug::TombstoneByMistake, "an_empty_record_ends_no_key_by_mistake"),
+    (Bug::SessionForEver, "no_session_is_longer_than_session_timeout_max"),
     (Bug::AllowUnoffered, "what_is_not_offered_is_refused_when_it_is_used"),
     (Bug::RefuseWithoutHint, "any_queue_is_kept_or_refused_in_every_part"),
 ];

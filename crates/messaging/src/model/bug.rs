@@ -73,6 +73,10 @@ bugs! {
     SkipTies,
     /// Records with one key go to any partition.
     KeyWanders,
+    /// A record without data ends its key, whatever it says.
+    TombstoneByMistake,
+    /// A member may be missed for any time.
+    SessionForEver,
     /// Positions of groups do not outlast a restart.
     ForgetPositions,
     /// A key can be marked again.

@@ -167,7 +167,9 @@ impl QueueEngine for Model {
                 declared.kept.pop();
             }
             self.changing(|state, now| state.declare_queue(name, spec, now))?;
-            Ok(declared.with_verbs(support).with_commits(|together| self.commit_support(together)))
+            Ok(declared
+                .with_verbs(spec.emulation, support)
+                .with_commits(|together| self.commit_support(together)))
         })
     }
 
@@ -295,7 +297,7 @@ impl LogEngine for Model {
 
     fn join<'a>(&'a self, join: &'a Join) -> Pending<'a, Result<Assignment, EngineError>> {
         Box::pin(async move {
-            self.changing(|state, now| Ok(state.topic(&join.member.topic)?.join(join, now, self.bug)))
+            self.changing(|state, now| state.topic(&join.member.topic)?.join(join, now, self.bug))
         })
     }
 

@@ -4,7 +4,7 @@ use super::cases;
 use crate::conformance::case::{Stop, ensure, ensure_eq};
 use crate::conformance::topic_trial::TopicTrial;
 use crate::conformance::trial::{Trial, event, many, name};
-use crate::log::{Assignment, Heartbeat, Record, Seek, StartAt, TopicSpec};
+use crate::log::{Assignment, Heartbeat, Join, Record, Seek, StartAt, TopicSpec};
 use crate::{EngineError, Listing};
 
 cases!(Log, "members":
@@ -15,6 +15,7 @@ cases!(Log, "members":
     who_is_not_heard_of_after_a_restart_has_left,
     a_group_goes_on_where_somebody_says,
     a_group_that_is_new_begins_where_somebody_says,
+    no_session_is_longer_than_session_timeout_max,
     topics_are_listed_page_by_page,
     groups_are_listed_page_by_page,
 );
@@ -24,7 +25,7 @@ async fn topic(trial: &Trial, partitions: u32) -> Result<TopicTrial, Stop> {
     let topic = trial.topic("prices", &spec).await?;
     for partition in 0..partitions {
         for at in 0..3 {
-            let record = Record { envelope: event(&at.to_string()), partition: Some(partition) };
+            let record = Record { partition: Some(partition), ..event(&at.to_string()).into() };
             topic.append(record).await?;
         }
     }
@@ -188,5 +189,21 @@ async fn groups_are_listed_page_by_page(trial: &mut Trial) -> Result<(), Stop> {
     ensure_eq!(topic.engine.groups(&topic.name, &rest).await?, expected[2..], "the group behind them");
     let unknown = topic.engine.groups(&name("zzz"), &rest).await;
     ensure!(matches!(unknown, Err(EngineError::NotFound { .. })), "groups of no topic: {unknown:?}");
+    Ok(())
+}
+
+async fn no_session_is_longer_than_session_timeout_max(trial: &mut Trial) -> Result<(), Stop> {
+    let spec = TopicSpec { session_timeout_max: trial.ticks(20), ..trial.topic_spec() };
+    let topic = trial.topic("prices", &spec).await?;
+    let (member, start) = (topic.member("first"), StartAt::Beginning);
+    let join = Join { member, session_timeout: trial.ticks(21), start };
+    let refused = topic.engine.join(&join).await;
+    let is_limit = matches!(refused, Err(EngineError::Limit { key: "session_timeout_max", .. }));
+    ensure!(is_limit, "a session that is longer than allowed: {refused:?}");
+    ensure_eq!(
+        numbers(&topic.join("first", trial.ticks(20)).await?),
+        [0],
+        "partitions of the longest session"
+    );
     Ok(())
 }

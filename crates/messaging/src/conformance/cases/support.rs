@@ -75,7 +75,8 @@ async fn try_queue(trial: &Trial, number: usize, spec: &QueueSpec) -> Result<(),
     let is_declared = declared.is_ok();
     let support = |feature| engine.support(feature);
     if let Ok(Declared { verbs, .. }) = &declared {
-        let said = QueueVerb::ALL.map(|verb| (verb.name(), support(QueueFeature::Verb(verb))));
+        let said =
+            QueueVerb::ALL.map(|verb| (verb.name(), support(QueueFeature::Verb(verb)).under(spec.emulation)));
         ensure_eq!(verbs[..], said, "what is said of verbs when a queue is declared");
     }
     check_declared(declared, &spec.features(), spec.emulation, engine.id(), support)?;
@@ -218,6 +219,7 @@ fn any_topic(random: &mut Rng) -> TopicSpec {
         replicas: NonZeroU8::new(random.u8(1..5)).expect("above zero"),
         cleanup: if random.bool() { Cleanup::Compact } else { Cleanup::Delete },
         retention: time(random),
+        session_timeout_max: time(random),
         retention_bytes: random.bool().then(|| ByteSize::from_bytes(random.u64(..10_000_000))),
         record_bytes_max: ByteSize::from_bytes(random.u64(..1_000_000)),
         durability: if random.bool() { durability(random) } else { Durability::UNSYNCED },
