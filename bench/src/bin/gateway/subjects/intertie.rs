@@ -25,15 +25,13 @@ bulkhead = { concurrent = 10000, queue = 100, wait = "100ms" }
 /// Builds it as it is shipped, unless `build` is false.
 pub fn prepare(build: bool) -> Result<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the bench stands in no tree")?;
-    let target = root.join("target");
     if build {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(["build", "--profile", "dist", "--package", "intertie", "--manifest-path"]);
-        cargo.arg(root.join("Cargo.toml")).arg("--target-dir").arg(&target);
+        cargo.current_dir(root).args(["xtask", "dist"]);
         tools::run_shown(cargo)?;
     }
-    let binary = target.join("dist/intertie");
-    ensure!(binary.is_file(), "there is no target/dist/intertie; without --no-build it is built");
+    let binary = root.join("target/trained/intertie");
+    ensure!(binary.is_file(), "there is no target/trained/intertie; without --no-build it is built");
     let version = tools::self_description(&binary, &["--version"])?;
     let number = version.split_whitespace().last().unwrap_or("unknown");
     Ok((binary, format!("{number} ({})", commit(root)?)))
@@ -52,12 +50,16 @@ pub fn config(site: &Site<'_>) -> String {
     let listen = format!("\"127.0.0.1:{port}\"");
     let (plain, secure) =
         if site.mode.has_tls() { ("", tls(site)) } else { (listen.as_str(), String::new()) };
+    let access_log = match site.mode {
+        Mode::Work => site.access_log().display().to_string(),
+        _ => "off".to_owned(),
+    };
     let mut config = format!(
         r#"[server]
 listen = [{plain}]
 admin = "127.0.0.1:{admin_port}"
 threads = {WORKERS}
-access_log = "off"
+access_log = "{access_log}"
 
 [service.origin]
 endpoints = [{{ at = "127.0.0.1:{origin_port}" }}]
