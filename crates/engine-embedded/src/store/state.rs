@@ -11,6 +11,9 @@ use rusqlite::Connection;
 /// commit or panic the writer drops it with the transaction, and opening loads the next one from what is stored. So
 /// `apply` may change memory as it goes. What others may see of it leaves in `committed`, and not before.
 ///
+/// The `now` of each call is not before that of any call whose group was committed, in this process or an earlier one,
+/// and it goes on while the wall clock is set back.
+///
 /// Applying is deterministic: `now` is an argument, and a command that needs a random number or a new identifier
 /// carries it. A command is a plain value, never a closure.
 pub trait State: Send + 'static {
@@ -49,4 +52,33 @@ pub trait State: Send + 'static {
 
     /// What the last group did is durable, and its callers are about to be answered.
     fn committed(&mut self) {}
+
+    /// What takes back `reply`, whose caller dropped its [`Answer`](super::Answer) before it had it: a lease that
+    /// nobody has is released. It is submitted like any other command, but past the bounds on what waits, and nobody
+    /// hears what becomes of it.
+    ///
+    /// A caller may drop its answer in any thread, so this is called there. What is dropped while the store closes, or
+    /// after, is not taken back, and neither is what a crash keeps from being heard.
+    fn undelivered(reply: Self::Reply) -> Option<Self::Command> {
+        let _ = reply;
+        None
+    }
+
+    /// When something is to be done though no command comes. It is asked after each group.
+    fn next_due(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// Does what is due at `now`, or a part of it that takes no longer than a group of commands may: what is left is
+    /// done after the group, before which this is called. Whoever still names the same moment after that is called
+    /// again, a millisecond later at the soonest.
+    ///
+    /// A wall clock that jumps ahead while nobody sends is noticed within a minute.
+    ///
+    /// # Errors
+    /// Those of the database; they stop the store.
+    fn run_due(&mut self, connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
+        let _ = (connection, now);
+        Ok(())
+    }
 }
