@@ -8,7 +8,9 @@ use http::header::{HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use intertie_core::clock::{Timestamp, WallClock};
 
-use crate::{Answer, Decision, Fingerprint, IdempotencyConfig, InvalidKey, Key, Store, StoreError};
+use crate::{
+    Answer, Begun, Completion, Decision, Fingerprint, IdempotencyConfig, InvalidKey, Key, Store, StoreError,
+};
 
 /// The header field that names a request.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -81,6 +83,10 @@ impl Idempotent {
     /// Answers `request` by `run`, unless it is a repetition within `scope`: a caller's name, so that no caller hears
     /// another's answers. A request without a key is always done.
     ///
+    /// `run` is told what the request is known by, if it has a key. It may complete the record itself, by
+    /// [`Begun::completion`] of what it then answers, in the transaction that does the request: then nobody does it
+    /// twice, whoever dies.
+    ///
     /// What `run` answers with 429 or 503 was not done, and is not kept; anything else is, 500 too, since nobody knows
     /// how far it came. While it runs, its time is extended. Dropped, the request counts as under way for
     /// `in_flight_timeout` more; whoever must not give up when the client does runs it in a task of its own.
@@ -91,9 +97,9 @@ impl Idempotent {
         &self,
         scope: &str,
         request: Request<Bytes>,
-        run: impl FnOnce(Request<Bytes>) -> R,
+        run: impl FnOnce(Request<Bytes>, Option<Begun>) -> R,
     ) -> Result<Response<Bytes>, Refused> {
-        let Some(key) = key_of(&request)? else { return Ok(run(request).await) };
+        let Some(key) = key_of(&request)? else { return Ok(run(request, None).await) };
         let target = request.uri().path_and_query().map_or("", http::uri::PathAndQuery::as_str);
         let fingerprint = Fingerprint::of(request.method().as_str(), target, request.body());
         let decision = self.store.begin(scope, &key, fingerprint, self.config.in_flight_timeout).await;
@@ -103,16 +109,17 @@ impl Idempotent {
                 return Err(Refused::InFlight { retry_after: until_then(self.clock.now(), until) });
             }
             Decision::Mismatch => return Err(Refused::Mismatch),
-            Decision::Replay(answer) => return answer.as_deref().map(replay).ok_or(Refused::NotKept),
+            Decision::Replay(answer) => return replay(answer.ok_or(Refused::NotKept)?),
         };
-        let response = self.run_extended(scope, &key, fence, run(request)).await;
+        let IdempotencyConfig { kept, answer_bytes_max, .. } = self.config;
+        let begun = Begun { scope: scope.to_owned(), key: key.clone(), fence, kept, answer_bytes_max };
+        let response = self.run_extended(scope, &key, fence, run(request, Some(begun.clone()))).await;
         let was_done =
             !matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
         // The request is done whatever becomes of its record; without one a repetition waits for its time to end.
         let _ = if was_done {
-            let is_kept = response.body().len() as u64 <= self.config.answer_bytes_max.bytes();
-            let answer = is_kept.then(|| Arc::new(Answer::from(&response)));
-            self.store.complete(scope, &key, fence, answer, self.config.kept).await
+            let Completion { answer, kept, .. } = begun.completion(&response);
+            self.store.complete(scope, &key, fence, answer, kept).await
         } else {
             self.store.abandon(scope, &key, fence).await
         };
@@ -154,10 +161,12 @@ fn key_of(request: &Request<Bytes>) -> Result<Option<Key>, Refused> {
     Key::parse(value.as_bytes()).map(Some).map_err(Refused::InvalidKey)
 }
 
-fn replay(answer: &Answer) -> Response<Bytes> {
-    let mut response = Response::from(answer);
+fn replay(kept: Bytes) -> Result<Response<Bytes>, Refused> {
+    let answer =
+        Answer::from_bytes(kept).map_err(|error| Refused::Unavailable { cause: error.to_string() })?;
+    let mut response = Response::from(&answer);
     response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
-    response
+    Ok(response)
 }
 
 fn until_then(now: Timestamp, until: Timestamp) -> Duration {

@@ -1,9 +1,11 @@
 //! A request that comes twice is done once.
 //!
-//! - [`Idempotent`]: puts it around what answers HTTP.
+//! - `Idempotent`: puts it around what answers HTTP.
 //! - [`Key`]: what a client calls its request; [`Fingerprint`]: what tells two requests under one key apart.
 //! - [`record`]: what is decided.
 //! - [`Store`]: where records are kept.
+//!
+//! HTTP is the feature `http`, which is on by default; what only keeps records goes without.
 //!
 //! | the request comes | and is answered |
 //! |---|---|
@@ -16,22 +18,32 @@
 //!
 //! The last row is why a fence is handed out with each beginning: what the dead process was about to say when it wakes
 //! up again is refused. An effect that must not happen twice even then belongs in the transaction that completes the
-//! record.
+//! record: whoever does the request is told what it is known by (`Begun`).
 
+#[cfg(feature = "http")]
 mod answer;
+#[cfg(feature = "http")]
+mod begun;
+#[cfg(feature = "http")]
 mod config;
 mod fingerprint;
+#[cfg(feature = "http")]
 mod idempotent;
 mod key;
 pub mod record;
 mod store;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "http"))]
 mod tests;
 
-pub use answer::Answer;
+#[cfg(feature = "http")]
+pub use answer::{Answer, InvalidAnswer};
+#[cfg(feature = "http")]
+pub use begun::{Begun, Completion};
+#[cfg(feature = "http")]
 pub use config::IdempotencyConfig;
 pub use fingerprint::Fingerprint;
+#[cfg(feature = "http")]
 pub use idempotent::{IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED, Idempotent, Refused};
 pub use key::{InvalidKey, Key};
 pub use record::{Decision, Lost, Record, State};

@@ -1,10 +1,11 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Answer, Decision, Fingerprint, Key};
+use bytes::Bytes;
+
+use crate::{Decision, Fingerprint, Key};
 
 /// What a store is about to answer.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -39,7 +40,8 @@ pub trait Store: fmt::Debug + Send + Sync {
         time: Duration,
     ) -> Pending<'a, Result<(), StoreError>>;
 
-    /// Keeps the answer for `kept`, or without it only that there was one.
+    /// Keeps the answer for `kept`, or without it only that there was one. Again with the same fence it does nothing,
+    /// successfully: a handler may have completed it in a transaction of its own.
     ///
     /// # Errors
     /// When the record is another's, or the store is not available.
@@ -48,7 +50,7 @@ pub trait Store: fmt::Debug + Send + Sync {
         scope: &'a str,
         key: &'a Key,
         fence: u64,
-        answer: Option<Arc<Answer>>,
+        answer: Option<Bytes>,
         kept: Duration,
     ) -> Pending<'a, Result<(), StoreError>>;
 

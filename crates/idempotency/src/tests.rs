@@ -47,10 +47,10 @@ impl Memory {
         &self,
         scope: &str,
         key: &Key,
-        change: impl FnOnce(Option<&Record>, Timestamp) -> Result<Record, Lost>,
+        change: impl FnOnce(Option<&Record>, Timestamp) -> Result<Option<Record>, Lost>,
     ) -> Pending<'_, Result<(), StoreError>> {
         let kept = self.change(scope, key, |record, now, _| match change(record, now) {
-            Ok(record) => (Ok(()), Some(record)),
+            Ok(record) => (Ok(()), record),
             Err(lost) => (Err(lost.into()), None),
         });
         Box::pin(async { kept })
@@ -77,7 +77,7 @@ impl Store for Memory {
         fence: u64,
         time: Duration,
     ) -> Pending<'a, Result<(), StoreError>> {
-        self.keep(scope, key, |record, now| record::extend(record, fence, now, time))
+        self.keep(scope, key, |record, now| record::extend(record, fence, now, time).map(Some))
     }
 
     fn complete<'a>(
@@ -85,7 +85,7 @@ impl Store for Memory {
         scope: &'a str,
         key: &'a Key,
         fence: u64,
-        answer: Option<Arc<Answer>>,
+        answer: Option<Bytes>,
         kept: Duration,
     ) -> Pending<'a, Result<(), StoreError>> {
         self.keep(scope, key, |record, now| record::complete(record, fence, answer, now, kept))
@@ -97,7 +97,7 @@ impl Store for Memory {
         key: &'a Key,
         fence: u64,
     ) -> Pending<'a, Result<(), StoreError>> {
-        self.keep(scope, key, |record, now| record::abandon(record, fence, now))
+        self.keep(scope, key, |record, now| record::abandon(record, fence, now).map(Some))
     }
 }
 
@@ -130,7 +130,7 @@ impl World {
         request: Request<Bytes>,
         status: u16,
     ) -> Result<Response<Bytes>, Refused> {
-        let answer = self.idempotent.call(scope, request, async |_| {
+        let answer = self.idempotent.call(scope, request, async |_, _| {
             self.done.set(self.done.get() + 1);
             let builder = Response::builder().status(status).header("x-number", self.done.get());
             builder
@@ -161,6 +161,23 @@ async fn a_repetition_hears_the_first_answer() {
     world.pass(Duration::from_secs(1));
     world.ask("ann", order("k", "{}"), 201).await.expect("done anew");
     assert_eq!(world.done.get(), 2);
+}
+
+#[tokio::test]
+async fn a_request_that_completes_its_own_record_is_done_once() {
+    let clock = WallClock::fixed(Timestamp::from_unix_seconds(1_000_000));
+    let store = Arc::new(Memory { clock: clock.clone(), kept: Mutex::default() });
+    let idempotent = Idempotent::new(store.clone(), IdempotencyConfig::default(), clock);
+    // It says 503 although it was done, as one does that does not know whether its transaction was.
+    let run = async |_, begun: Option<Begun>| {
+        let Completion { scope, key, fence, answer, kept } =
+            begun.expect("it has a key").completion(&Response::new(Bytes::from_static(b"done")));
+        store.complete(&scope, &key, fence, answer, kept).await.expect("its own");
+        Response::builder().status(503).body(Bytes::new()).expect("valid")
+    };
+    assert_eq!(idempotent.call("ann", order("k", "{}"), run).await.expect("told").status(), 503);
+    let again = idempotent.call("ann", order("k", "{}"), async |_, _| panic!("it was done")).await;
+    assert_eq!(again.expect("kept").body(), "done");
 }
 
 #[tokio::test]
@@ -223,7 +240,7 @@ async fn an_answer_too_large_to_be_kept_is_given_once() {
 async fn a_request_is_under_way_as_long_as_it_takes_and_one_that_was_dropped_for_its_time() {
     let world = World::new();
     let (release, released) = tokio::sync::oneshot::channel::<()>();
-    let slow = world.idempotent.call("ann", order("k", "{}"), async |_| {
+    let slow = world.idempotent.call("ann", order("k", "{}"), async |_, _| {
         released.await.expect("released");
         Response::new(Bytes::from_static(b"slow"))
     });
@@ -245,7 +262,7 @@ async fn a_request_is_under_way_as_long_as_it_takes_and_one_that_was_dropped_for
     assert_eq!(answer.expect("done").body(), "slow");
     assert_eq!(world.ask("ann", order("k", "{}"), 201).await.expect("kept").body(), "slow");
     let abandoned =
-        world.idempotent.call("ann", order("dropped", "{}"), async |_| std::future::pending().await);
+        world.idempotent.call("ann", order("dropped", "{}"), async |_, _| std::future::pending().await);
     assert!(tokio::time::timeout(Duration::from_secs(1), abandoned).await.is_err());
     world.pass(Duration::from_secs(59));
     let refused =

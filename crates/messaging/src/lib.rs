@@ -29,7 +29,7 @@ pub mod queue;
 pub mod support;
 
 pub use durability::Durability;
-pub use engine::{DeclareError, Engine, EngineError, Pending};
+pub use engine::{DeclareError, Engine, EngineError, Listing, Pending, Unfit};
 pub use inbox::InboxEngine;
 pub use message::{Content, Due, Message};
 pub use name::{InvalidName, Name};

@@ -17,7 +17,7 @@ use super::{ConformanceConfig, Ports, Subject};
 use crate::commit::Operation;
 use crate::log::{LogEngine, TopicSpec};
 use crate::message::Content;
-use crate::queue::{QueueEngine, QueueSpec, RedeliveryConfig};
+use crate::queue::{QueueEngine, QueueSpec, QueueVerb, RedeliveryConfig};
 use crate::support::{Emulation, EngineId, Feature, Refusal, Support};
 use crate::{DeclareError, Durability, InboxEngine, Name};
 
@@ -135,6 +135,11 @@ impl Trial {
             durability: Durability::UNSYNCED,
             ..QueueSpec::default()
         }
+    }
+
+    /// The same for an engine that does this, too.
+    pub(super) fn spec_with(&self, needs: impl IntoIterator<Item = QueueVerb>) -> QueueSpec {
+        QueueSpec { needs: needs.into_iter().collect(), ..self.queue_spec() }
     }
 
     pub(super) fn topic_spec(&self) -> TopicSpec {

@@ -6,7 +6,7 @@ use intertie_core::envelope::Envelope;
 use intertie_core::quantity::ByteSize;
 
 use super::{TopicFeature, TopicSpec};
-use crate::engine::{DeclareError, Engine, Pending};
+use crate::engine::{DeclareError, Engine, Listing, Pending};
 use crate::message::Content;
 use crate::support::{Declared, Support};
 use crate::{EngineError, Name};
@@ -32,6 +32,12 @@ pub trait LogEngine: Engine {
     /// When there is none, or the engine can not write.
     fn delete_topic<'a>(&'a self, name: &'a Name) -> Pending<'a, Result<(), EngineError>>;
 
+    /// The names of topics. Fewer than asked for when there are no more.
+    ///
+    /// # Errors
+    /// When the engine is not available.
+    fn topics<'a>(&'a self, listing: &'a Listing) -> Pending<'a, Result<Vec<Name>, EngineError>>;
+
     /// The next records of one partition, at least one when there is one. Empty when none came within `wait`. Anyone
     /// may read anything: groups only remember how far they are.
     ///
@@ -50,19 +56,47 @@ pub trait LogEngine: Engine {
         at: StartAt,
     ) -> Pending<'a, Result<u64, EngineError>>;
 
-    /// Becomes a member of a group, or stays one: called again within `session_timeout`, however long the records
-    /// take that are being handled. What it is told to hand back it names in `released` once it no longer works on
-    /// it; nobody else gets it before.
+    /// Becomes a member of a group, anew each time: a member of the same name is replaced at once, and its partitions
+    /// go over to this one.
     ///
     /// # Errors
     /// When there is no such topic, or the engine is not available.
     fn join<'a>(&'a self, join: &'a Join) -> Pending<'a, Result<Assignment, EngineError>>;
 
-    /// Leaves a group and hands back all of its partitions.
+    /// Stays a member: called again within `session_timeout`, however long the records take that are being handled.
+    /// What it was told to hand back it names in `released` once it no longer works on it; nobody else gets it before.
+    ///
+    /// The session goes on through a restart of the engine, for one `session_timeout` more: until then nobody else
+    /// gets the partitions of a member that was there before.
+    ///
+    /// # Errors
+    /// When there is no such topic, the member was replaced or has left (it works on nothing any more, and joins), or
+    /// the engine is not available.
+    fn heartbeat<'a>(&'a self, heartbeat: &'a Heartbeat) -> Pending<'a, Result<Assignment, EngineError>>;
+
+    /// Leaves a group and hands back all of its partitions. Who has left already, or was replaced, has left.
     ///
     /// # Errors
     /// When the engine is not available; the session then ends by itself.
     fn leave<'a>(&'a self, membership: &'a Membership) -> Pending<'a, Result<(), EngineError>>;
+
+    /// The names of the groups that have a position in a topic. Fewer than asked for when there are no more.
+    ///
+    /// # Errors
+    /// When there is no such topic, or the engine is not available.
+    fn groups<'a>(
+        &'a self,
+        topic: &'a Name,
+        listing: &'a Listing,
+    ) -> Pending<'a, Result<Vec<Name>, EngineError>>;
+
+    /// Sets where a group goes on, ahead or back, and makes it if there is none; its new positions by partition. Every
+    /// member is out: what one of them advances later is refused as stale, so that nothing it still works on undoes
+    /// this, and it joins again.
+    ///
+    /// # Errors
+    /// When there is no such partition, or the engine is not available.
+    fn seek<'a>(&'a self, seek: &'a Seek) -> Pending<'a, Result<Vec<(u32, u64)>, EngineError>>;
 
     /// How far a group is behind, partition by partition.
     ///
@@ -140,7 +174,7 @@ pub enum StartAt {
     Time(Timestamp),
 }
 
-/// A member and what it asks for.
+/// A member that joins, and what it asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Join {
     /// Who, and where.
@@ -151,8 +185,28 @@ pub struct Join {
     /// given the partition, and is the group's position from then on: what is appended afterwards is not skipped
     /// when that member leaves without a word.
     pub start: StartAt,
+}
+
+/// A member that is still there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// As whom it joined.
+    pub membership: Membership,
     /// Partitions that it was told to hand back, and no longer works on.
     pub released: Vec<u32>,
+}
+
+/// Where a group is to go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seek {
+    /// In which topic.
+    pub topic: Name,
+    /// Which group.
+    pub group: Name,
+    /// In which partition; unset, in all.
+    pub partition: Option<u32>,
+    /// Where to; a position that is no longer there, or not yet, is the nearest that is.
+    pub to: StartAt,
 }
 
 /// A member of a group.
@@ -166,13 +220,13 @@ pub struct Member {
     pub member: Name,
 }
 
-/// A member as it joined once: what advances the group's positions, so that one that was replaced meanwhile is
-/// refused.
+/// A member as it joined once: what it says as such, to advance, to stay and to hand back, so that one that was
+/// replaced meanwhile is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Membership {
     /// Who.
     pub member: Member,
-    /// Which joining: it grows with each, of this member and of others.
+    /// Which joining: it grows with each of its group, of this member and of others, and with each seek.
     pub generation: u64,
 }
 

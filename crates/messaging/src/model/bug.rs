@@ -119,4 +119,50 @@ pub enum Bug {
     ReverseBatch,
     /// It refuses without a word what to do instead.
     RefuseWithoutHint,
+    /// What comes in a commit with a settlement that was done before is done again.
+    CommitAgain,
+    /// Of a commit of which only some was done before nothing is done, and nobody is told.
+    SkipOthers,
+    /// A lease of one queue is taken in another.
+    AnyQueue,
+    /// What is random in a lease is not looked at.
+    GuessableLeases,
+    /// A settlement is remembered for ever.
+    RememberSettled,
+    /// The id of a cancelled message stays in the window.
+    RememberCancelled,
+    /// A message that never died can be redriven.
+    RedriveLiving,
+    /// A dead letter is not redriven to a queue that remembers its id, and is gone.
+    RedriveDeduplicates,
+    /// Nobody counts how often a message was redriven.
+    ForgetRedrives,
+    /// What is buried tells no cause.
+    BuryWithoutCause,
+    /// Queues that others' dead letters go to can be deleted, be less durable and lead in a circle.
+    LoseDeadLetters,
+    /// Queues of dead letters that came with others stay when those are gone and they are empty.
+    KeepDeadLetters,
+    /// One consumer may hold all there is.
+    OneTakesAll,
+    /// Who joins under the name of a member shares its membership.
+    ShareMembership,
+    /// A member that was replaced stays as the one that replaced it.
+    HeartbeatUnfenced,
+    /// A restart forgets who was a member.
+    ForgetMembers,
+    /// A group can be told to go back.
+    AdvanceBack,
+    /// Members go on as before when somebody sets where their group is.
+    SeekUnfenced,
+    /// A request that was completed is completed again, with what came with it.
+    CompleteAgain,
+    /// Who completes a request need not have begun it last.
+    CompleteUnfenced,
+    /// The completion of a request is not kept.
+    CompleteNothing,
+    /// Lists have any length.
+    ListAll,
+    /// Commits are said to be possible that are refused.
+    PromiseCommits,
 }

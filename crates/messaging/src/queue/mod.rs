@@ -23,6 +23,7 @@
 //! ```
 
 mod dead_letter;
+mod feature;
 mod lease;
 mod port;
 mod spec;
@@ -30,7 +31,8 @@ mod spec;
 #[cfg(test)]
 mod tests;
 
-pub use dead_letter::{Cause, DeadLetter};
-pub use lease::{Lease, LeaseId, LeaseRequest, Settlement};
+pub use dead_letter::{Cause, DeadLetter, Origin};
+pub use feature::{QueueFeature, QueueVerb, TtlCounts};
+pub use lease::{InvalidLease, Lease, LeaseId, LeaseRequest, LeaseToken, Settlement};
 pub use port::{Browse, Browsed, Depth, Page, QueueEngine};
-pub use spec::{QueueFeature, QueueSpec, RedeliveryConfig};
+pub use spec::{QueueSpec, RedeliveryConfig};

@@ -56,7 +56,7 @@ impl Handler {
 
     fn operations(&self, trial: &Trial, lease: &Lease) -> Vec<Operation> {
         vec![
-            Operation::Settle { lease: lease.id.clone(), settlement: Settlement::Ack },
+            self.orders.settling(lease, Settlement::Ack),
             self.mark(trial),
             send(&self.shipments, event("first")),
             self.topic.append_to(event("fact")),
@@ -131,7 +131,7 @@ async fn one_operation_that_is_refused_refuses_them_all(trial: &mut Trial) -> Re
 
 async fn a_stale_acknowledgement_sends_nothing(trial: &mut Trial) -> Result<(), Stop> {
     let (handler, lease) = Handler::begin(trial, 0).await?;
-    handler.orders.engine.extend(&lease.id, trial.ticks(1)).await?;
+    handler.orders.engine.extend(&handler.orders.name, &lease.id, trial.ticks(1)).await?;
     trial.pass_ticks(2).await;
     let stale = handler.orders.commit(handler.operations(trial, &lease)).await;
     let stale = supported(stale)?;

@@ -89,7 +89,7 @@ async fn reading_below_the_first_record_goes_on_with_it(trial: &mut Trial) -> Re
     let topic = small_topic(trial).await?;
     let mut first = None;
     for at in 0..60 {
-        let position = topic.append(kilobyte(&at.to_string())).await?.position;
+        let position = topic.append_at(kilobyte(&at.to_string())).await?;
         first.get_or_insert(position);
     }
     eventually(trial, &topic, "more than `retention_bytes`", |ids| ids.len() <= 32).await?;
@@ -103,7 +103,7 @@ async fn reading_below_the_first_record_goes_on_with_it(trial: &mut Trial) -> Re
 
 async fn lag_counts_what_is_kept(trial: &mut Trial) -> Result<(), Stop> {
     let topic = small_topic(trial).await?;
-    topic.join("first", trial.ticks(900), &[]).await?;
+    topic.join("first", trial.ticks(900)).await?;
     for at in 0..60 {
         topic.append(kilobyte(&at.to_string())).await?;
     }

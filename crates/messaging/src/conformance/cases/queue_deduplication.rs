@@ -5,7 +5,7 @@ use crate::commit::Outcome;
 use crate::conformance::case::{Stop, ensure_eq};
 use crate::conformance::queue_trial::QueueTrial;
 use crate::conformance::trial::{Trial, event, send};
-use crate::queue::QueueSpec;
+use crate::queue::{QueueSpec, QueueVerb};
 
 cases!(Queue, "deduplication":
     an_id_within_the_window_is_stored_once,
@@ -22,10 +22,10 @@ cases!(Queue, "deduplication":
 
 async fn window(trial: &Trial, name: &str) -> Result<QueueTrial, Stop> {
     let deduplication_window = Some(trial.ticks(20));
-    trial.queue(name, &QueueSpec { deduplication_window, ..trial.queue_spec() }).await
+    trial.queue(name, &QueueSpec { deduplication_window, ..trial.spec_with([QueueVerb::Positions]) }).await
 }
 
-async fn must_be_duplicate(queue: &QueueTrial, of: u64, when: &str) -> Result<(), Stop> {
+async fn must_be_duplicate(queue: &QueueTrial, of: Option<u64>, when: &str) -> Result<(), Stop> {
     let outcome = queue.try_send(event("a")).await?;
     match outcome {
         Outcome::Duplicate(receipt) => ensure_eq!(receipt.position, of, "the position of the first, {when}"),

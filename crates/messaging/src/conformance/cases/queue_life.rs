@@ -2,10 +2,11 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::cases;
+use crate::commit::{CommitError, Refused};
 use crate::conformance::case::{Stop, ensure, ensure_eq};
 use crate::conformance::queue_trial::QueueTrial;
-use crate::conformance::trial::{Trial, event, id, many, name};
-use crate::queue::{Browse, QueueSpec, Settlement};
+use crate::conformance::trial::{Trial, event, id, name};
+use crate::queue::{QueueSpec, QueueVerb, Settlement};
 use crate::{DeclareError, EngineError};
 
 cases!(Queue, "life":
@@ -98,14 +99,15 @@ async fn names_tell_queues_apart(trial: &mut Trial) -> Result<(), Stop> {
 }
 
 async fn a_queue_has_one_consumer_when_it_is_exclusive(trial: &mut Trial) -> Result<(), Stop> {
-    let queue = trial.queue("orders", &QueueSpec { exclusive: true, ..trial.queue_spec() }).await?;
+    let queue =
+        trial.queue("orders", &QueueSpec { exclusive: true, ..trial.spec_with([QueueVerb::Extend]) }).await?;
     queue.send(event("a")).await?;
     queue.send(event("b")).await?;
     let lease = queue.must_come("a message", Duration::ZERO).await?;
     let request = queue.request("second", 1, Duration::ZERO);
     let expected = EngineError::Exclusive { holder: name("worker") };
     ensure_eq!(queue.engine.lease(&request).await.err(), Some(expected.clone()), "a second consumer");
-    queue.engine.extend(&lease.id, trial.ticks(15)).await?;
+    queue.engine.extend(&queue.name, &lease.id, trial.ticks(15)).await?;
     trial.pass_ticks(11).await;
     ensure_eq!(queue.engine.lease(&request).await.err(), Some(expected), "while the first holds a lease");
     queue.ack(&lease).await?;
@@ -142,8 +144,14 @@ async fn a_deleted_queue_is_gone(trial: &mut Trial) -> Result<(), Stop> {
     queue.send(event("b")).await?;
     queue.engine.delete_queue(&queue.name).await?;
     ensure!(queue.depth().await.is_err(), "a deleted queue has a depth");
-    queue.must_be_stale(&lease, Settlement::Ack).await?;
+    let late = queue.settle(&lease, Settlement::Ack).await;
+    let is_gone = matches!(
+        late,
+        Err(CommitError::Refused { cause: Refused::Engine(EngineError::NotFound { .. }), .. })
+    );
+    ensure!(is_gone, "a settlement in a deleted queue: {late:?}");
     let queue = trial.queue("orders", &trial.queue_spec()).await?;
+    queue.must_be_stale(&lease, Settlement::Ack).await?;
     ensure_eq!(queue.len().await?, 0, "messages of a deleted queue in a new one of its name");
     Ok(())
 }
@@ -159,18 +167,18 @@ async fn a_transient_queue_does_not_outlast_a_restart(trial: &mut Trial) -> Resu
 }
 
 async fn messages_are_browsed_page_by_page(trial: &mut Trial) -> Result<(), Stop> {
-    let queue = trial.queue("orders", &trial.queue_spec()).await?;
+    let queue = trial.queue("orders", &trial.spec_with([QueueVerb::Browse, QueueVerb::Positions])).await?;
     for at in 0..10 {
         queue.send(event(&at.to_string())).await?;
     }
     let held = queue.must_come("a message", Duration::ZERO).await?;
     let (mut ids, mut from, mut pages) = (Vec::new(), 0, 0);
     loop {
-        let browse = Browse { queue: queue.name.clone(), from, most: many(4) };
+        let browse = queue.browse_from(from, 4);
         let page = queue.engine.browse(&browse).await?;
         ensure!(page.messages.len() <= 4, "{} messages on a page of 4", page.messages.len());
         for message in &page.messages {
-            let is_held = message.position == held.position;
+            let is_held = Some(message.position) == held.position;
             let expected = is_held.then_some(held.until);
             ensure_eq!(message.leased_until, expected, "until when {} is held", message.position);
             ensure_eq!(message.deliveries, u32::from(is_held), "deliveries of {}", message.position);
@@ -189,8 +197,14 @@ async fn messages_are_browsed_page_by_page(trial: &mut Trial) -> Result<(), Stop
 }
 
 async fn depth_counts_each_state_and_knows_the_oldest(trial: &mut Trial) -> Result<(), Stop> {
-    let queue: QueueTrial = trial.queue("orders", &trial.queue_spec()).await?;
-    ensure_eq!(queue.depth().await?, crate::queue::Depth::default(), "depth of an empty queue");
+    let queue: QueueTrial =
+        trial.queue("orders", &trial.spec_with([QueueVerb::Browse, QueueVerb::Positions])).await?;
+    let empty = queue.depth().await?;
+    ensure_eq!(
+        (empty.ready, empty.delayed, empty.in_flight, empty.oldest),
+        (0, 0, 0, None),
+        "an empty queue"
+    );
     for id in ["a", "b", "c", "d"] {
         queue.send(event(id)).await?;
         trial.pass_ticks(1).await;
@@ -201,7 +215,7 @@ async fn depth_counts_each_state_and_knows_the_oldest(trial: &mut Trial) -> Resu
     let depth = queue.depth().await?;
     ensure_eq!((depth.ready, depth.delayed, depth.in_flight), (2, 1, 1), "ready, delayed and held messages");
     let gone = leases.iter().map(|lease| lease.position).collect::<Vec<_>>();
-    let waits = queue.browse().await?.into_iter().find(|message| !gone.contains(&message.position));
+    let waits = queue.browse().await?.into_iter().find(|message| !gone.contains(&Some(message.position)));
     let stored_at = waits.map(|message| message.stored_at);
     ensure_eq!(depth.oldest, stored_at, "since when the oldest message waits");
     Ok(())
