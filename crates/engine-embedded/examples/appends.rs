@@ -8,11 +8,17 @@ use std::path::Path;
 use intertie_core::clock::{Timestamp, WallClock};
 use intertie_core::telemetry::{Events, Snapshot, Source, Value};
 use intertie_engine_embedded::store::{State, Store, StoreConfig};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, ToSql, params_from_iter};
 use tokio::task::JoinSet;
+
+/// Rows of one statement; what is left of a group is inserted one by one.
+const ROWS: usize = 32;
 
 struct Log {
     last: i64,
+    /// Applied in this group, and inserted at its end.
+    rows: Vec<(i64, i64, Vec<u8>)>,
+    insert: String,
 }
 
 impl State for Log {
@@ -33,13 +39,26 @@ impl State for Log {
         Ok(Ok(()))
     }
 
-    fn apply(&mut self, connection: &Connection, record: Vec<u8>, now: Timestamp) -> rusqlite::Result<i64> {
+    fn apply(&mut self, _: &Connection, record: Vec<u8>, now: Timestamp) -> rusqlite::Result<i64> {
         self.last += 1;
-        let now = now.as_unix_nanos().cast_signed();
-        connection.prepare_cached("INSERT INTO record VALUES (?1, ?2, ?3)")?.execute(params![
-            self.last, now, record
-        ])?;
+        self.rows.push((self.last, now.as_unix_nanos().cast_signed(), record));
         Ok(self.last)
+    }
+
+    fn flush(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let (many, few) = self.rows.split_at(self.rows.len() / ROWS * ROWS);
+        for rows in many.chunks(ROWS) {
+            let values =
+                rows.iter().flat_map(|(number, time, content)| [number as &dyn ToSql, time, content]);
+            connection.prepare_cached(&self.insert)?.execute(params_from_iter(values))?;
+        }
+        for row in few {
+            connection
+                .prepare_cached("INSERT INTO record VALUES (?, ?, ?)")?
+                .execute((row.0, row.1, &row.2))?;
+        }
+        self.rows.clear();
+        Ok(())
     }
 }
 
@@ -47,7 +66,9 @@ fn load(connection: &Connection) -> rusqlite::Result<Log> {
     connection
         .execute_batch("CREATE TABLE IF NOT EXISTS record (number INTEGER PRIMARY KEY, time, content)")?;
     let last = "SELECT coalesce(max(number), 0) FROM record";
-    Ok(Log { last: connection.query_row(last, [], |row| row.get(0))? })
+    let last = connection.query_row(last, [], |row| row.get(0))?;
+    let rows = vec!["(?, ?, ?)"; ROWS].join(", ");
+    Ok(Log { last, rows: Vec::new(), insert: format!("INSERT INTO record VALUES {rows}") })
 }
 
 #[tokio::main(flavor = "current_thread")]

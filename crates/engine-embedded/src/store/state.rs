@@ -4,8 +4,8 @@ use rusqlite::Connection;
 /// What a store keeps: tables in its database, and beside them what the writer has in memory to be fast.
 ///
 /// The writer owns it and calls it from one thread. For each group it begins a transaction, gives every command in
-/// turn to [`State::check`] and, unless that refuses it, to [`State::apply`]; then it commits, calls
-/// [`State::committed`], and answers. A command sees what those before it in its group did.
+/// turn to [`State::check`] and, unless that refuses it, to [`State::apply`]; then it calls [`State::flush`], commits,
+/// calls [`State::committed`], and answers. A command sees what those before it in its group did.
 ///
 /// What is in memory follows the database exactly, because a state outlives no failure: after a failed statement,
 /// commit or panic the writer drops it with the transaction, and opening loads the next one from what is stored. So
@@ -49,6 +49,17 @@ pub trait State: Send + 'static {
         command: Self::Command,
         now: Timestamp,
     ) -> rusqlite::Result<Self::Reply>;
+
+    /// Writes what [`State::apply`] only noted in memory, at the end of each group, before its commit: with statements
+    /// that insert 32 rows each, the writer has a fifth less to do than with one for each row. Until then no check finds
+    /// those rows in their tables.
+    ///
+    /// # Errors
+    /// Those of the database; they stop the store.
+    fn flush(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let _ = connection;
+        Ok(())
+    }
 
     /// What the last group did is durable, and its callers are about to be answered.
     fn committed(&mut self) {}

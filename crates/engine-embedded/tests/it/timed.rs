@@ -24,6 +24,8 @@ struct Lender {
     last: u64,
     lent: BTreeMap<u64, Timestamp>,
     is_stuck: bool,
+    /// What time was told, to be written at the end of the group.
+    told: Option<i64>,
     calls: Arc<AtomicUsize>,
 }
 
@@ -72,7 +74,7 @@ impl State for Lender {
                 Ok(0)
             }
             Command::Tell => {
-                connection.execute("INSERT OR REPLACE INTO lent VALUES (0, ?1)", [nanos(now)])?;
+                self.told = Some(nanos(now));
                 Ok(now.as_unix_nanos())
             }
             Command::Hold(lock) => {
@@ -84,6 +86,11 @@ impl State for Lender {
                 Ok(0)
             }
         }
+    }
+
+    fn flush(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let Some(told) = self.told.take() else { return Ok(()) };
+        connection.execute("INSERT OR REPLACE INTO lent VALUES (0, ?1)", [told]).map(|_| ())
     }
 
     fn undelivered(reply: u64) -> Option<Command> {
@@ -112,7 +119,7 @@ impl State for Lender {
 fn open(directory: &Path, config: &StoreConfig, clock: WallClock, calls: &Arc<AtomicUsize>) -> Store<Lender> {
     let load = |connection: &Connection| {
         connection.execute_batch("CREATE TABLE IF NOT EXISTS lent (number INTEGER PRIMARY KEY, until)")?;
-        Ok(Lender { last: 0, lent: BTreeMap::new(), is_stuck: false, calls: Arc::clone(calls) })
+        Ok(Lender { last: 0, lent: BTreeMap::new(), is_stuck: false, told: None, calls: Arc::clone(calls) })
     };
     Store::open(directory, config, clock, Events::default(), load).expect("opens")
 }
@@ -162,6 +169,19 @@ fn an_answer_that_outlives_its_store_harms_nobody() {
     drop(answer);
     let store = open(place.path(), &small(), WallClock::system(), &Arc::default());
     assert_eq!(lent(&store), 1);
+}
+
+#[test]
+fn what_a_state_gathers_is_written_in_the_same_group() {
+    let place = directory();
+    let store = open(place.path(), &small(), WallClock::system(), &Arc::default());
+    let answers = [Command::Tell, Command::Tell, Command::Tell].map(|command| store.submit(command));
+    let told = answers.map(|answer| runtime().block_on(answer).expect("tells"));
+    let until = |connection: &Connection| {
+        connection.query_row("SELECT until FROM lent WHERE number = 0", [], |row| row.get::<_, i64>(0))
+    };
+    let written = runtime().block_on(store.query(until)).expect("is written");
+    assert_eq!(written.cast_unsigned(), told[2]);
 }
 
 #[test]

@@ -110,6 +110,7 @@ impl<S: State> Writer<S> {
             }
         });
         let verdicts = verdicts.collect::<rusqlite::Result<_>>()?;
+        state.flush(connection)?;
         // Without a write the commit costs no sync, and nothing that is stored knows of the time.
         if changes != connection.total_changes() {
             self.clock.keep(connection, now)?;
