@@ -1,6 +1,7 @@
 //! `cargo xtask`: the gate, tidiness and benchmarks.
 
 mod ci;
+mod dist;
 mod endurance;
 mod h2spec;
 mod tidy;
@@ -12,6 +13,7 @@ use anyhow::{Context, Result, bail};
 
 const HELP: &str = "\
 cargo xtask ci                 the whole gate: fmt, tidy, clippy, tests, h2spec, loom, doc tests, docs
+cargo xtask dist               the server as it is shipped, guided by a profile of a day of traffic
 cargo xtask h2spec             every case of h2spec against the server, without TLS and with it
 cargo xtask tidy               what no compiler checks: licences, layers, pages, dead files
 cargo xtask takeovers          a thousand takeovers and changes of threads under new connections
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["ci"] => ci::run(),
+        ["dist"] => dist::build_guided(),
         ["tidy"] => tidy::run(),
         ["takeovers"] => takeovers(),
         ["h2spec"] => h2spec::run(),

@@ -20,7 +20,7 @@ usage: gateway [flags]
   --modes A,B      these modes only: plain, work, h2, tls, handshake,
                    resumed, large, steady                               [default all]
   --memory         no load: what the subjects keep in memory for routes and idle connections
-  --no-build       take target/dist/intertie as it is
+  --no-build       take target/trained/intertie as it is
   --append FILE    append the table to FILE too
   --help           this
 ";

@@ -1,6 +1,7 @@
 //! What a subject keeps in memory: at rest, for routes, and for connections on which nothing happens.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -17,6 +18,9 @@ pub const ROUTES_MANY: usize = 10_000;
 /// Enough that what the first ones bring with them does not show.
 const CONNECTIONS: usize = 2_000;
 
+/// After this a subject is at rest: allocators give back what loading left behind, but not at once.
+const REST: Duration = Duration::from_secs(3);
+
 #[derive(Debug, Clone, Copy)]
 pub struct Footprint {
     pub idle_mib: f64,
@@ -31,6 +35,7 @@ impl Bench<'_> {
         let at_rest = |mode, routes| {
             self.with_running(subject, mode, routes, |server, site| {
                 probe::wait_until_answering(server, site.port)?;
+                std::thread::sleep(REST);
                 usage::present_mib(&usage::family(server.pid())?)
             })
         };

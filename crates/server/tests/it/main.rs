@@ -29,4 +29,5 @@ mod streams;
 mod tls;
 mod traces;
 mod traffic;
+mod training;
 mod upstream;

@@ -25,15 +25,13 @@ bulkhead = { concurrent = 10000, queue = 100, wait = "100ms" }
 /// Builds it as it is shipped, unless `build` is false.
 pub fn prepare(build: bool) -> Result<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the bench stands in no tree")?;
-    let target = root.join("target");
     if build {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(["build", "--profile", "dist", "--package", "intertie", "--manifest-path"]);
-        cargo.arg(root.join("Cargo.toml")).arg("--target-dir").arg(&target);
+        cargo.current_dir(root).args(["xtask", "dist"]);
         tools::run_shown(cargo)?;
     }
-    let binary = target.join("dist/intertie");
-    ensure!(binary.is_file(), "there is no target/dist/intertie; without --no-build it is built");
+    let binary = root.join("target/trained/intertie");
+    ensure!(binary.is_file(), "there is no target/trained/intertie; without --no-build it is built");
     let version = tools::self_description(&binary, &["--version"])?;
     let number = version.split_whitespace().last().unwrap_or("unknown");
     Ok((binary, format!("{number} ({})", commit(root)?)))

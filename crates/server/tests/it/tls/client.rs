@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use http::Request;
 use http_body_util::BodyExt;
+use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -86,24 +88,34 @@ impl Client {
 
 /// A connection that requests go out on.
 pub(crate) enum Session {
-    Http1(hyper::client::conn::http1::SendRequest<AnyBody>),
-    Http2(hyper::client::conn::http2::SendRequest<AnyBody>),
+    Http1(http1::SendRequest<AnyBody>),
+    Http2(http2::SendRequest<AnyBody>),
 }
 
 impl Session {
     /// Speaks what ALPN agreed on.
     pub(crate) async fn open(stream: TlsStream<TcpStream>) -> Result<Self, hyper::Error> {
-        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        let io = TokioIo::new(stream);
-        if http2 {
-            let (sender, connection) =
-                hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await?;
-            tokio::spawn(connection);
-            return Ok(Self::Http2(sender));
+        match stream.get_ref().1.alpn_protocol() {
+            Some(b"h2") => Ok(Self::Http2(Self::http2(stream).await?)),
+            _ => Self::http1(stream).await,
         }
-        let (sender, connection) = hyper::client::conn::http1::handshake(io).await?;
+    }
+
+    pub(crate) async fn http1(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> Result<Self, hyper::Error> {
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         Ok(Self::Http1(sender))
+    }
+
+    /// A connection that requests can share.
+    pub(crate) async fn http2(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> Result<http2::SendRequest<AnyBody>, hyper::Error> {
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(sender)
     }
 
     pub(crate) async fn get(&mut self, headers: &[(&'static str, &str)]) -> Result<Answer, hyper::Error> {
@@ -118,7 +130,8 @@ impl Session {
         let response = match self {
             Self::Http1(sender) => {
                 request.headers_mut().insert("host", "shop.example".parse().expect("a host"));
-                *request.uri_mut() = request.uri().path().parse().expect("a path");
+                let target = request.uri().path_and_query().expect("a path").as_str();
+                *request.uri_mut() = target.parse().expect("a path");
                 sender.send_request(request).await?
             }
             Self::Http2(sender) => sender.send_request(request).await?,

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::harness::{Answer, Origin, Server};
 pub(crate) use authority::Authority;
+pub(crate) use client::{Client, Session};
 
 /// A request on a connection that is there, with TLS from now on.
 pub(crate) async fn get_over(authority: &Authority, stream: tokio::net::TcpStream) -> Answer {
