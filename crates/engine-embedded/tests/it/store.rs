@@ -225,7 +225,9 @@ fn the_next_opening_always_has_room_to_copy_the_log_and_uses_it() {
     let place = directory();
     let file = |name: &str| fs::metadata(place.path().join(name));
     let (log, reserve) = ("intertie.db-wal", "intertie.db-wal.reserve");
-    let store = open(place.path(), &Progress::default()).expect("opens");
+    // It does not wait for idle time.
+    let config = StoreConfig { idle_after: Duration::from_secs(3600), ..small() };
+    let store = open_with(place.path(), &config, &Progress::default()).expect("opens");
     let reader = Connection::open(place.path().join("intertie.db")).expect("opens");
     reader.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).expect("leaves the log");
     let mut told = Told::default();
