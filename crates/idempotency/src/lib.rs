@@ -3,13 +3,14 @@
 //! - `Idempotent`: puts it around what answers HTTP.
 //! - [`Key`]: what a client calls its request; [`Fingerprint`]: what tells two requests under one key apart.
 //! - [`record`]: what is decided.
-//! - [`Store`]: where records are kept.
+//! - [`Store`]: where records are kept, within [`Bounds`].
 //!
 //! HTTP is the feature `http`, which is on by default; what only keeps records goes without.
 //!
 //! | the request comes | and is answered |
 //! |---|---|
 //! | for the first time | by whoever does it |
+//! | for the first time, while as much is remembered as may be | 503, with the name of the bound |
 //! | again, while it is under way | 409, with the time after which to ask again |
 //! | again, within `kept` after it was answered | as it was then, marked `Idempotent-Replayed: true` |
 //! | again under the same key, with another target or content | 422 |
@@ -24,11 +25,14 @@
 mod answer;
 #[cfg(feature = "http")]
 mod begun;
+mod bounds;
 #[cfg(feature = "http")]
 mod config;
 mod fingerprint;
 #[cfg(feature = "http")]
 mod idempotent;
+#[cfg(feature = "http")]
+mod keeping;
 mod key;
 pub mod record;
 mod store;
@@ -40,6 +44,7 @@ mod tests;
 pub use answer::{Answer, InvalidAnswer};
 #[cfg(feature = "http")]
 pub use begun::{Begun, Completion};
+pub use bounds::{Bounds, Full, Usage};
 #[cfg(feature = "http")]
 pub use config::IdempotencyConfig;
 pub use fingerprint::Fingerprint;

@@ -2,7 +2,7 @@
 //!
 //! - [`queue`]: work for whoever is free; leases, redelivery, dead letters.
 //! - [`log`]: what happened, in order; partitions, groups, replay.
-//! - [`commit`]: what changes both, as a whole or not at all.
+//! - [`commit`]: what changes both, as a whole or not at all, and what of it can be done once.
 //! - [`support`]: what an engine can do of what is asked for, said when it is declared.
 //! - [`engines`]: how both ports lie on six engines.
 //!

@@ -34,6 +34,18 @@ impl Support {
         Self::Emulated { by: by.into(), cost: cost.into() }
     }
 
+    /// What is left of it where `emulation` may be refused.
+    #[must_use]
+    pub fn under(self, emulation: Emulation) -> Self {
+        match self {
+            Self::Emulated { by, .. } if emulation == Emulation::Refused => {
+                let why = format!("it is emulated by {by}");
+                Self::refused(why, "allow it by `emulation = \"allowed\"`")
+            }
+            other => other,
+        }
+    }
+
     /// Whether it is refused; as a refusal of `feature`, for whoever asks anyway.
     pub fn refusal(self, feature: &'static str, engine: &EngineId) -> Option<Refusal> {
         match self {
@@ -93,11 +105,12 @@ impl Declared {
         self
     }
 
-    /// The same, with what `engine` says of the verbs of queues.
+    /// The same, with what `engine` says of the verbs of queues, for one whose specification says `emulation`.
     #[must_use]
-    pub fn with_verbs(mut self, support: impl Fn(QueueFeature) -> Support) -> Self {
+    pub fn with_verbs(mut self, emulation: Emulation, support: impl Fn(QueueFeature) -> Support) -> Self {
         let verbs = QueueVerb::ALL.into_iter();
-        self.verbs = verbs.map(|verb| (verb.name(), support(QueueFeature::Verb(verb)))).collect();
+        let offered = |verb| support(QueueFeature::Verb(verb)).under(emulation);
+        self.verbs = verbs.map(|verb| (verb.name(), offered(verb))).collect();
         self
     }
 
@@ -159,12 +172,8 @@ pub fn resolve<F: Feature>(
     let (mut kept, mut refusals) = (Vec::new(), Vec::new());
     for feature in asked {
         let refuse = |why, hint| Refusal { feature: feature.key(), engine: engine.clone(), why, hint };
-        match support(feature) {
+        match support(feature).under(emulation) {
             Support::Refused { why, hint } => refusals.push(refuse(why, hint)),
-            Support::Emulated { by, .. } if emulation == Emulation::Refused => {
-                let why = format!("it is emulated by {by}").into();
-                refusals.push(refuse(why, "allow it by `emulation = \"allowed\"`".into()));
-            }
             support => kept.push((feature.key(), support)),
         }
     }

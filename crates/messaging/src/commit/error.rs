@@ -71,6 +71,11 @@ pub enum Refused {
         /// What it asks for, and what there is.
         problem: String,
     },
+    /// The record is a tombstone only by what it says of itself, or only by what it has.
+    Tombstone {
+        /// Which of both, and why.
+        problem: &'static str,
+    },
     /// No message that waits stands there, or none that is dead where a dead one is meant: it was delivered, cancelled,
     /// moved, or never was.
     NotWaiting,
@@ -106,6 +111,9 @@ impl fmt::Display for Refused {
             Self::TooLarge { bytes, limit } => write!(f, "{bytes} bytes are more than the limit of {limit}"),
             Self::Full { limit } => write!(f, "the queue holds `depth_max` messages, {limit}"),
             Self::NotDeclared { key, problem } => write!(f, "`{key}` does not allow it: {problem}"),
+            Self::Tombstone { problem } => {
+                write!(f, "whether the record ends its key is in doubt: {problem}")
+            }
             Self::NotWaiting => f.write_str("no such message waits at that position"),
             Self::DoneBefore => f.write_str("it was done before, by another commit"),
             Self::HandledBefore => f.write_str("the inbox has the message already"),

@@ -191,6 +191,7 @@ mod tests {
     #[test]
     fn what_is_asked_together_is_kinds_and_places() {
         let redrive = || Operation::Redrive { queue: name("a.dead"), position: 1, to: name("a") };
+        let cancel = || Operation::Cancel { queue: name("a.dead"), position: 2 };
         for (operations, expected) in [
             (vec![], None),
             (vec![send("a")], None),
@@ -198,6 +199,7 @@ mod tests {
             (vec![send("a"), send("a")], Some(Together::of(&[Kind::Send], Places::One))),
             (vec![send("a"), send("b")], Some(Together::of(&[Kind::Send], Places::Several))),
             (vec![redrive(), redrive()], Some(Together::of(&[Kind::Redrive], Places::Several))),
+            (vec![cancel(), redrive()], Some(Together::of(&[Kind::Cancel, Kind::Redrive], Places::Several))),
             // A topic may have the name of a queue.
             (vec![send("a"), append("a")], Some(Together::of(&[Kind::Send, Kind::Append], Places::Several))),
         ] {

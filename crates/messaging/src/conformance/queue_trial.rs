@@ -21,6 +21,14 @@ pub(super) fn outcomes(committed: Committed) -> Result<Vec<Outcome>, CommitError
     }
 }
 
+/// Ends the case when the engine can not do such things together.
+pub(super) fn supported<T>(committed: Result<T, CommitError>) -> Result<Result<T, CommitError>, Stop> {
+    match committed {
+        Err(unsupported @ CommitError::Unsupported(_)) => Err(unsupported.into()),
+        other => Ok(other),
+    }
+}
+
 /// Commits, and holds the engine to what it said of such commits.
 pub(super) async fn commit_as_said<E: Engine + ?Sized>(
     engine: &E,

@@ -7,7 +7,7 @@ use super::case::Stop;
 use super::queue_trial::{commit_as_said, outcomes};
 use super::trial::{id, many, name};
 use crate::Name;
-use crate::commit::{CommitError, Operation, Outcome, Receipt, Refused};
+use crate::commit::{CommitError, Committed, Operation, Outcome, Receipt, Refused};
 use crate::log::{
     Assignment, Heartbeat, Join, Lag, LogEngine, Member, Membership, Read, Record, Records, StartAt, Stored,
 };
@@ -28,7 +28,15 @@ impl TopicTrial {
         &self,
         commit: impl IntoIterator<Item = Operation>,
     ) -> Result<Vec<Outcome>, CommitError> {
-        outcomes(commit_as_said(&*self.engine, commit.into_iter().collect()).await?)
+        outcomes(self.try_commit(commit).await?)
+    }
+
+    /// What became of a commit, which may have been done before.
+    pub(super) async fn try_commit(
+        &self,
+        commit: impl IntoIterator<Item = Operation>,
+    ) -> Result<Committed, CommitError> {
+        commit_as_said(&*self.engine, commit.into_iter().collect()).await
     }
 
     pub(super) fn append_to(&self, record: impl Into<Record>) -> Operation {

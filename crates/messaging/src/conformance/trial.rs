@@ -9,6 +9,7 @@ use std::time::Duration;
 use intertie_core::clock::Timestamp;
 use intertie_core::envelope::{Data, Envelope};
 use intertie_core::quantity::Ratio;
+use intertie_idempotency::Store;
 
 use super::case::{Stop, ensure};
 use super::queue_trial::QueueTrial;
@@ -120,6 +121,10 @@ impl Trial {
         self.ports.inboxes.clone().ok_or(Stop::Absent("port for inboxes"))
     }
 
+    pub(super) fn requests(&self) -> Result<Arc<dyn Store>, Stop> {
+        self.ports.requests.clone().ok_or(Stop::Absent("port for records of requests"))
+    }
+
     /// Promises that every engine can make, and times that are short.
     pub(super) fn queue_spec(&self) -> QueueSpec {
         let wait = self.tick() / 10;
@@ -175,7 +180,7 @@ impl Trial {
     }
 
     async fn restart(&mut self) -> Result<(), Stop> {
-        let nothing = Ports { queues: None, logs: None, inboxes: None };
+        let nothing = Ports { queues: None, logs: None, inboxes: None, requests: None };
         let ports = std::mem::replace(&mut self.ports, nothing);
         self.ports = self.subject.restart(ports).await.ok_or(Stop::Absent("restart"))?;
         Ok(())

@@ -82,6 +82,11 @@ impl Coordinator {
         resumed
     }
 
+    /// How many members there are, which whoever has a coordinator bounds.
+    pub fn members(&self) -> usize {
+        self.members.len()
+    }
+
     /// What each member has.
     pub fn held(&self) -> impl Iterator<Item = Held> {
         self.members.iter().map(|(member, session)| Held {

@@ -5,7 +5,8 @@ use intertie_core::clock::Timestamp;
 use intertie_core::envelope::Envelope;
 use intertie_core::quantity::ByteSize;
 
-use super::{TopicFeature, TopicSpec};
+use super::{Cleanup, TopicFeature, TopicSpec};
+use crate::commit::Refused;
 use crate::engine::{DeclareError, Engine, Listing, Pending};
 use crate::message::Content;
 use crate::support::{Declared, Support};
@@ -60,7 +61,8 @@ pub trait LogEngine: Engine {
     /// go over to this one.
     ///
     /// # Errors
-    /// When there is no such topic, or the engine is not available.
+    /// When there is no such topic, the session is longer than `session_timeout_max`, there are as many groups or
+    /// members as the engine is configured for, or it is not available.
     fn join<'a>(&'a self, join: &'a Join) -> Pending<'a, Result<Assignment, EngineError>>;
 
     /// Stays a member: called again within `session_timeout`, however long the records take that are being handled.
@@ -108,16 +110,40 @@ pub trait LogEngine: Engine {
 /// What a producer appends to a topic. The key of a record is the `partitionkey` of its envelope.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
-    /// What it says. Without data, and with a key, it is a tombstone where the topic is compacted.
+    /// What it says.
     pub envelope: Envelope,
     /// The partition; unset, the one of its key, or any where it has none.
     pub partition: Option<u32>,
+    /// Whether it ends its key, in a topic that is compacted: it then has a key and no data. A record of a key that
+    /// has no data and does not say so is refused there, since engines can not tell the two apart: an empty body
+    /// should not remove what was stored before.
+    pub tombstone: bool,
+}
+
+impl Record {
+    /// Whether a topic that is cleaned up so takes it.
+    ///
+    /// # Errors
+    /// When it is a tombstone only by what it says of itself, or only by what it has.
+    pub fn check(&self, cleanup: Cleanup) -> Result<(), Refused> {
+        let (has_key, has_data) = (self.envelope.partition_key().is_some(), self.envelope.data().is_some());
+        let refused = |problem| Err(Refused::Tombstone { problem });
+        match (self.tombstone, cleanup) {
+            (true, Cleanup::Delete) => refused("the topic is not compacted, so that it ends nothing"),
+            (true, Cleanup::Compact) if !has_key => refused("it has no key to end"),
+            (true, Cleanup::Compact) if has_data => refused("it has data"),
+            (false, Cleanup::Compact) if has_key && !has_data => {
+                refused("it has no data, which ends its key, and does not say that it is meant to")
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl From<Envelope> for Record {
-    /// A record in the partition of its key.
+    /// A record in the partition of its key, which ends nothing.
     fn from(envelope: Envelope) -> Self {
-        Self { envelope, partition: None }
+        Self { envelope, partition: None, tombstone: false }
     }
 }
 
@@ -179,7 +205,7 @@ pub enum StartAt {
 pub struct Join {
     /// Who, and where.
     pub member: Member,
-    /// A member that is not heard of for so long has left.
+    /// A member that is not heard of for so long has left; at most `session_timeout_max` of the topic.
     pub session_timeout: Duration,
     /// Where the group begins in a partition that it has no position in. It is looked up when the first member is
     /// given the partition, and is the group's position from then on: what is appended afterwards is not skipped

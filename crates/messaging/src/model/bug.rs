@@ -1,6 +1,20 @@
-/// A mistake that the model makes on purpose: what the conformance suite is proven to find.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bug {
+/// Declares the bugs, and a list of them all.
+macro_rules! bugs {
+    ($($(#[$attribute:meta])* $bug:ident,)+) => {
+        /// A mistake that the model makes on purpose: what the conformance suite is proven to find.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Bug {
+            $($(#[$attribute])* $bug,)+
+        }
+
+        impl Bug {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$bug,)+];
+        }
+    };
+}
+
+bugs! {
     /// A message that somebody holds is handed out again.
     DeliverTwice,
     /// A message that is to be repeated is gone.
@@ -59,6 +73,10 @@ pub enum Bug {
     SkipTies,
     /// Records with one key go to any partition.
     KeyWanders,
+    /// A record without data ends its key, whatever it says.
+    TombstoneByMistake,
+    /// A member may be missed for any time.
+    SessionForEver,
     /// Positions of groups do not outlast a restart.
     ForgetPositions,
     /// A key can be marked again.
@@ -163,6 +181,8 @@ pub enum Bug {
     CompleteNothing,
     /// Lists have any length.
     ListAll,
+    /// What was said not to be offered is done.
+    AllowUnoffered,
     /// Commits are said to be possible that are refused.
     PromiseCommits,
 }

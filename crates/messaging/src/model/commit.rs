@@ -128,6 +128,9 @@ impl State {
             Operation::Bury { queue, .. } => Ok(self.queue(queue).map(|_| ())?),
             Operation::Append { topic, record } => {
                 let topic = self.partition(topic, record.partition.unwrap_or(0))?;
+                if bug != Some(Bug::TombstoneByMistake) {
+                    record.check(topic.spec.cleanup)?;
+                }
                 fits(bytes(&record.envelope), topic.spec.record_bytes_max.bytes(), bug)
             }
             Operation::Advance { membership, partition, .. } => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use intertie_core::clock::Timestamp;
 
 use super::{Bug, Model};
-use crate::commit::{Commit, CommitError, Committed, Operation, Outcome, Together};
+use crate::commit::{Commit, CommitError, Committed, Kind, Operation, Outcome, Together};
 use crate::log::{
     Assignment, Heartbeat, Join, Lag, LogEngine, Membership, Read, Records, Seek, StartAt, TopicFeature,
     TopicSpec,
@@ -46,9 +46,11 @@ impl Engine for Model {
                 let verb = verb_of(asked).map_or(Ok(()), |verb| self.offers(verb));
                 verb.map_err(|cause| CommitError::Refused { operation, cause: cause.into() })?;
             }
+            let kinds: Vec<_> = commit.operations.iter().map(Operation::kind).collect();
             let mut committed = self.commit_all(commit).await?;
             if let (Committed::Done(outcomes), Err(_)) = (&mut committed, self.offers(QueueVerb::Positions)) {
-                outcomes.iter_mut().for_each(without_position);
+                let of_messages = outcomes.iter_mut().zip(kinds).filter(|(_, kind)| *kind != Kind::Append);
+                of_messages.for_each(|(outcome, _)| without_position(outcome));
             }
             Ok(committed)
         })
@@ -108,8 +110,10 @@ impl Model {
     fn offers(&self, verb: QueueVerb) -> Result<(), EngineError> {
         let support = QueueEngine::support(self, QueueFeature::Verb(verb));
         match support.refusal(verb.name(), &self.id) {
-            Some(refusal) => Err(EngineError::Unsupported(Box::new(refusal))),
-            None => Ok(()),
+            Some(refusal) if self.bug != Some(Bug::AllowUnoffered) => {
+                Err(EngineError::Unsupported(Box::new(refusal)))
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -163,7 +167,9 @@ impl QueueEngine for Model {
                 declared.kept.pop();
             }
             self.changing(|state, now| state.declare_queue(name, spec, now))?;
-            Ok(declared.with_verbs(support).with_commits(|together| self.commit_support(together)))
+            Ok(declared
+                .with_verbs(spec.emulation, support)
+                .with_commits(|together| self.commit_support(together)))
         })
     }
 
@@ -291,7 +297,7 @@ impl LogEngine for Model {
 
     fn join<'a>(&'a self, join: &'a Join) -> Pending<'a, Result<Assignment, EngineError>> {
         Box::pin(async move {
-            self.changing(|state, now| Ok(state.topic(&join.member.topic)?.join(join, now, self.bug)))
+            self.changing(|state, now| state.topic(&join.member.topic)?.join(join, now, self.bug))
         })
     }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use intertie_core::clock::{Instant, Timestamp};
 use intertie_core::envelope::Envelope;
+use intertie_core::quantity::format_duration;
 
 use super::Bug;
 use super::queue::after;
@@ -175,8 +176,17 @@ impl Topic {
         &mut self.groups[at]
     }
 
-    pub(super) fn join(&mut self, join: &Join, now: Timestamp, bug: Option<Bug>) -> Assignment {
+    pub(super) fn join(
+        &mut self,
+        join: &Join,
+        now: Timestamp,
+        bug: Option<Bug>,
+    ) -> Result<Assignment, EngineError> {
         let Join { member, session_timeout, start } = join;
+        let longest = self.spec.session_timeout_max;
+        if *session_timeout > longest && bug != Some(Bug::SessionForEver) {
+            return Err(EngineError::Limit { key: "session_timeout_max", limit: format_duration(longest) });
+        }
         let starts: Vec<_> = (0..self.partitions()).map(|at| self.find(at, *start, None)).collect();
         let partitions = self.partitions();
         let group = self.group(&member.group, bug);
@@ -191,7 +201,7 @@ impl Topic {
         });
         let turn =
             again.unwrap_or_else(|| group.coordinator.join(instant(now), &member.member, *session_timeout));
-        group.assign(member, turn, &starts, bug)
+        Ok(group.assign(member, turn, &starts, bug))
     }
 
     pub(super) fn heartbeat(

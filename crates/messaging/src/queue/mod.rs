@@ -5,6 +5,7 @@
 //! - [`QueueEngine`]: who keeps queues.
 //! - [`Lease`] and [`Settlement`]: one delivery, and its end.
 //! - [`DeadLetter`]: why a message was given up.
+//! - [`QueueVerb`]: what not every engine does with messages.
 //!
 //! A queue promises no order beyond priorities and groups, and no second reading; that is what
 //! [`log`](crate::log) is for.
@@ -18,9 +19,12 @@
 //!                      │ Retry, or its time is over    │
 //!                      └───────────────────────────────┤
 //!                            DeadLetter, max_deliveries│
-//!                                         or ttl       ▼
-//!                                                dead letters
+//!                                         or ttl       ▼       Bury
+//!                        ready ◄───────────────── dead letters ◄───── records of topics
+//!                                   Redrive
 //! ```
+//!
+//! What nobody holds, dead letters included, is gone by `Cancel`.
 
 mod dead_letter;
 mod feature;

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::num::{NonZeroU8, NonZeroU32};
 use std::time::Duration;
 
+use intertie_core::backoff::exponential;
 use intertie_core::config::Invalid;
 use intertie_core::quantity::{self, ByteSize, DurationText, Ratio, format_duration};
 use schemars::JsonSchema;
@@ -26,7 +27,8 @@ pub struct QueueSpec {
     #[schemars(with = "Option<DurationText>")]
     pub auto_delete: Option<Duration>,
     /// How long a message may wait to be delivered, as `ttl_counts` counts; after that it is dead. A message may ask
-    /// for less by its `expirytime`, a moment, not for more, and no longer once it has died. Default: for ever.
+    /// for less by its `expirytime`, a moment, not for more, and no longer once it has died. An engine that emulates
+    /// this may find a dead message only when it would be delivered, and counts it until then. Default: for ever.
     #[serde(with = "quantity::duration::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<DurationText>")]
     pub ttl: Option<Duration>,
@@ -90,7 +92,8 @@ pub struct QueueSpec {
     /// Where a message must be before its sender is told that it is stored. Default one copy, synced.
     pub durability: Durability,
     /// Verbs that its users can not do without: an engine that does not offer one refuses the queue. What is not here is
-    /// offered where it can be, and [`Declared`](crate::support::Declared) tells. Default: none.
+    /// offered where it can be, natively where `emulation` is refused, and [`Declared`](crate::support::Declared)
+    /// tells. Default: none.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub needs: BTreeSet<QueueVerb>,
     /// Whether promises may be kept by emulation. Default "allowed".
@@ -160,10 +163,7 @@ impl Default for RedeliveryConfig {
 impl RedeliveryConfig {
     /// The wait after a message was delivered `deliveries` times; `random` is uniform in `0..=u32::MAX`.
     pub fn wait(&self, deliveries: NonZeroU32, random: u32) -> Duration {
-        let factor = self.multiplier.get().checked_pow(deliveries.get() - 1);
-        let wait = factor
-            .and_then(|factor| self.base.checked_mul(factor))
-            .map_or(self.cap, |wait| wait.min(self.cap));
+        let wait = exponential(self.base, self.multiplier.get(), deliveries.get(), self.cap);
         let added = wait.mul_f64(self.jitter.as_f64() * f64::from(random) / f64::from(u32::MAX));
         wait.saturating_add(added)
     }

@@ -31,7 +31,7 @@ async fn topic(trial: &Trial, partitions: u32) -> Result<TopicTrial, Stop> {
 
 async fn fill(topic: &TopicTrial, partition: u32, records: u32) -> Result<(), Stop> {
     for at in 0..records {
-        let record = Record { envelope: event(&at.to_string()), partition: Some(partition) };
+        let record = Record { partition: Some(partition), ..event(&at.to_string()).into() };
         topic.append(record).await?;
     }
     Ok(())
@@ -144,7 +144,7 @@ async fn partitions_are_shared_evenly_and_never_doubly(trial: &mut Trial) -> Res
     let shares = (numbers(&first).len(), numbers(&second).len());
     ensure!(shares.0.abs_diff(shares.1) <= 1, "shares are not even: {shares:?}");
     for (assignment, partition) in [(&first, numbers(&first)[0]), (&second, numbers(&second)[0])] {
-        topic.append(Record { envelope: event("a"), partition: Some(partition) }).await?;
+        topic.append(Record { partition: Some(partition), ..event("a").into() }).await?;
         topic.commit([topic.advance_to(&assignment.membership, partition, 1)]).await?;
     }
     Ok(())
@@ -257,7 +257,7 @@ async fn lag_is_what_is_left_to_read(trial: &mut Trial) -> Result<(), Stop> {
     let topic = topic(trial, 2).await?;
     let member = topic.join("first", session(trial)).await?;
     for at in 0..5 {
-        let record = Record { envelope: event(&at.to_string()), partition: Some(1) };
+        let record = Record { partition: Some(1), ..event(&at.to_string()).into() };
         topic.append(record).await?;
         trial.pass_ticks(1).await;
     }

@@ -119,7 +119,7 @@ async fn records_of_a_key_stay_in_its_partition(trial: &mut Trial) -> Result<(),
 async fn a_record_goes_to_the_partition_that_it_names(trial: &mut Trial) -> Result<(), Stop> {
     let topic = partitions(trial, 3).await?;
     for partition in [2, 0, 2] {
-        let record = Record { envelope: event_of("key", "a"), partition: Some(partition) };
+        let record = Record { partition: Some(partition), ..event_of("key", "a").into() };
         ensure_eq!(topic.append(record).await?.partition, partition, "the partition of the receipt");
     }
     let mut counts = Vec::new();
@@ -298,7 +298,7 @@ async fn unknown_topics_and_partitions_are_refused(trial: &mut Trial) -> Result<
     ensure_eq!(topic.engine.read(&read).await.err(), Some(no_partition.clone()), "a read");
     let found = topic.engine.find(&topic.name, 2, StartAt::End).await.err();
     ensure_eq!(found, Some(no_partition.clone()), "a position");
-    let record = Record { envelope: event("a"), partition: Some(2) };
+    let record = Record { partition: Some(2), ..event("a").into() };
     ensure_eq!(topic.refused(record).await?, Refused::Engine(no_partition), "a record");
     topic.engine.delete_topic(&topic.name).await?;
     let read = topic.request(0, 0, 1, Duration::ZERO);

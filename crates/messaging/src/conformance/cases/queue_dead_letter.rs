@@ -40,7 +40,7 @@ fn three() -> NonZeroU32 {
 }
 
 async fn after_max_deliveries_there_is_one_dead_letter(trial: &mut Trial) -> Result<(), Stop> {
-    let spec = QueueSpec { max_deliveries: three(), ..trial.queue_spec() };
+    let spec = QueueSpec { max_deliveries: three(), ..trial.spec_with([QueueVerb::Positions]) };
     let queue = trial.queue("orders", &spec).await?;
     queue.send(event("before")).await?;
     let before = queue.must_come("a message", Duration::ZERO).await?;
@@ -87,7 +87,7 @@ async fn leases_that_end_in_silence_count_to_max_deliveries(trial: &mut Trial) -
 }
 
 async fn a_rejected_message_is_dead_at_once_with_its_reason(trial: &mut Trial) -> Result<(), Stop> {
-    let queue = trial.queue("orders", &trial.spec_with([QueueVerb::Browse])).await?;
+    let queue = trial.queue("orders", &trial.spec_with([QueueVerb::Browse, QueueVerb::Positions])).await?;
     let position = queue.send(rich("a")).await?;
     let lease = queue.must_come("a message", Duration::ZERO).await?;
     queue.end(&lease, reject("no such customer")).await?;

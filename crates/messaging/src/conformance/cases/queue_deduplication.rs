@@ -18,6 +18,7 @@ cases!(Queue, "deduplication":
     of_sends_that_race_with_one_id_one_is_stored,
     a_duplicate_fits_into_a_full_queue,
     without_a_window_no_id_is_remembered,
+    duplicates_in_a_batch_take_no_room,
 );
 
 async fn window(trial: &Trial, name: &str) -> Result<QueueTrial, Stop> {
@@ -129,5 +130,18 @@ async fn without_a_window_no_id_is_remembered(trial: &mut Trial) -> Result<(), S
     queue.send(event("a")).await?;
     queue.send(event("a")).await?;
     ensure_eq!(queue.lease(10).await?.len(), 2, "messages of one id");
+    Ok(())
+}
+
+async fn duplicates_in_a_batch_take_no_room(trial: &mut Trial) -> Result<(), Stop> {
+    let deduplication_window = Some(trial.ticks(20));
+    let spec = QueueSpec { deduplication_window, depth_max: Some(3), ..trial.queue_spec() };
+    let queue = trial.queue("orders", &spec).await?;
+    queue.send(event("a")).await?;
+    let batch = ["a", "b", "b", "a", "c", "b"].map(|id| send(&queue, event(id)));
+    let outcomes = queue.commit(batch).await?;
+    let stored: Vec<_> = outcomes.iter().map(|outcome| matches!(outcome, Outcome::Stored(_))).collect();
+    ensure_eq!(stored, [false, true, false, false, true, false], "what of a batch is stored");
+    ensure_eq!(queue.len().await?, 3, "depth");
     Ok(())
 }

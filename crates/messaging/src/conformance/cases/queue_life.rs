@@ -1,13 +1,15 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use intertie_core::quantity::ByteSize;
+
 use super::cases;
 use crate::commit::{CommitError, Refused};
 use crate::conformance::case::{Stop, ensure, ensure_eq};
 use crate::conformance::queue_trial::QueueTrial;
 use crate::conformance::trial::{Trial, event, id, name};
-use crate::queue::{QueueSpec, QueueVerb, Settlement};
-use crate::{DeclareError, EngineError};
+use crate::queue::{Browse, QueueSpec, QueueVerb, Settlement};
+use crate::{DeclareError, EngineError, Listing};
 
 cases!(Queue, "life":
     a_queue_that_is_declared_again_is_left_alone,
@@ -20,6 +22,9 @@ cases!(Queue, "life":
     a_transient_queue_does_not_outlast_a_restart,
     messages_are_browsed_page_by_page,
     depth_counts_each_state_and_knows_the_oldest,
+    depth_counts_bytes_and_consumers,
+    pages_of_messages_are_no_larger_than_asked,
+    queues_are_listed_page_by_page,
 );
 
 async fn a_queue_that_is_declared_again_is_left_alone(trial: &mut Trial) -> Result<(), Stop> {
@@ -218,5 +223,76 @@ async fn depth_counts_each_state_and_knows_the_oldest(trial: &mut Trial) -> Resu
     let waits = queue.browse().await?.into_iter().find(|message| !gone.contains(&Some(message.position)));
     let stored_at = waits.map(|message| message.stored_at);
     ensure_eq!(depth.oldest, stored_at, "since when the oldest message waits");
+    Ok(())
+}
+
+async fn depth_counts_bytes_and_consumers(trial: &mut Trial) -> Result<(), Stop> {
+    let queue = trial.queue("orders", &trial.queue_spec()).await?;
+    let empty = queue.depth().await?;
+    for unknown_or_none in [empty.bytes, empty.consumers] {
+        ensure_eq!(unknown_or_none.unwrap_or(0), 0, "bytes or consumers of an empty queue");
+    }
+    for id in ["a", "b"] {
+        queue.send(event(id).with_subject(&"s".repeat(1000)).expect("a subject")).await?;
+    }
+    let both = queue.depth().await?.bytes;
+    ensure!(both.is_none_or(|bytes| bytes >= 2000), "{both:?} bytes of two times 1000");
+    let one = queue.must_come("a message", Duration::ZERO).await?;
+    queue.engine.lease(&queue.request("other", 1, Duration::ZERO)).await?;
+    let waits = (queue.clone(), queue.request("waiter", 1, trial.ticks(300)));
+    let waiting = tokio::spawn(async move { waits.0.engine.lease(&waits.1).await });
+    trial.pass_ticks(1).await;
+    let depth = queue.depth().await?;
+    ensure!(depth.consumers.is_none_or(|consumers| consumers == 3), "{:?} consumers of 3", depth.consumers);
+    waiting.abort();
+    ensure!(waiting.await.is_err(), "a wait for nothing has ended");
+    queue.ack(&one).await?;
+    trial.pass_ticks(1).await;
+    let depth = queue.depth().await?;
+    ensure!(depth.consumers.is_none_or(|consumers| consumers == 1), "{:?} consumers of 1", depth.consumers);
+    let left = depth.bytes;
+    ensure!(left.is_none_or(|bytes| (1000..2000).contains(&bytes)), "{left:?} bytes of 1000 that are left");
+    Ok(())
+}
+
+async fn pages_of_messages_are_no_larger_than_asked(trial: &mut Trial) -> Result<(), Stop> {
+    let queue = trial.queue("orders", &trial.spec_with([QueueVerb::Browse])).await?;
+    for id in 0..5 {
+        let event = event(&id.to_string()).with_subject(&"s".repeat(1000)).expect("a subject");
+        queue.send(event).await?;
+    }
+    for (bytes, most) in [(1, 1), (3000, 2), (1 << 20, 5)] {
+        let browse = Browse { bytes_max: ByteSize::from_bytes(bytes), ..queue.browse_from(0, 10) };
+        let (mut seen, mut from) = (0, Some(0));
+        while let Some(next) = from {
+            let page = queue.engine.browse(&Browse { from: next, ..browse.clone() }).await?;
+            ensure!((1..=most).contains(&page.messages.len()), "{} in {bytes} bytes", page.messages.len());
+            seen += page.messages.len();
+            from = page.next;
+        }
+        ensure_eq!(seen, 5, "messages on all pages of {bytes} bytes");
+    }
+    Ok(())
+}
+
+async fn queues_are_listed_page_by_page(trial: &mut Trial) -> Result<(), Stop> {
+    let mut expected = Vec::new();
+    for number in [3, 1, 5, 2, 4] {
+        let queue = trial.queue(&format!("orders-{number}"), &trial.queue_spec()).await?;
+        expected.extend([queue.name.clone(), queue.dead_letters().name]);
+    }
+    expected.sort();
+    let (mut names, mut after) = (Vec::new(), None);
+    loop {
+        let listing = Listing { after, most: NonZeroU32::new(3).expect("3 is not zero") };
+        let page = trial.queues()?.queues(&listing).await?;
+        ensure!(page.len() <= 3, "{} names on a page of 3", page.len());
+        names.extend(page.iter().cloned());
+        after = page.last().cloned();
+        if page.len() < 3 {
+            break;
+        }
+    }
+    ensure_eq!(names, expected, "names of queues");
     Ok(())
 }

@@ -4,11 +4,11 @@ use intertie_core::clock::Timestamp;
 
 use super::cases;
 use crate::commit::{CommitError, Operation, Outcome, Refused};
-use crate::conformance::case::{Stop, ensure_eq};
+use crate::conformance::case::{Stop, ensure, ensure_eq};
 use crate::conformance::queue_trial::QueueTrial;
 use crate::conformance::trial::{Trial, event, id};
 use crate::message::{Due, Message};
-use crate::queue::{Cause, QueueSpec, QueueVerb, Settlement};
+use crate::queue::{Cause, QueueSpec, QueueVerb, Settlement, TtlCounts};
 
 cases!(Queue, "time":
     what_waits_longer_than_ttl_is_dead,
@@ -21,6 +21,8 @@ cases!(Queue, "time":
     what_waits_is_cancelled_once,
     what_a_consumer_holds_is_not_cancelled,
     a_queue_without_delays_refuses_them,
+    a_cancelled_message_can_be_sent_again,
+    the_age_of_a_message_goes_on_while_it_is_repeated,
 );
 
 const NOBODY: Vec<String> = Vec::new();
@@ -52,13 +54,16 @@ async fn a_message_may_ask_for_less_than_ttl_and_not_for_more(trial: &mut Trial)
         ttl: Some(trial.ticks(20)),
         ..trial.spec_with([QueueVerb::Browse, QueueVerb::Expirytime])
     };
+    let mortal = trial.queue("mortal", &spec).await?;
+    mortal.send(event("less").with_expiry_time(trial.in_ticks(5))).await?;
     let queue = trial.queue("orders", &spec).await?;
     queue.send(event("less").with_expiry_time(trial.in_ticks(5))).await?;
     queue.send(event("more").with_expiry_time(trial.in_ticks(100))).await?;
     queue.send(event("none")).await?;
     trial.pass_ticks(6).await;
+    ensure_eq!(mortal.lease_ids(10).await?, NOBODY, "messages after their `expirytime`");
+    ensure_eq!(causes(&mortal).await?, [("less".to_owned(), Cause::Expired)], "its dead letters");
     queue.send(event("later")).await?;
-    ensure_eq!(queue.len().await?, 3, "messages after the first `expirytime`");
     trial.pass_ticks(15).await;
     ensure_eq!(queue.lease_ids(10).await?, ["later"], "messages after `ttl`");
     let mut dead = causes(&queue).await?;
@@ -179,5 +184,47 @@ async fn a_queue_without_delays_refuses_them(trial: &mut Trial) -> Result<(), St
     };
     ensure_eq!(key, "delays", "the key that would allow it");
     ensure_eq!(queue.len().await?, 0, "depth");
+    Ok(())
+}
+
+async fn a_cancelled_message_can_be_sent_again(trial: &mut Trial) -> Result<(), Stop> {
+    let needs = [QueueVerb::Positions, QueueVerb::Cancel];
+    let deduplication_window = Some(trial.ticks(500));
+    let queue = trial.queue("orders", &QueueSpec { deduplication_window, ..trial.spec_with(needs) }).await?;
+    let other = queue.send(event("b")).await?;
+    let position = queue.send(event("a")).await?;
+    ensure_eq!(queue.one(cancel(&queue, position)).await, Ok(Outcome::Done), "a cancel");
+    let again = queue.send(event("a")).await?;
+    ensure!(again > position, "the position of a message that was sent again: {again:?}");
+    let duplicate = queue.try_send(event("a")).await?;
+    ensure!(matches!(duplicate, Outcome::Duplicate(_)), "the same id once more: {duplicate:?}");
+    let duplicate = queue.try_send(event("b")).await?;
+    let is_first = matches!(duplicate, Outcome::Duplicate(receipt) if receipt.position == other);
+    ensure!(is_first, "an id of which no message was cancelled: {duplicate:?}");
+    ensure_eq!(queue.len().await?, 2, "depth");
+    Ok(())
+}
+
+async fn the_age_of_a_message_goes_on_while_it_is_repeated(trial: &mut Trial) -> Result<(), Stop> {
+    let ttl = Some(trial.ticks(20));
+    let spec = QueueSpec { ttl, ttl_counts: TtlCounts::Age, ..trial.spec_with([QueueVerb::Browse]) };
+    let queue = trial.queue("orders", &spec).await?;
+    queue.send(event("a")).await?;
+    for _ in 0..2 {
+        trial.pass_ticks(8).await;
+        let lease = queue.must_come("a message within `ttl`", trial.ticks(1)).await?;
+        queue.end(&lease, Settlement::Retry { after: Some(Duration::ZERO) }).await?;
+    }
+    trial.pass_ticks(6).await;
+    ensure_eq!(queue.lease_ids(10).await?, NOBODY, "messages that are older than `ttl`");
+    ensure_eq!(causes(&queue).await?, [("a".to_owned(), Cause::Expired)], "dead letters");
+    let wait = QueueSpec { ttl_counts: TtlCounts::Wait, ..spec };
+    let queue = trial.queue("patient", &wait).await?;
+    queue.send(event("a")).await?;
+    for _ in 0..4 {
+        trial.pass_ticks(8).await;
+        let lease = queue.must_come("a message that waits anew", trial.ticks(1)).await?;
+        queue.end(&lease, Settlement::Retry { after: Some(Duration::ZERO) }).await?;
+    }
     Ok(())
 }
