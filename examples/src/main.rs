@@ -6,6 +6,7 @@ mod bulkhead;
 mod chaos;
 mod circuit_breaker;
 mod coalesce;
+mod consumer;
 mod deadline;
 mod fallback;
 mod hedge;
@@ -29,6 +30,7 @@ const NAMES: &[&str] = &[
     "chaos",
     "circuit-breaker",
     "coalesce",
+    "consumer",
     "deadline",
     "fallback",
     "hedge",
@@ -58,6 +60,7 @@ async fn run(name: &str) -> Result<()> {
         "chaos" => chaos::example().await,
         "circuit-breaker" => circuit_breaker::example(),
         "coalesce" => coalesce::example().await,
+        "consumer" => consumer::example().await,
         "deadline" => deadline::example().await,
         "fallback" => fallback::example().await,
         "hedge" => hedge::example().await,

@@ -50,7 +50,10 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("intertie-fuzz", &["intertie-core", "intertie-resilience", "intertie-gateway", "intertie-observe"]),
-    ("intertie-examples", &["intertie-core", "intertie-resilience", "intertie-discovery"]),
+    (
+        "intertie-examples",
+        &["intertie-core", "intertie-resilience", "intertie-discovery", "intertie-messaging"],
+    ),
     ("xtask", &[]),
 ];
 

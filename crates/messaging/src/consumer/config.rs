@@ -57,6 +57,11 @@ pub struct ConsumerConfig {
     #[serde(with = "quantity::duration")]
     #[schemars(with = "DurationText")]
     pub retry_after_max: Duration,
+    /// How long the engine may take for each answer, beyond `poll` where it waits for messages; after that it counts as
+    /// away, and is asked again. Default "10s".
+    #[serde(with = "quantity::duration")]
+    #[schemars(with = "DurationText")]
+    pub answer_timeout: Duration,
     /// The wait before an engine that does not answer is asked again, and before more is taken in for a handler that
     /// did not try. Default from "100ms" to "10s"; what a table leaves out is as in `redelivery` of a queue.
     pub backoff: RedeliveryConfig,
@@ -121,6 +126,7 @@ impl Default for ConsumerConfig {
             pipeline: PipelineConfig::default(),
             inbox: None,
             retry_after_max: Duration::from_secs(3600),
+            answer_timeout: Duration::from_secs(10),
             backoff: RedeliveryConfig {
                 base: Duration::from_millis(100),
                 cap: Duration::from_secs(10),
@@ -146,6 +152,7 @@ impl ConsumerConfig {
         for (field, time) in [
             ("visibility_timeout", self.visibility_timeout),
             ("handling_max", Some(self.handling_max)),
+            ("answer_timeout", Some(self.answer_timeout)),
             ("backoff.base", Some(self.backoff.base)),
             ("inbox.kept", self.inbox.as_ref().map(|inbox| inbox.kept)),
         ] {

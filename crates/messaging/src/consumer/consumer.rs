@@ -315,7 +315,7 @@ impl<H: Handler<Vec<Delivery>>> Running<H> {
     }
 
     fn poll(&self, credit: usize) -> Polling {
-        let Shared { engine, queue, consumer, config, .. } = &*self.shared;
+        let Shared { queue, consumer, config, .. } = &*self.shared;
         let most = u32::try_from(credit).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
         let request = LeaseRequest {
             queue: queue.clone(),
@@ -325,8 +325,8 @@ impl<H: Handler<Vec<Delivery>>> Running<H> {
             visibility_timeout: self.lease_time,
             wait: config.poll,
         };
-        let engine = Arc::clone(engine);
-        Box::pin(async move { engine.lease(&request).await })
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move { shared.answer(request.wait, shared.engine.lease(&request)).await })
     }
 
     fn leased(&mut self, leased: Result<Vec<Lease>, EngineError>) -> Result<(), EngineError> {

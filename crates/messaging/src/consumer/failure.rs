@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use intertie_core::failure::Class;
 
-use crate::queue::Cause;
+use crate::queue::{Cause, DeadLetter};
 
 /// Why a handler did not do what a message asks, and so what becomes of the message.
 ///
@@ -28,10 +28,12 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure that means `class`; a success, which is none, is taken for `Unjudged`.
+    /// A failure that means `class`; a success, which is none, is taken for `Unjudged`. Of the reason as much is kept as
+    /// a [`DeadLetter`] keeps.
     pub fn of_class(class: Class, reason: impl Into<String>) -> Self {
+        let reason = DeadLetter::kept_reason(reason.into());
         let class = if class == Class::Success { Class::Unjudged } else { class };
-        Self { class, cause: Cause::Rejected, retry_after: None, reason: reason.into() }
+        Self { class, cause: Cause::Rejected, retry_after: None, reason }
     }
 
     /// It may be done another time.

@@ -142,7 +142,8 @@ impl<'a> Keeper<'a> {
             return self.extend_again(at, None);
         }
         let Shared { engine, queue, visibility_timeout, .. } = self.shared;
-        match engine.extend(queue, &self.leases[at].id, *visibility_timeout).await {
+        let extended = engine.extend(queue, &self.leases[at].id, *visibility_timeout);
+        match self.shared.answer(Duration::ZERO, extended).await {
             Ok(_) => {
                 self.shared.counters.extended();
                 let (extend_at, end) = (Some(now + *visibility_timeout / 2), now + *visibility_timeout);

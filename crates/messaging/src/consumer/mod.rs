@@ -100,3 +100,8 @@ pub use counters::{ConsumerStats, Stats};
 pub use delivery::{Context, Delivery};
 pub use failure::Failure;
 pub use handler::{Handler, HandlerFn, handle, handle_batch};
+
+/// Runs the snippets of the pattern's page.
+#[cfg(doctest)]
+#[doc = include_str!("../../../../docs/patterns/consumer.md")]
+struct Page;

@@ -6,7 +6,7 @@ use intertie_core::clock::Instant;
 use intertie_core::telemetry::Events;
 use intertie_resilience::{MonotonicClock, Pipeline};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::config::ConsumerConfig;
 use super::counters::{Counters, Fate};
@@ -35,16 +35,32 @@ pub(super) struct Shared {
     pub(super) stage: watch::Receiver<Stage>,
 }
 
+/// What an engine is away for that says nothing.
+const UNANSWERED: &str = "the engine did not answer within `answer_timeout`";
+
 impl Shared {
+    /// What the engine answers; that it is away when it does not within its time, or within `wait` beyond.
+    pub(super) async fn answer<T>(
+        &self,
+        wait: Duration,
+        pending: impl Future<Output = Result<T, EngineError>>,
+    ) -> Result<T, EngineError> {
+        let answer = timeout(self.config.answer_timeout.saturating_add(wait), pending).await;
+        answer.unwrap_or_else(|_| {
+            Err(EngineError::Unavailable { cause: UNANSWERED.to_owned(), retry_after: None })
+        })
+    }
+
     /// Commits, and again while the engine does not answer: with a settlement in it nothing is done twice. It gives up
     /// after `visibility_timeout`, or at once when the consumer has no more time.
     pub(super) async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
         let end = MonotonicClock::now() + self.visibility_timeout;
         let mut tries = NonZeroU32::MIN;
         loop {
-            let error = match self.engine.commit(commit.clone()).await {
-                Ok(_) => return Ok(()),
-                Err(error) => error,
+            let error = match timeout(self.config.answer_timeout, self.engine.commit(commit.clone())).await {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error)) => error,
+                Err(_) => CommitError::Unknown { cause: UNANSWERED.to_owned() },
             };
             let Some(hint) = again(&error) else { return Err(error) };
             let wait = self.wait(tries).max(hint.unwrap_or_default());

@@ -180,7 +180,8 @@ impl Unit<'_> {
             return Ok(false);
         };
         let key = self.inbox_key(message);
-        let marked = self.keeper.during(engine.is_marked(&inbox.name, &key)).await;
+        let marked = self.shared.answer(Duration::ZERO, engine.is_marked(&inbox.name, &key));
+        let marked = self.keeper.during(marked).await;
         marked.map_err(|error| Failure::not_tried(format!("the inbox can not be read: {error}")))
     }
 

@@ -10,7 +10,7 @@ use intertie_resilience::pipeline::AttemptError;
 use super::failure::Failure;
 use crate::EngineError;
 use crate::commit::{CommitError, Refused};
-use crate::queue::{Cause, DeadLetter, RedeliveryConfig, Settlement};
+use crate::queue::{Cause, RedeliveryConfig, Settlement};
 
 /// What bounds the deliveries of a message.
 #[derive(Debug, Clone)]
@@ -34,10 +34,7 @@ impl Deliveries {
         deliveries: NonZeroU32,
         random: u32,
     ) -> Settlement {
-        let dead = |cause| {
-            let reason = DeadLetter::kept_reason(failure.reason().to_owned());
-            Settlement::DeadLetter { cause, reason }
-        };
+        let dead = |cause| Settlement::DeadLetter { cause, reason: failure.reason().to_owned() };
         match failure.class() {
             Class::Success | Class::Unjudged => Settlement::Release,
             Class::Permanent => dead(failure.cause()),

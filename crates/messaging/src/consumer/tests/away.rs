@@ -20,6 +20,8 @@ struct Away {
     /// Commits that are done, and said not to be known.
     unknown: AtomicU32,
     leases: AtomicU32,
+    /// Commits that are never answered.
+    unanswered: AtomicU32,
     /// What was leased, in order.
     leased: Mutex<Vec<LeaseId>>,
 }
@@ -27,8 +29,8 @@ struct Away {
 impl Away {
     fn before(model: &Arc<Model>) -> Self {
         let model = Arc::clone(model);
-        let (refused, unknown, leases) = Default::default();
-        Self { model, refused, unknown, leases, leased: Mutex::default() }
+        let (refused, unknown, leases, unanswered) = Default::default();
+        Self { model, refused, unknown, leases, unanswered, leased: Mutex::default() }
     }
 
     /// Ends a lease behind the back of who has it.
@@ -59,6 +61,9 @@ impl Engine for Away {
     fn commit(&self, commit: Commit) -> Pending<'_, Result<Committed, CommitError>> {
         Box::pin(async move {
             let (cause, retry_after) = unavailable();
+            if take(&self.unanswered) {
+                return std::future::pending().await;
+            }
             if take(&self.refused) {
                 return Err(CommitError::Unavailable { cause, retry_after });
             }
@@ -151,6 +156,12 @@ async fn an_engine_that_is_away_for_a_while_costs_nothing() {
 async fn a_commit_of_which_nothing_is_known_is_sent_again_and_done_once() {
     let (_, stats) = check(|away| away.unknown.store(5, Relaxed)).await;
     assert_eq!((stats.calls, stats.acknowledged), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_does_not_answer_is_asked_again() {
+    let (_, stats) = check(|away| away.unanswered.store(2, Relaxed)).await;
+    assert_eq!((stats.calls, stats.acknowledged, stats.extended), (1, 1, 1));
 }
 
 #[tokio::test(start_paused = true)]
