@@ -71,6 +71,6 @@ impl Context {
 /// Waits until the consumer is so far. One that is gone has told all it will: its handlers go with it.
 pub(super) async fn reached(stage: &mut watch::Receiver<Stage>, far: Stage) {
     if stage.wait_for(|stage| *stage >= far).await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

@@ -86,8 +86,10 @@ mod counters;
 mod delivery;
 mod failure;
 mod handler;
+mod inbox;
 mod intake;
 mod keeper;
+mod running;
 mod shared;
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,7 @@ use super::keeper::Keeper;
 use super::shared::{Shared, is_stale};
 use super::verdict::{again, failure_of_call, failure_of_commit};
 use crate::Content;
-use crate::commit::{Commit, CommitError, Operation, Refused};
+use crate::commit::{Commit, CommitError, Refused};
 use crate::queue::{Lease, Settlement};
 
 /// A message that the consumer holds.
@@ -70,9 +70,9 @@ enum Stop {
 }
 
 /// A unit on its way.
-struct Unit<'a> {
-    shared: &'a Shared,
-    keeper: Keeper<'a>,
+pub(super) struct Unit<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) keeper: Keeper<'a>,
     messages: Vec<Entry<Taken>>,
     fates: Vec<Option<Fate>>,
     held_up: Option<HeldUp>,
@@ -129,11 +129,11 @@ pub(super) async fn run<H: Handler<Vec<Delivery>>>(
 }
 
 impl Unit<'_> {
-    fn lease(&self, message: usize) -> &Lease {
+    pub(super) fn lease(&self, message: usize) -> &Lease {
         &self.messages[message].value.lease
     }
 
-    fn ended(&mut self, message: usize, fate: Fate, reason: &str) {
+    pub(super) fn ended(&mut self, message: usize, fate: Fate, reason: &str) {
         self.shared.tell(self.lease(message), fate, reason);
         self.keeper.settled(message);
         self.fates[message] = Some(fate);
@@ -165,31 +165,6 @@ impl Unit<'_> {
             }
         }
         (rest, twice)
-    }
-
-    /// What the inbox knows a message by: a source has no space in it.
-    fn inbox_key(&self, message: usize) -> String {
-        match &self.lease(message).content {
-            Content::Envelope(envelope) => format!("{} {}", envelope.source(), envelope.id()),
-            Content::Undecodable { .. } => String::new(),
-        }
-    }
-
-    async fn is_handled(&mut self, message: usize) -> Result<bool, Failure> {
-        let (Some(engine), Some(inbox)) = (&self.shared.inbox, &self.shared.config.inbox) else {
-            return Ok(false);
-        };
-        let key = self.inbox_key(message);
-        let marked = self.shared.answer(Duration::ZERO, engine.is_marked(&inbox.name, &key));
-        let marked = self.keeper.during(marked).await;
-        marked.map_err(|error| Failure::not_tried(format!("the inbox can not be read: {error}")))
-    }
-
-    async fn acknowledge_handled(&mut self, message: usize) {
-        let id = self.keeper.id(message).clone();
-        let fate = self.keeper.during(self.shared.settle(&id, Settlement::Ack)).await;
-        let fate = if fate == Fate::Acknowledged { Fate::HandledBefore } else { fate };
-        self.ended(message, fate, "");
     }
 
     /// Calls the handler under the pipeline.
@@ -252,13 +227,7 @@ impl Unit<'_> {
         let acks =
             part.iter().map(|message| shared.settle_operation(self.keeper.id(*message), Settlement::Ack));
         let mut operations: Vec<_> = acks.collect();
-        if let Some(inbox) = &shared.config.inbox {
-            operations.extend(part.iter().map(|message| Operation::Mark {
-                inbox: inbox.name.clone(),
-                key: self.inbox_key(*message),
-                kept: inbox.kept,
-            }));
-        }
+        operations.extend(self.marks(part));
         let own = operations.len();
         operations.extend(effects.operations);
         let error = match self.keeper.during(shared.commit(Commit { operations })).await {

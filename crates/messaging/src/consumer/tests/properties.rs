@@ -194,15 +194,11 @@ async fn check(case: Case) -> Result<(), TestCaseError> {
             dropped += 1;
         }
     }
-    let seen = seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if !case.batches && dropped == 0 {
-        prop_assert_eq!(&seen.wrong, &Vec::<String>::new());
-    }
-    let too_many = seen.wrong.iter().any(|wrong| wrong.contains("in its delivery"));
-    prop_assert!(!too_many, "{:?}", seen.wrong);
-    let twice = seen.wrong.iter().any(|wrong| wrong.contains("twice"));
-    prop_assert!(!twice, "{:?}", seen.wrong);
-    drop(seen);
+    let wrong = std::mem::take(&mut seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).wrong);
+    // The order of a batch, and of what a dropped consumer still holds, is the queue's to keep.
+    let ordered = !case.batches && dropped == 0;
+    let wrong: Vec<_> = wrong.into_iter().filter(|wrong| ordered || !wrong.contains(" before ")).collect();
+    prop_assert_eq!(wrong, Vec::<String>::new());
     let mut ends: Vec<String> = trial.dead().await.into_iter().map(|dead| dead.0).collect();
     ends.extend(trial.browse("parcels").await.iter().map(|parcel| id(&parcel.content).to_owned()));
     ends.extend(trial.browse("orders").await.iter().map(|order| id(&order.content).to_owned()));
