@@ -22,7 +22,7 @@ use crate::{EngineError, InboxEngine, Name};
 
 /// Takes messages from a queue, has them handled, and settles them.
 ///
-/// It does nothing until it runs. See the [module](self) for what becomes of a message.
+/// It does nothing until it runs. See the [module](super) for what becomes of a message.
 #[derive(Debug)]
 pub struct Consumer {
     shared: Shared,
