@@ -201,7 +201,7 @@ impl BodySource {
             *sent += 1;
             return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
         }
-        let polled = self.poll_incoming(context);
+        let polled = Pin::new(&mut *self.incoming.borrow_mut()).poll_frame(context);
         self.waiting.set(polled.is_pending());
         if polled.is_pending() {
             *self.sender.borrow_mut() = Some(context.waker().clone());
@@ -229,6 +229,8 @@ impl BodySource {
                     if let Err(error) = self.receive(data, sent) {
                         return Poll::Ready(Some(Err(error)));
                     }
+                    // Known only afterwards, the end would need a frame of its own behind this one; and where this
+                    // is the end, without data, it would be one that ends nothing: services take few of those.
                     if self.incoming.borrow().is_end_stream() {
                         self.complete(sent);
                     }
@@ -239,19 +241,6 @@ impl BodySource {
                 Some(Ok(frame))
             }
         })
-    }
-
-    /// What comes next from the client. The end of its stream may come as a part without data: as a part of ours
-    /// it would be an empty frame that ends nothing, of which services take few before they call it a flood.
-    fn poll_incoming(&self, context: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
-        let mut incoming = self.incoming.borrow_mut();
-        loop {
-            let polled = Pin::new(&mut *incoming).poll_frame(context);
-            let is_empty = |frame: &Frame<Bytes>| frame.data_ref().is_some_and(Bytes::is_empty);
-            if !matches!(&polled, Poll::Ready(Some(Ok(frame))) if is_empty(frame)) {
-                return polled;
-            }
-        }
     }
 
     /// There is no more, and the attempt that has `sent` so much knows it.

@@ -138,7 +138,7 @@ async fn a_request_ends_in_the_frame_that_its_client_ended_it_in() {
 #[tokio::test]
 async fn a_request_that_is_sent_again_ends_with_its_last_part() {
     let refusal = Lie::After { first: vec![], bytes: 3, then: vec![Frame::reset(frames::REFUSED_STREAM)] };
-    let liar = Liar::start(&[refusal]).await;
+    let liar = Liar::start(&[refusal, Lie::Echo]).await;
     let server = server(&liar, "retry = { preset = \"quick\", base = \"1ms\" }");
     assert_eq!(Client::new(server.address).post("/", &[], "all").await.status, 200);
     assert_eq!(liar.requests(), 2);
