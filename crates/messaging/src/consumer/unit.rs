@@ -119,10 +119,8 @@ pub(super) async fn run<H: Handler<Vec<Delivery>>>(
                 unit.held_up = Some(HeldUp::Rejected(rejection));
                 return unit.end();
             }
-            Err(Stop::Cut) => {
-                unit.release_rest().await;
-                return unit.end();
-            }
+            // What is not settled is given back with all that nothing was begun with.
+            Err(Stop::Cut) => return unit.end(),
         }
     }
     unit.end()
@@ -280,15 +278,6 @@ impl Unit<'_> {
         let id = self.keeper.id(message).clone();
         let fate = self.keeper.during(self.shared.settle(&id, settlement)).await;
         self.ended(message, fate, reason);
-    }
-
-    /// Gives back what is not settled.
-    async fn release_rest(&mut self) {
-        for message in 0..self.messages.len() {
-            if self.fates[message].is_none() {
-                self.settle(message, Settlement::Release, "the consumer stops").await;
-            }
-        }
     }
 
     fn end(self) -> Ended {

@@ -103,7 +103,8 @@ async fn a_rate_limit_lets_messages_wait_where_they_are() {
     trial.send(ids.iter().map(String::as_str)).await;
     let rate_limiter = RateLimiterConfig::new("10/s".parse().expect("a rate"));
     let pipeline = PipelineConfig { rate_limiter: Some(rate_limiter), ..PipelineConfig::default() };
-    let consumer = trial.consumer(ConsumerConfig { pipeline, ..ConsumerConfig::default() });
+    let config = ConsumerConfig { concurrent: number(2), pipeline, ..ConsumerConfig::default() };
+    let consumer = trial.consumer(config);
     let (stats, diary, began) = (consumer.stats(), Diary::default(), Instant::now());
     let noted = diary.clone();
     let handler = handle(move |order: Envelope, _: Context| {
