@@ -11,6 +11,7 @@ mod header;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod unanswered;
 mod writer;
 
 /// Bytes of what a client says first (RFC 9113, section 3.4).

@@ -61,12 +61,26 @@ async fn requests_have_the_limits_that_they_have_in_http1() {
 }
 
 #[tokio::test]
-async fn a_header_list_twice_as_long_as_the_limit_is_answered_431_without_words() {
+async fn a_header_list_twice_as_long_as_the_limit_is_answered_431_without_words_and_counted() {
     let origin = Origin::statuses(&[200]).await;
     let server = Server::start(&traffic("", origin.address));
-    let answer = Client::new(server.address).http2().send(request(1, 70, 1050)).await;
-    assert_eq!((answer.status, answer.body.len()), (431, 0));
-    assert!(origin.received().is_empty());
+    let client = Client::new(server.address).http2();
+    let series = "intertie_messages_refused_total{from=\"client\",reason=\"header_bytes_max\"}";
+    // One that we answer ourselves is told to h2 before, which writes its own in another way then.
+    for (request, own, counted) in [
+        (request(1, 70, 1050), false, 1.0),
+        (request(1, 70, 1050), false, 2.0),
+        (request(1, 1, 33_000), true, 3.0),
+        (request(1, 70, 1050), false, 4.0),
+    ] {
+        let answer = client.send(request).await;
+        assert_eq!((answer.status, answer.body.is_empty()), (431, !own));
+        until(async || server.metric(series).await == counted, "it is counted").await;
+    }
+    assert_eq!(client.send(request(1, 1, 1)).await.status, 200);
+    assert_eq!(server.metric(series).await, 4.0, "an answer is no refusal");
+    assert_eq!(origin.received().len(), 1);
+    assert!(server.wait_for("request_refused").contains("reason=header_bytes_max"));
 }
 
 #[tokio::test]
@@ -84,6 +98,10 @@ async fn one_stream_more_than_the_limit_is_refused_and_may_be_tried_again() {
         let refused = client.next_of(RST_STREAM).await;
         assert_eq!((refused.stream, refused.code()), (most * 2 + 1, REFUSED_STREAM));
         until(async || origin.received().len() == most as usize, "the others are under way").await;
+        let told = server.wait_for("request_refused");
+        assert!(told.contains("client=127.0.0.1") && told.contains("reason=http2.streams_max"), "{told}");
+        let series = "intertie_messages_refused_total{from=\"client\",reason=\"http2.streams_max\"}";
+        until(async || server.metric(series).await == 1.0, "it is counted").await;
     }
 }
 
