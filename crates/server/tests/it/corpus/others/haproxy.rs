@@ -29,7 +29,7 @@ pub(super) const REQUESTS: &[Judgement] = &[
         cases: &["a zero byte in a value"],
     },
     Judgement {
-        words: "it passes the character on to a parser, which is no safe context as RFC 9110, 5.5 has it",
+        words: "it keeps the character, which RFC 9110, 5.5 lets a recipient do where it is safe, as it is with services that do the same",
         cases: &["a control character in a value", "a vertical tab in a value", "a delete in a value"],
     },
     Judgement {
@@ -193,7 +193,7 @@ pub(super) const ANSWERS: &[Judgement] = &[
         cases: &["a zero byte in a value"],
     },
     Judgement {
-        words: "it passes the character on to a parser, which is no safe context as RFC 9110, 5.5 has it",
+        words: "it keeps the character, which RFC 9110, 5.5 lets a recipient do where it is safe, as it is with services that do the same",
         cases: &["a control character in a value"],
     },
     Judgement {
