@@ -6,6 +6,8 @@
 //! neither keeps a payload.
 
 mod config;
+#[cfg(test)]
+mod cost;
 mod flood;
 mod header;
 mod reader;
