@@ -305,8 +305,7 @@ impl Call {
             }
             SendFailure::Body(BodyError::TooSlow) => {
                 let violation = Violation::BodyTimeout;
-                exchange.worker.refused.refused_request(violation);
-                exchange.worker.tell_seldom("request_refused", || exchange.client.told(violation));
+                exchange.client.note_refusal(&exchange.worker, violation);
                 let failure = Failure::refused(violation, &exchange.worker.client_limits);
                 Missed::new(Class::Unjudged, failure)
             }

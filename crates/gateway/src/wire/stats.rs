@@ -3,12 +3,23 @@ use crate::proxy::Cut;
 use crate::stats::Counter;
 
 /// What was refused, by side and reason, and who was cut off.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct WireStats {
     clients: [Counter; Violation::ALL.len()],
     services: [Counter; Violation::ALL.len()],
     connections_cut: Counter,
     streams_cut: Counter,
+}
+
+impl Default for WireStats {
+    fn default() -> Self {
+        Self {
+            clients: std::array::from_fn(|_| Counter::default()),
+            services: std::array::from_fn(|_| Counter::default()),
+            connections_cut: Counter::default(),
+            streams_cut: Counter::default(),
+        }
+    }
 }
 
 impl WireStats {
