@@ -269,7 +269,7 @@ impl Call {
         match failure {
             SendFailure::Unsent(detail, error) => {
                 let detail = format!("no connection to the service: {detail}");
-                let failure = Failure::new(ErrorCode::ServiceUnreachable, detail).because(error);
+                let failure = Failure::new(ErrorCode::of_unopened(error), detail).because(error);
                 Missed::new(Class::Transient, failure)
             }
             SendFailure::NoUpgrade(error) => {
@@ -296,7 +296,7 @@ impl Call {
             SendFailure::Exchange { detail, error, closed_idle } => {
                 let detail = format!("the service gave no valid answer: {detail}");
                 let evidence = if closed_idle { Class::Unjudged } else { Class::Transient };
-                let failure = Failure::new(ErrorCode::ServiceFailed, detail).because(error);
+                let failure = Failure::new(ErrorCode::of_unanswered(error), detail).because(error);
                 Missed { evidence, ..Missed::new(Class::Transient, failure) }
             }
             SendFailure::Body(BodyError::TooLarge) => {

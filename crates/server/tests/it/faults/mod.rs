@@ -1,6 +1,8 @@
 //! What a service can do wrong, and what the gateway makes of it: status, error code, line of the access log,
 //! events, counters, evidence against the endpoint.
 
+mod alone;
+mod names;
 mod proxy_status;
 mod resources;
 mod service;

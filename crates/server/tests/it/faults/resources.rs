@@ -7,6 +7,7 @@ use std::process::Command;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::alone::alone;
 use crate::harness::{Answer, Client, Origin, Server, full, until};
 
 const POLICY: &str = "retry = { attempts = 2, base = \"1ms\", budget_minimum = 100 }\n\
@@ -39,27 +40,12 @@ async fn check_unblamed(server: &Server, service: SocketAddr, failed: f64) {
     assert_eq!(server.metric(&series).await, 0.0);
 }
 
-const ALONE: &str = "INTERTIE_TEST_ALONE_IN_A_NETWORK";
-
 /// In a network of its own that has few ports: in this one, others would run out of them too.
 #[test]
 fn when_no_port_is_left_the_service_is_not_blamed() {
-    if std::env::var_os(ALONE).is_some() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        return runtime.block_on(without_ports());
-    }
-    let set_up =
-        "ip link set lo up && echo 40000 40031 > /proc/sys/net/ipv4/ip_local_port_range && exec \"$@\"";
     let name = "faults::resources::when_no_port_is_left_the_service_is_not_blamed";
-    let output = Command::new("unshare")
-        .args(["--net", "--map-root-user", "sh", "-c", set_up, "sh"])
-        .arg(std::env::current_exe().expect("a path"))
-        .args(["--exact", name, "--nocapture"])
-        .env(ALONE, "")
-        .output()
-        .expect("unshare runs");
-    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    let set_up = "echo 40000 40031 > /proc/sys/net/ipv4/ip_local_port_range";
+    alone(name, &["--net"], set_up, without_ports());
 }
 
 async fn without_ports() {

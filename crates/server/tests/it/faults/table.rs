@@ -83,6 +83,7 @@ const FAILED_ONCE_OR_NOT_REACHED: &str = "502 SERVICE_FAILED ×1 or 502 SERVICE_
 const LATE: &str = "504 ATTEMPT_TIMEOUT ×2";
 const LATE_ONCE: &str = "504 ATTEMPT_TIMEOUT ×1";
 const NOT_REACHED: &str = "502 SERVICE_UNREACHABLE ×2";
+const NOT_REACHED_IN_TIME: &str = "504 CONNECT_TIMEOUT ×2";
 const BROKEN_OFF: &str = "200 service_broke_off ×1";
 const OVER: &str = "200 deadline ×1";
 const FINE: &str = "200 - ×1";
@@ -93,7 +94,7 @@ use Counted::{Success, Transient, Unjudged};
 pub(super) const CASES: &[Case] = &[
     // No connection: nothing was sent, so that anything may be sent again.
     case("refuses connections", Refuses, NOT_REACHED, NOT_REACHED, Transient, ""),
-    case("does not answer the handshake, its queue is full", IsFull, NOT_REACHED, NOT_REACHED, Transient, ""),
+    case("does not answer the handshake, its queue is full", IsFull, NOT_REACHED_IN_TIME, NOT_REACHED_IN_TIME, Transient, ""),
     // Closed early.
     case("closes at once", Does(&[]), FAILED_OR_NOT_REACHED, FAILED_ONCE_OR_NOT_REACHED, Transient, ""),
     case("closes behind the request", Does(&[Read]), FAILED, FAILED_ONCE, Transient, ""),

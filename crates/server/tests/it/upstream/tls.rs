@@ -147,7 +147,8 @@ async fn a_handshake_ends_with_connect_timeout() {
     let server = Server::start_among(folder, &before(&[address], &keys, ""));
     let started = Instant::now();
     let answer = Client::new(server.address).get("/").await;
-    assert_eq!((answer.status, answer.code().as_str()), (502, "SERVICE_UNREACHABLE"));
+    assert_eq!((answer.status, answer.code().as_str()), (504, "CONNECT_TIMEOUT"));
+    assert_eq!(answer.header("proxy-status"), Some("intertie; error=connection_timeout"));
     assert!(answer.text().contains("no TLS handshake within connect_timeout"), "{}", answer.text());
     assert!(started.elapsed() < Duration::from_secs(5), "the deadline is 30s: {:?}", started.elapsed());
     assert_eq!(handshakes(&server, address, "timed_out").await, 1.0);
