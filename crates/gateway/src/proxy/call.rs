@@ -30,6 +30,7 @@ use super::rate_limit::push_item;
 use super::translate::is_authority;
 use super::upgrade::Upgrade;
 use super::worker::RouteRef;
+use crate::config::Protocol;
 use crate::plan::LimitKey;
 use crate::route::{Found, RequestView, request_host};
 
@@ -91,7 +92,13 @@ impl Call {
             let (allowed, service) = (&route.settings.upgrade, route.service.config.protocol);
             connect.upgrade(&parts, !incoming.is_end_stream(), allowed, service)?.map(Box::new)
         } else if present.any(Present::UPGRADE) && incoming.is_end_stream() {
-            Upgrade::asked(&parts, &route.settings.upgrade).map(Box::new)
+            // A service that is known to speak HTTP/2 gets a plain request, so no version would be the right one.
+            let speaks_http1 = route.service.config.protocol != Protocol::Http2;
+            let asked = Upgrade::asked(&parts, &route.settings.upgrade);
+            match asked {
+                Some(asked) if speaks_http1 => Some(Box::new(asked.of_known_version(&parts)?)),
+                asked => asked.map(Box::new),
+            }
         } else {
             None
         };

@@ -24,6 +24,8 @@ pub enum ErrorCode {
     ExpectationFailed,
     /// The connection was secured for another host.
     MisdirectedRequest,
+    /// A WebSocket is asked for in another version than there is.
+    UpgradeRequired,
     /// The rate limiter's quota is used up.
     RateLimited,
     /// The headers are more than the server takes.
@@ -68,7 +70,7 @@ pub(super) enum GrpcStatus {
 
 impl ErrorCode {
     /// All codes, by their status.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::BadRequest,
         Self::RouteNotFound,
         Self::MethodNotAllowed,
@@ -77,6 +79,7 @@ impl ErrorCode {
         Self::UriTooLong,
         Self::ExpectationFailed,
         Self::MisdirectedRequest,
+        Self::UpgradeRequired,
         Self::RateLimited,
         Self::HeadersTooLarge,
         Self::InternalError,
@@ -108,6 +111,7 @@ impl ErrorCode {
             Self::MisdirectedRequest => {
                 (Http::MISDIRECTED_REQUEST, "MISDIRECTED_REQUEST", "Misdirected Request")
             }
+            Self::UpgradeRequired => (Http::UPGRADE_REQUIRED, "UPGRADE_REQUIRED", "Upgrade Required"),
             Self::RateLimited => (Http::TOO_MANY_REQUESTS, "RATE_LIMITED", "Rate Limited"),
             Self::HeadersTooLarge => {
                 (Http::REQUEST_HEADER_FIELDS_TOO_LARGE, "HEADERS_TOO_LARGE", "Headers Too Large")
@@ -154,6 +158,7 @@ impl ErrorCode {
             Self::RouteNotFound
             | Self::MethodNotAllowed
             | Self::MisdirectedRequest
+            | Self::UpgradeRequired
             | Self::NotImplemented
             | Self::VersionNotSupported => GrpcStatus::Unimplemented,
             Self::BadRequest | Self::ExpectationFailed | Self::LoopDetected | Self::InternalError => {
@@ -180,6 +185,7 @@ impl ErrorCode {
             | Self::UriTooLong
             | Self::ExpectationFailed
             | Self::MisdirectedRequest
+            | Self::UpgradeRequired
             | Self::HeadersTooLarge
             | Self::NotImplemented
             | Self::VersionNotSupported => ProxyError::HttpRequestError,

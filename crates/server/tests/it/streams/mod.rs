@@ -7,6 +7,7 @@ mod expect;
 mod lies;
 mod slow;
 mod upgrades;
+mod websocket_version;
 mod websockets_http2;
 
 use std::net::SocketAddr;
