@@ -6,6 +6,7 @@
 //! outlier record and the counters exactly once, however the exchange ends.
 
 mod abort_on_drop;
+mod accept_failure;
 mod acceptance;
 mod access;
 mod admission;

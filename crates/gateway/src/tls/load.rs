@@ -1,6 +1,6 @@
 //! From files to terms. What is wrong with a file is said at the key that names it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -240,7 +240,7 @@ fn index(
     let entry = |name: &str, read: &Served| (Arc::clone(&read.key), name.to_owned());
     let default_entry = default.and_then(|name| served.get(name).map(|read| entry(name, read)));
     let mut names = Names::new(default_entry);
-    let mut owners = BTreeMap::new();
+    let (mut owners, mut told) = (BTreeMap::new(), BTreeSet::new());
     for (name, read) in served {
         if read.names.is_empty() && default != Some(*name) {
             let message = format!("`{name}` is never shown: it is for no DNS name and is not the default");
@@ -251,6 +251,8 @@ fn index(
             names.insert(wanted, entry(name, read));
             if let Some(other) = owners.insert(wanted, *name)
                 && other != *name
+                // Two that share one name mostly share all of them.
+                && told.insert((other, *name))
             {
                 let message = format!("`{wanted}` is in the certificates `{other}` and `{name}`");
                 let place = vec!["certificate".to_owned(), other.to_owned()];

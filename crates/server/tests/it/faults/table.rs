@@ -1,7 +1,9 @@
 //! Each fault of a service and what comes of it.
 
 use super::service::Listening::{self, Does, IsFull, LeavesInQueue, Refuses};
-use super::service::Step::{DripForEver, HalfClose, Hang, Ignore, Read, ReadHead, Reset, Say, SayForEver};
+use super::service::Step::{
+    DripForEver, HalfClose, Hang, Ignore, Read, ReadByte, ReadHead, Reset, Say, SayForEver,
+};
 
 /// One fault. The service has two attempts, a breaker and an attempt timeout above it.
 #[derive(Debug, Clone, Copy)]
@@ -12,6 +14,8 @@ pub(super) struct Case {
     pub(super) body: usize,
     /// Whether the connection carried a good request before.
     pub(super) kept: bool,
+    /// Keys of the service.
+    pub(super) keys: &'static str,
     /// Status, error code or how the body was cut, attempts: for a method that may be repeated. Where a race
     /// decides between two outcomes, both.
     pub(super) idempotent: &'static str,
@@ -58,7 +62,11 @@ const fn case(
     counted: Counted,
     refused: &'static str,
 ) -> Case {
-    Case { fault, service, body: 0, kept: false, idempotent, other, counted, refused }
+    Case { fault, service, body: 0, kept: false, keys: "", idempotent, other, counted, refused }
+}
+
+const fn keys(keys: &'static str, case: Case) -> Case {
+    Case { keys, ..case }
 }
 
 /// The same fault on a connection that carried a good request before.
@@ -96,6 +104,11 @@ pub(super) const CASES: &[Case] = &[
     case("refuses connections", Refuses, NOT_REACHED, NOT_REACHED, Transient, ""),
     case("does not answer the handshake, its queue is full", IsFull, NOT_REACHED_IN_TIME, NOT_REACHED_IN_TIME, Transient, ""),
     // Closed early.
+    // Here it is known whether a byte of the request went out.
+    keys("protocol = \"http2\"", case("closes where it should begin to speak HTTP/2", Does(&[]), NOT_REACHED, NOT_REACHED, Transient, "")),
+    keys("tls = { server_name = \"a.example\" }", case("closes in the handshake of TLS", Does(&[ReadByte]), NOT_REACHED, NOT_REACHED, Transient, "")),
+    case("closes behind the first byte", Does(&[ReadByte]), FAILED, FAILED_ONCE, Transient, ""),
+    // Here it is not.
     case("closes at once", Does(&[]), FAILED_OR_NOT_REACHED, FAILED_ONCE_OR_NOT_REACHED, Transient, ""),
     case("closes behind the request", Does(&[Read]), FAILED, FAILED_ONCE, Transient, ""),
     case("resets behind the request", Does(&[Read, Reset]), FAILED, FAILED_ONCE, Transient, ""),
