@@ -30,7 +30,6 @@ use super::send::SendFailure;
 use super::tunnel::End;
 use super::upgraded::Granted;
 use super::worker::RouteRef;
-use crate::wire::Violation;
 
 #[cfg(test)]
 mod tests;
@@ -303,8 +302,7 @@ impl Call {
                 let max = self.route.settings.body_max.map_or(0, ByteSize::bytes);
                 Missed::new(Class::Unjudged, body_too_large(max))
             }
-            SendFailure::Body(BodyError::TooSlow) => {
-                let violation = Violation::BodyTimeout;
+            SendFailure::Body(BodyError::TooSlow(violation)) => {
                 exchange.worker.refused.refused_request(violation);
                 exchange.worker.tell_seldom("request_refused", || exchange.client.told(violation));
                 let failure = Failure::refused(violation, &exchange.worker.client_limits);

@@ -26,6 +26,7 @@ use super::connect_request::ConnectRequest;
 use super::error_code::ErrorCode;
 use super::exchange::{Exchange, Settled};
 use super::headers::{self, Marks, Passage, Present};
+use super::patience::Patience;
 use super::rate_limit::push_item;
 use super::translate::is_authority;
 use super::upgrade::Upgrade;
@@ -136,8 +137,8 @@ impl Call {
         } else {
             headers::frame_body(&mut parts.headers, present);
             let replay_max = if route.repeats() { route.settings.replay_body_max.bytes() } else { 0 };
-            let body_timeout = exchange.worker.client_limits.body_timeout;
-            Some(Rc::new(BodySource::new(incoming, replay_max, body_max, body_timeout)))
+            let patience = Patience::new(&exchange.worker.client_limits);
+            Some(Rc::new(BodySource::new(incoming, replay_max, body_max, patience)))
         };
         let path = parts.uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
         Ok(Self {

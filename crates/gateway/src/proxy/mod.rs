@@ -43,6 +43,7 @@ mod multiplexed;
 mod observed;
 mod observed_frames;
 mod opening;
+mod patience;
 mod pool;
 mod preface;
 mod proxy_error;

@@ -76,6 +76,9 @@ impl Failure {
             Violation::BodyTimeout => {
                 (ErrorCode::RequestTimeout, format!(", {}", format_duration(limits.body_timeout)))
             }
+            Violation::BodyRate => {
+                (ErrorCode::RequestTimeout, format!(", {} a second", limits.body_rate_min))
+            }
             Violation::UnknownCoding => (ErrorCode::NotImplemented, String::new()),
             Violation::MajorVersion => (ErrorCode::VersionNotSupported, String::new()),
             _ => (ErrorCode::BadRequest, String::new()),

@@ -2,6 +2,7 @@
 
 mod connect;
 mod connect_http2;
+mod dripping;
 mod events;
 mod expect;
 mod lies;
