@@ -33,9 +33,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("intertie-discovery", &["intertie-core"]),
     ("intertie-observe", &["intertie-core"]),
     ("intertie-idempotency", &["intertie-core"]),
-    ("intertie-messaging", &["intertie-core"]),
+    ("intertie-messaging", &["intertie-core", "intertie-idempotency"]),
     ("intertie-simulated-disk", &[]),
-    ("intertie-engine-embedded", &["intertie-core", "intertie-simulated-disk"]),
+    // Itself with the bugs that its tests seed.
+    ("intertie-engine-embedded", &["intertie-core", "intertie-simulated-disk", "intertie-engine-embedded"]),
     ("intertie-gateway", &["intertie-core", "intertie-resilience", "intertie-discovery"]),
     (
         "intertie",

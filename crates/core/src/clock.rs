@@ -85,6 +85,11 @@ impl WallClock {
         }
     }
 
+    /// Whether it moves only when it is told to.
+    pub fn is_fixed(&self) -> bool {
+        matches!(self.0, Source::Fixed(_))
+    }
+
     /// Moves a fixed clock. The system's clock stays as it is.
     pub fn set(&self, to: Timestamp) {
         if let Source::Fixed(at) = &self.0 {

@@ -1,5 +1,6 @@
 //! The vocabulary that every Intertie crate shares.
 //!
+//! - [`backoff`]: how long to wait before trying again.
 //! - [`clock`]: monotonic [`clock::Instant`]s that pure cores take as an argument, and the wall clock.
 //! - [`criticality`]: how much a call matters when not all can be served.
 //! - [`config`]: options that start from a preset.
@@ -15,6 +16,7 @@
 //!
 //! No runtime and no I/O live here.
 
+pub mod backoff;
 pub mod clock;
 pub mod config;
 pub mod criticality;

@@ -4,6 +4,7 @@
 //! - An [`Event`] is told when it happens: transitions, ejections, reloads. It is built only while someone
 //!   listens, and travels through a bounded channel that counts what it drops.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -222,7 +223,7 @@ pub struct Access {
     /// The client's address.
     pub client: std::net::IpAddr,
     /// The method.
-    pub method: String,
+    pub method: Cow<'static, str>,
     /// The host that was asked for.
     pub host: String,
     /// The path, with the query only where that is asked for: it may hold secrets.
@@ -232,9 +233,9 @@ pub struct Access {
     /// From the request's head to the answer's last byte.
     pub duration: std::time::Duration,
     /// The route that was taken.
-    pub route: Option<String>,
+    pub route: Option<Arc<str>>,
     /// The endpoint that gave the final answer.
-    pub endpoint: Option<String>,
+    pub endpoint: Option<Arc<str>>,
     /// Attempts that were made.
     pub attempts: u32,
     /// The version of TLS that the client spoke, such as `1.3`.

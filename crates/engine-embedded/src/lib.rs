@@ -24,7 +24,13 @@
 //! reading. Opening it again copies what the log holds, syncs the copy, and moves it into the database,
 //! before the first write. A full disk is no exception, though its group is often certainly not stored: the
 //! checkpoints that would have to follow need room as well, and opening again, which takes milliseconds,
-//! proves that there is some.
+//! makes some.
+//!
+//! **A panic of the writer is a failure like another**: whoever waits is told at once, and nobody is told that
+//! something is not stored which is.
+//!
+//! **The time that a state is told never runs back and never stands still**, whatever the wall clock does, across
+//! crashes too: while that clock is behind, time goes on by the monotonic clock from where it was.
 //!
 //! # What that costs
 //!
@@ -34,7 +40,13 @@
 //! sync: 293,000 rows a second): 64 in 470 µs would be 136,000 a second. That is arithmetic: on a real disk it was
 //! measured on a busy machine only, whose disk synced 590 to 1,010 times a second: 13,000 to 36,000.
 //!
-//! For that a group waits for callers of the last one to come back, for at most
+//! Counted for 64 callers who append records of 256 bytes to one table (the example `appends`): a group is one sync, 22
+//! writes of 54 KiB in all (the log, and later the database), 6 calls for locks, and 5,200 instructions of the
+//! writer for each record. One statement for each row instead of [`store::State::flush`] makes that 6,800; a table
+//! `WITHOUT ROWID`, 7,500 and 73 KiB; pages of 8 KiB, 5,500 and 68 KiB in 15 writes. A file that gives nothing back
+//! would save 2 writes and 350 instructions. How often the log is moved to the database changes nothing here.
+//!
+//! To share a sync, a group waits for callers of the last one to come back, for at most
 //! [`gather`](store::StoreConfig::gather): 64 callers made groups of 46 without it, and of 63.9 with the
 //! default. Callers who do not come back are soon waited for in one group of 64.
 //!
@@ -44,6 +56,10 @@
 //!
 //! What of the store is in memory is bounded by its settings: 64 MiB of commands that wait, 64 MiB of pages
 //! of the writer and 8 MiB of each of two readers are the defaults, and what the states keep.
+//!
+//! On the disk a reserve, at least [`checkpoint_after`](store::StoreConfig::checkpoint_after) larger than the log, keeps
+//! the room that opening needs for a copy of the log: so a store that a full disk stopped opens on that full disk, and
+//! can be read and emptied. Where there is no room for a reserve, the store says so (`store_reserve_short`) and goes on.
 //!
 //! SQLite syncs by `fsync` unless it is built with `LIBSQLITE3_FLAGS=-DHAVE_FDATASYNC=1`, as this workspace
 //! does. The promise is the same; one caller alone makes a fifth fewer commits.

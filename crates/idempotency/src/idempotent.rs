@@ -7,8 +7,12 @@ use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use intertie_core::clock::{Timestamp, WallClock};
+use intertie_core::telemetry::Events;
 
-use crate::{Answer, Decision, Fingerprint, IdempotencyConfig, InvalidKey, Key, Store, StoreError};
+use crate::keeping::keep;
+use crate::{
+    Answer, Begun, Decision, Fingerprint, Full, IdempotencyConfig, InvalidKey, Key, Store, StoreError,
+};
 
 /// The header field that names a request.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -29,8 +33,10 @@ pub enum Refused {
     },
     /// 422: the key belongs to another request.
     Mismatch,
-    /// 409: it was done, and its answer was larger than `answer_bytes_max`.
+    /// 409: it was done, and its answer was larger than `answer_bytes_max`, or there was no room for it.
     NotKept,
+    /// 503: too much is remembered of other requests.
+    Full(Full),
     /// 503: nobody can say whether it was done before.
     Unavailable {
         /// Why, for people.
@@ -45,7 +51,7 @@ impl Refused {
             Self::InvalidKey(_) => StatusCode::BAD_REQUEST,
             Self::InFlight { .. } | Self::NotKept => StatusCode::CONFLICT,
             Self::Mismatch => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Full(_) | Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }
@@ -57,6 +63,7 @@ impl std::fmt::Display for Refused {
             Self::InFlight { .. } => f.write_str("a request with this key is under way"),
             Self::Mismatch => f.write_str("the key was used for another request"),
             Self::NotKept => f.write_str("the request was done, and its answer was too large to be kept"),
+            Self::Full(full) => full.fmt(f),
             Self::Unavailable { cause } => f.write_str(cause),
         }
     }
@@ -64,26 +71,46 @@ impl std::fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full(full) => Self::Full(full),
+            StoreError::Lost | StoreError::Unavailable { .. } => {
+                Self::Unavailable { cause: error.to_string() }
+            }
+        }
+    }
+}
+
 /// Does requests that carry an `Idempotency-Key` once, and answers repetitions with the first answer.
 #[derive(Debug, Clone)]
 pub struct Idempotent {
     store: Arc<dyn Store>,
     config: IdempotencyConfig,
     clock: WallClock,
+    events: Events,
 }
 
 impl Idempotent {
-    /// Keeps records in `store`. The configuration was checked.
-    pub fn new(store: Arc<dyn Store>, config: IdempotencyConfig, clock: WallClock) -> Self {
-        Self { store, config, clock }
+    /// Keeps records in `store`. The configuration was checked. `events` hears of answers that can not be kept.
+    pub fn new(store: Arc<dyn Store>, config: IdempotencyConfig, clock: WallClock, events: Events) -> Self {
+        Self { store, config, clock, events }
     }
 
     /// Answers `request` by `run`, unless it is a repetition within `scope`: a caller's name, so that no caller hears
     /// another's answers. A request without a key is always done.
     ///
+    /// `run` is told what the request is known by, if it has a key. It may complete the record itself, by
+    /// [`Begun::completion`] of what it then answers, in the transaction that does the request: then nobody does it
+    /// twice, whoever dies.
+    ///
     /// What `run` answers with 429 or 503 was not done, and is not kept; anything else is, 500 too, since nobody knows
     /// how far it came. While it runs, its time is extended. Dropped, the request counts as under way for
     /// `in_flight_timeout` more; whoever must not give up when the client does runs it in a task of its own.
+    ///
+    /// While the store can not keep the answer, it is asked again, and the client waits: for at most two thirds of
+    /// `in_flight_timeout`, in which nobody else may begin. Then the client has its answer, and the loss is told as an
+    /// event, `idempotency_answer_lost`.
     ///
     /// # Errors
     /// When it was not done and there is no answer to repeat. Once `run` was called there is always its answer.
@@ -91,31 +118,34 @@ impl Idempotent {
         &self,
         scope: &str,
         request: Request<Bytes>,
-        run: impl FnOnce(Request<Bytes>) -> R,
+        run: impl FnOnce(Request<Bytes>, Option<Begun>) -> R,
     ) -> Result<Response<Bytes>, Refused> {
-        let Some(key) = key_of(&request)? else { return Ok(run(request).await) };
+        let Some(key) = key_of(&request)? else { return Ok(run(request, None).await) };
         let target = request.uri().path_and_query().map_or("", http::uri::PathAndQuery::as_str);
         let fingerprint = Fingerprint::of(request.method().as_str(), target, request.body());
         let decision = self.store.begin(scope, &key, fingerprint, self.config.in_flight_timeout).await;
-        let fence = match decision.map_err(|error| Refused::Unavailable { cause: error.to_string() })? {
+        let fence = match decision.map_err(Refused::from)? {
             Decision::Begin { fence } => fence,
             Decision::InFlight { until } => {
                 return Err(Refused::InFlight { retry_after: until_then(self.clock.now(), until) });
             }
             Decision::Mismatch => return Err(Refused::Mismatch),
-            Decision::Replay(answer) => return answer.as_deref().map(replay).ok_or(Refused::NotKept),
+            Decision::Replay(answer) => return replay(answer.ok_or(Refused::NotKept)?),
         };
-        let response = self.run_extended(scope, &key, fence, run(request)).await;
+        let IdempotencyConfig { kept, answer_bytes_max, .. } = self.config;
+        let begun = Begun { scope: scope.to_owned(), key: key.clone(), fence, kept, answer_bytes_max };
+        let response = self.run_extended(scope, &key, fence, run(request, Some(begun.clone()))).await;
         let was_done =
             !matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
         // The request is done whatever becomes of its record; without one a repetition waits for its time to end.
-        let _ = if was_done {
-            let is_kept = response.body().len() as u64 <= self.config.answer_bytes_max.bytes();
-            let answer = is_kept.then(|| Arc::new(Answer::from(&response)));
-            self.store.complete(scope, &key, fence, answer, self.config.kept).await
-        } else {
-            self.store.abandon(scope, &key, fence).await
-        };
+        let answer = was_done.then(|| begun.completion(&response).answer);
+        // It was extended each third of its time, so two thirds are left. What was not done is not waited for.
+        let time = if was_done { self.config.in_flight_timeout * 2 / 3 } else { Duration::ZERO };
+        keep(scope, time, &self.events, || match &answer {
+            Some(answer) => self.store.complete(scope, &key, fence, answer.clone(), kept),
+            None => self.store.abandon(scope, &key, fence),
+        })
+        .await;
         Ok(response)
     }
 
@@ -154,10 +184,12 @@ fn key_of(request: &Request<Bytes>) -> Result<Option<Key>, Refused> {
     Key::parse(value.as_bytes()).map(Some).map_err(Refused::InvalidKey)
 }
 
-fn replay(answer: &Answer) -> Response<Bytes> {
-    let mut response = Response::from(answer);
+fn replay(kept: Bytes) -> Result<Response<Bytes>, Refused> {
+    let answer =
+        Answer::from_bytes(kept).map_err(|error| Refused::Unavailable { cause: error.to_string() })?;
+    let mut response = Response::from(&answer);
     response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
-    response
+    Ok(response)
 }
 
 fn until_then(now: Timestamp, until: Timestamp) -> Duration {

@@ -2,7 +2,7 @@
 //!
 //! - [`queue`]: work for whoever is free; leases, redelivery, dead letters.
 //! - [`log`]: what happened, in order; partitions, groups, replay.
-//! - [`commit`]: what changes both, as a whole or not at all.
+//! - [`commit`]: what changes both, as a whole or not at all, and what of it can be done once.
 //! - [`support`]: what an engine can do of what is asked for, said when it is declared.
 //! - [`engines`]: how both ports lie on six engines.
 //!
@@ -29,7 +29,7 @@ pub mod queue;
 pub mod support;
 
 pub use durability::Durability;
-pub use engine::{DeclareError, Engine, EngineError, Pending};
+pub use engine::{DeclareError, Engine, EngineError, Listing, Pending, Unfit};
 pub use inbox::InboxEngine;
 pub use message::{Content, Due, Message};
 pub use name::{InvalidName, Name};

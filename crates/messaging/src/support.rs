@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::Name;
+use crate::commit::Together;
+use crate::queue::{QueueFeature, QueueVerb};
 
 /// How an engine keeps one promise of a specification.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +32,26 @@ impl Support {
     /// Emulated `by` this, which costs `cost`.
     pub fn emulated(by: impl Into<Cow<'static, str>>, cost: impl Into<Cow<'static, str>>) -> Self {
         Self::Emulated { by: by.into(), cost: cost.into() }
+    }
+
+    /// What is left of it where `emulation` may be refused.
+    #[must_use]
+    pub fn under(self, emulation: Emulation) -> Self {
+        match self {
+            Self::Emulated { by, .. } if emulation == Emulation::Refused => {
+                let why = format!("it is emulated by {by}");
+                Self::refused(why, "allow it by `emulation = \"allowed\"`")
+            }
+            other => other,
+        }
+    }
+
+    /// Whether it is refused; as a refusal of `feature`, for whoever asks anyway.
+    pub fn refusal(self, feature: &'static str, engine: &EngineId) -> Option<Refusal> {
+        match self {
+            Self::Refused { why, hint } => Some(Refusal { feature, engine: engine.clone(), why, hint }),
+            Self::Native | Self::Emulated { .. } => None,
+        }
     }
 
     /// Refused because of `why`, with a `hint` what to do.
@@ -68,9 +90,30 @@ pub struct Declared {
     pub engine: EngineId,
     /// Every promise that the specification asks for, in the order of its keys; none of them is refused.
     pub kept: Vec<(&'static str, Support)>,
+    /// Every verb that not all engines have, asked for or not, and how it is done here; using one that is refused is
+    /// [`EngineError::Unsupported`](crate::EngineError::Unsupported).
+    pub verbs: Vec<(&'static str, Support)>,
+    /// What is often committed together ([`Together::COMMON`]), and whether it can be.
+    pub commits: Vec<(&'static str, Support)>,
 }
 
 impl Declared {
+    /// The same, with what `engine` says of commits.
+    #[must_use]
+    pub fn with_commits(mut self, support: impl Fn(Together) -> Support) -> Self {
+        self.commits = Together::COMMON.iter().map(|(name, together)| (*name, support(*together))).collect();
+        self
+    }
+
+    /// The same, with what `engine` says of the verbs of queues, for one whose specification says `emulation`.
+    #[must_use]
+    pub fn with_verbs(mut self, emulation: Emulation, support: impl Fn(QueueFeature) -> Support) -> Self {
+        let verbs = QueueVerb::ALL.into_iter();
+        let offered = |verb| support(QueueFeature::Verb(verb)).under(emulation);
+        self.verbs = verbs.map(|verb| (verb.name(), offered(verb))).collect();
+        self
+    }
+
     /// The promises that are kept by emulation.
     pub fn emulated(&self) -> impl Iterator<Item = (&'static str, &Support)> {
         self.kept
@@ -129,17 +172,14 @@ pub fn resolve<F: Feature>(
     let (mut kept, mut refusals) = (Vec::new(), Vec::new());
     for feature in asked {
         let refuse = |why, hint| Refusal { feature: feature.key(), engine: engine.clone(), why, hint };
-        match support(feature) {
+        match support(feature).under(emulation) {
             Support::Refused { why, hint } => refusals.push(refuse(why, hint)),
-            Support::Emulated { by, .. } if emulation == Emulation::Refused => {
-                let why = format!("it is emulated by {by}").into();
-                refusals.push(refuse(why, "allow it by `emulation = \"allowed\"`".into()));
-            }
             support => kept.push((feature.key(), support)),
         }
     }
     if refusals.is_empty() {
-        Ok(Declared { name: name.clone(), engine: engine.clone(), kept })
+        let (name, engine) = (name.clone(), engine.clone());
+        Ok(Declared { name, engine, kept, verbs: Vec::new(), commits: Vec::new() })
     } else {
         Err(refusals)
     }

@@ -1,16 +1,19 @@
 //! One line for each finished request.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use intertie_core::clock::{Timestamp, WallClock};
+use intertie_core::quantity::Ratio;
 use intertie_core::telemetry::{Access, Snapshot, Source};
-use serde_json::json;
+use serde::{Serialize, Serializer};
 
 /// How a line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,60 +84,115 @@ fn write(
     format: Format,
     dropped: &AtomicU64,
 ) {
-    let mut lines = String::new();
+    let mut lines = Vec::new();
     while let Ok(first) = received.recv() {
-        lines.clear();
-        let mut count = 0;
-        // What waits goes out in one write, in pieces that stay small.
-        for (at, access) in std::iter::once(first).chain(received.try_iter()) {
-            match format {
-                Format::Json => json_line(&mut lines, at, &access),
-                Format::Text => text_line(&mut lines, at, &access),
+        // Who is waited for in `recv` is woken by the data thread that sends, which costs that more than the line.
+        std::thread::sleep(GATHER);
+        let mut waiting = std::iter::once(first).chain(received.try_iter()).peekable();
+        while waiting.peek().is_some() {
+            lines.clear();
+            let mut count = 0;
+            // In pieces that stay small.
+            while lines.len() < BATCH_BYTES
+                && let Some((at, access)) = waiting.next()
+            {
+                match format {
+                    Format::Json => json_line(&mut lines, at, &access),
+                    Format::Text => lines.extend_from_slice(text_line(at, &access).as_bytes()),
+                }
+                lines.push(b'\n');
+                count += 1;
             }
-            lines.push('\n');
-            count += 1;
-            if lines.len() > BATCH_BYTES {
-                break;
+            if target.write_all(&lines).and_then(|()| target.flush()).is_err() {
+                dropped.fetch_add(count, Ordering::Relaxed);
             }
-        }
-        if target.write_all(lines.as_bytes()).and_then(|()| target.flush()).is_err() {
-            dropped.fetch_add(count, Ordering::Relaxed);
         }
     }
 }
+
+/// For so long lines are gathered before they are written.
+const GATHER: Duration = Duration::from_millis(5);
 
 /// The size at which waiting lines are written before more are gathered.
 const BATCH_BYTES: usize = 64 * 1024;
 
-fn json_line(line: &mut String, at: Timestamp, access: &Access) {
-    let mut document = json!({
-        "at": at.to_string(),
-        "request_id": access.request_id,
-        "client": access.client.to_string(),
-        "method": access.method,
-        "host": access.host,
-        "path": access.path,
-        "status": access.status,
-        "duration_ms": (access.duration.as_secs_f64() * 1e6).round() / 1e3,
-        "route": access.route,
-        "endpoint": access.endpoint,
-        "attempts": access.attempts,
-        "tls": access.tls,
-        "error": access.error,
-        "http2_error": access.http2_error,
-        "cut": access.cut,
-        "trace_id": access.trace_id.map(|id| format!("{id:032x}")),
-    });
-    if let Some(sample) = access.sample {
-        document["sample"] = sample.to_string().into();
-    }
-    for (name, value) in &access.headers {
-        document["headers"][&**name] = value.as_str().into();
-    }
-    let _ = write!(line, "{document}");
+/// A line in JSON, as its members stand in it.
+#[derive(Serialize)]
+struct JsonLine<'a> {
+    #[serde(serialize_with = "shown")]
+    at: Timestamp,
+    request_id: &'a str,
+    #[serde(serialize_with = "shown")]
+    client: IpAddr,
+    method: &'a str,
+    host: &'a str,
+    path: &'a str,
+    status: u16,
+    duration_ms: f64,
+    route: Option<&'a str>,
+    endpoint: Option<&'a str>,
+    attempts: u32,
+    tls: Option<&'a str>,
+    error: Option<&'a str>,
+    http2_error: Option<&'a str>,
+    cut: Option<&'a str>,
+    trace_id: Option<TraceId>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "shown_if_any")]
+    sample: Option<Ratio>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "members")]
+    headers: &'a [(Arc<str>, String)],
 }
 
-fn text_line(line: &mut String, at: Timestamp, access: &Access) {
+struct TraceId(u128);
+
+impl Serialize for TraceId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:032x}", self.0))
+    }
+}
+
+fn shown<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+fn shown_if_any<S: Serializer>(value: &Option<impl Display>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn members<S: Serializer>(headers: &[(Arc<str>, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(headers.iter().map(|(name, value)| (&**name, value)))
+}
+
+fn json_line(line: &mut Vec<u8>, at: Timestamp, access: &Access) {
+    let document = JsonLine {
+        at,
+        request_id: &access.request_id,
+        client: access.client,
+        method: &access.method,
+        host: &access.host,
+        path: &access.path,
+        status: access.status,
+        duration_ms: (access.duration.as_secs_f64() * 1e6).round() / 1e3,
+        route: access.route.as_deref(),
+        endpoint: access.endpoint.as_deref(),
+        attempts: access.attempts,
+        tls: access.tls,
+        error: access.error,
+        http2_error: access.http2_error,
+        cut: access.cut,
+        trace_id: access.trace_id.map(TraceId),
+        sample: access.sample,
+        headers: &access.headers,
+    };
+    // Memory takes all, and every member can be written.
+    let _ = serde_json::to_writer(line, &document);
+}
+
+fn text_line(at: Timestamp, access: &Access) -> String {
+    let mut line = String::new();
     let status = if access.status == 0 { "-".to_owned() } else { access.status.to_string() };
     let millis = access.duration.as_secs_f64() * 1e3;
     // Control characters of a path would let a client forge lines.
@@ -161,12 +219,13 @@ fn text_line(line: &mut String, at: Timestamp, access: &Access) {
     }
     for (name, value) in &access.headers {
         let _ = write!(line, " header.{name}=");
-        word(line, value);
+        word(&mut line, value);
     }
     if let Some(id) = access.trace_id {
         let _ = write!(line, " trace={id:032x}");
     }
     let _ = write!(line, " id={}", access.request_id);
+    line
 }
 
 /// Writes a client's text so that it is one word and has no second meaning.
@@ -183,9 +242,6 @@ fn word(line: &mut String, text: &str) {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
-    use std::time::Duration;
-
-    use intertie_core::quantity::Ratio;
 
     use super::*;
 
@@ -210,12 +266,12 @@ mod tests {
         log.log(Access {
             request_id: "7".to_owned(),
             client: [127, 0, 0, 1].into(),
-            method: "GET".to_owned(),
+            method: "GET".into(),
             host: "shop".to_owned(),
             path: path.to_owned(),
             status: 503,
             duration: Duration::from_micros(1_500),
-            route: Some("/orders".to_owned()),
+            route: Some("/orders".into()),
             endpoint: None,
             attempts: 3,
             tls: Some("1.3"),

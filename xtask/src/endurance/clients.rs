@@ -5,8 +5,6 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::random::Random;
-
 /// Requests that can be under way.
 const CLIENTS: u64 = 200;
 
@@ -23,9 +21,6 @@ pub(super) struct Load {
     /// Requests in a second.
     pub(super) rate: u64,
     pub(super) lasts: Duration,
-    /// One client in so many leaves before its answer; none when it is zero.
-    pub(super) leaving: u64,
-    pub(super) random: Random,
 }
 
 /// What became of the requests.
@@ -39,14 +34,12 @@ pub(super) struct Figures {
     pub(super) refused: AtomicU64,
     /// Answers that did not come, or not whole.
     pub(super) broken: AtomicU64,
-    /// Clients that left.
-    pub(super) left: AtomicU64,
 }
 
 impl Figures {
     /// All requests.
     pub(super) fn sent(&self) -> u64 {
-        [&self.good, &self.late, &self.refused, &self.broken, &self.left].map(get).iter().sum()
+        [&self.good, &self.late, &self.refused, &self.broken].map(get).iter().sum()
     }
 }
 
@@ -59,8 +52,7 @@ impl Load {
     pub(super) fn run(&self, figures: &Figures, stop: &AtomicBool) {
         let (started, next) = (Instant::now(), AtomicU64::new(0));
         std::thread::scope(|scope| {
-            for client in 0..CLIENTS {
-                let mut random = self.random.fork(client);
+            for _ in 0..CLIENTS {
                 let next = &next;
                 scope.spawn(move || {
                     let mut connection = None;
@@ -71,14 +63,12 @@ impl Load {
                             return;
                         }
                         std::thread::sleep(at.saturating_sub(started.elapsed()));
-                        let leaves = self.leaving > 0 && random.below(self.leaving) == 0;
-                        let outcome = self.ask(&mut connection, leaves);
+                        let outcome = self.ask(&mut connection);
                         let took = started.elapsed().saturating_sub(at);
                         let counter = match outcome {
                             Some(200) if took <= USEFUL => &figures.good,
                             Some(200) => &figures.late,
                             Some(_) => &figures.refused,
-                            None if leaves => &figures.left,
                             None => &figures.broken,
                         };
                         counter.fetch_add(1, Ordering::Relaxed);
@@ -89,7 +79,7 @@ impl Load {
     }
 
     /// The status of a whole answer. A connection that can carry another request is kept.
-    fn ask(&self, kept: &mut Option<TcpStream>, leaves: bool) -> Option<u16> {
+    fn ask(&self, kept: &mut Option<TcpStream>) -> Option<u16> {
         let mut stream = match kept.take() {
             Some(stream) => stream,
             None => TcpStream::connect(self.to).ok()?,
@@ -97,9 +87,6 @@ impl Load {
         stream.set_nodelay(true).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).ok()?;
         stream.write_all(b"GET /work HTTP/1.1\r\nhost: a\r\n\r\n").ok()?;
-        if leaves {
-            return None;
-        }
         let (mut bytes, mut buffer) = (Vec::new(), [0; 2048]);
         loop {
             let read = stream.read(&mut buffer).ok().filter(|read| *read > 0)?;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::identity::Identity;
 use crate::{cargo, root};
 
 const READY_WITHIN: Duration = Duration::from_secs(20);
@@ -17,6 +18,8 @@ const READY_WITHIN: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(super) struct Gateway {
     pub(super) address: SocketAddr,
+    /// Where clients come with TLS.
+    pub(super) secure: SocketAddr,
     admin: SocketAddr,
     child: Child,
     folder: PathBuf,
@@ -38,13 +41,15 @@ fn free_address() -> Result<SocketAddr> {
 }
 
 impl Gateway {
-    /// Starts it before the traffic of a file.
-    pub(super) fn start(binary: &Path, traffic: &str) -> Result<Self> {
+    /// Starts it as `identity` before the traffic of a file, which finds that identity as `server.crt`.
+    pub(super) fn start(binary: &Path, identity: &Identity, traffic: &str) -> Result<Self> {
         let folder = std::env::temp_dir().join(format!("intertie-endurance-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
-        let (address, admin) = (free_address()?, free_address()?);
+        let (address, secure, admin) = (free_address()?, free_address()?, free_address()?);
+        fs::write(folder.join("server.crt"), identity.chain())?;
+        fs::write(folder.join("server.key"), identity.key())?;
         let file = folder.join("intertie.toml");
-        fs::write(&file, Self::text(address, admin, traffic))?;
+        fs::write(&file, text(address, secure, admin, traffic))?;
         let log = fs::File::create(folder.join("events.log"))?;
         let mut child = Command::new(binary)
             .arg("up")
@@ -55,26 +60,21 @@ impl Gateway {
             .spawn()
             .with_context(|| format!("failed to start {}", binary.display()))?;
         let started = Instant::now();
-        while TcpStream::connect(admin).is_err() {
+        // Only then it has all the threads and sockets that it begins with.
+        while !fs::read_to_string(folder.join("events.log"))?.contains(" server_started ") {
             if let Some(status) = child.try_wait()? {
                 bail!("the server ended with {status}: {}", fs::read_to_string(folder.join("events.log"))?);
             }
             ensure!(started.elapsed() < READY_WITHIN, "the server is not ready within {READY_WITHIN:?}");
             std::thread::sleep(Duration::from_millis(20));
         }
-        Ok(Self { address, admin, child, folder })
-    }
-
-    fn text(address: SocketAddr, admin: SocketAddr, traffic: &str) -> String {
-        format!(
-            "[server]\nlisten = [\"{address}\"]\nadmin = \"{admin}\"\nthreads = 2\naccess_log = \"off\"\n\n\
-             [server.client_limits]\nidle_timeout = \"5s\"\nheader_timeout = \"5s\"\n\n{traffic}"
-        )
+        Ok(Self { address, secure, admin, child, folder })
     }
 
     /// Writes another traffic part and has it loaded.
     pub(super) fn reload(&self, traffic: &str) -> Result<()> {
-        fs::write(self.folder.join("intertie.toml"), Self::text(self.address, self.admin, traffic))?;
+        let text = text(self.address, self.secure, self.admin, traffic);
+        fs::write(self.folder.join("intertie.toml"), text)?;
         let sent = Command::new("kill").args(["-HUP", &self.child.id().to_string()]).status()?;
         ensure!(sent.success(), "the server has gone");
         Ok(())
@@ -116,6 +116,15 @@ impl Gateway {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         number(&status.context("the server has gone")?, key).with_context(|| format!("no {key} in /proc"))
     }
+}
+
+fn text(address: SocketAddr, secure: SocketAddr, admin: SocketAddr, traffic: &str) -> String {
+    format!(
+        "[server]\nlisten = [\"{address}\"]\nadmin = \"{admin}\"\nthreads = 2\naccess_log = \"off\"\n\n\
+         [server.client_limits]\nidle_timeout = \"5s\"\nheader_timeout = \"5s\"\n\n\
+         [tls]\nlisten = [\"{secure}\"]\n\n\
+         [certificate.own]\nchain = \"server.crt\"\nkey = \"server.key\"\n\n{traffic}"
+    )
 }
 
 fn number(status: &str, key: &str) -> Option<u64> {

@@ -6,6 +6,7 @@
 mod args;
 mod clients;
 mod gateway;
+mod identity;
 mod overload;
 mod random;
 mod service;

@@ -8,8 +8,12 @@ use anyhow::{Result, ensure};
 use super::args::{Args, parse};
 use super::clients::{Figures, Load, get};
 use super::gateway::{Gateway, binary};
+use super::identity::Identity;
 use super::random::Random;
-use super::service::{CAPACITY, PLACES, Service};
+use super::service::{Service, capacity};
+
+/// Answers that the service works on at the same time.
+const PLACES: u64 = 8;
 
 /// What is offered, in percent of the service's capacity. The first two are for the peak.
 const OFFERED: [u64; 4] = [80, 100, 200, 500];
@@ -25,20 +29,20 @@ const MEMORY_MORE_MAX_KIB: u64 = 32 * 1024;
 /// # Errors
 /// When a bound is broken.
 pub(crate) fn run(words: &[&str]) -> Result<()> {
-    let args = parse(words, 2)?;
+    let args = parse(words, 2, None)?;
     let random = Random::new(args.seed);
-    let service = Service::start(0, random.fork(u64::MAX))?;
+    let service = Service::start(PLACES, 0, random.fork(u64::MAX))?;
     // As many calls as the service has places for, and a queue that is worth waiting in.
     let traffic = format!(
         "[service.work]\nendpoints = [{{ at = \"{}\" }}]\n\n[route.\"/**\"]\nto = \"work\"\ndeadline = \"2s\"\n\
          bulkhead = {{ concurrent = {PLACES}, queue = {PLACES}, wait = \"100ms\" }}\n",
         service.address
     );
-    let gateway = Gateway::start(&binary(args.binary.as_deref())?, &traffic)?;
-    println!("Capacity {CAPACITY} requests/s, seed {}.\n", args.seed);
+    let gateway = Gateway::start(&binary(args.binary.as_deref())?, &Identity::new()?, &traffic)?;
+    println!("Capacity {} requests/s, seed {}.\n", capacity(PLACES), args.seed);
     println!("| offered | requests/s | goodput/s | refused | late | broken | memory MiB |");
     println!("|--:|--:|--:|--:|--:|--:|--:|");
-    let rows = OFFERED.map(|percent| row(&args, &gateway, percent, random.fork(percent)));
+    let rows = OFFERED.map(|percent| row(&args, &gateway, percent));
     let rows: Vec<Row> = rows.into_iter().collect::<Result<_>>()?;
     judge(&rows)
 }
@@ -51,9 +55,9 @@ struct Row {
     resident_kib: u64,
 }
 
-fn row(args: &Args, gateway: &Gateway, percent: u64, random: Random) -> Result<Row> {
+fn row(args: &Args, gateway: &Gateway, percent: u64) -> Result<Row> {
     let lasts = args.lasts / u32::try_from(OFFERED.len())?;
-    let load = Load { to: gateway.address, rate: CAPACITY * percent / 100, lasts, leaving: 0, random };
+    let load = Load { to: gateway.address, rate: capacity(PLACES) * percent / 100, lasts };
     // What was cold before is not what is asked about.
     let warm = Load { lasts: Duration::from_secs(1), ..load.clone() };
     warm.run(&Figures::default(), &AtomicBool::new(false));

@@ -10,14 +10,13 @@ use anyhow::{Context, Result};
 
 use super::random::Random;
 
-/// Answers that it works on at the same time; more wait.
-pub(super) const PLACES: u64 = 8;
+/// What an answer takes.
+pub(super) const WORK: Duration = Duration::from_millis(40);
 
-/// What one of them takes.
-const WORK: Duration = Duration::from_millis(40);
-
-/// Answers that it can give in a second.
-pub(super) const CAPACITY: u64 = PLACES * 1000 / WORK.as_millis() as u64;
+/// Answers in a second of a service that works on `places` at the same time.
+pub(super) fn capacity(places: u64) -> u64 {
+    places * 1000 / WORK.as_millis() as u64
+}
 
 const GOOD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood";
 
@@ -41,12 +40,13 @@ struct Shared {
 }
 
 impl Service {
-    /// Starts it; one answer in `faulty` goes wrong, none when that is zero.
-    pub(super) fn start(faulty: u64, random: Random) -> Result<Self> {
+    /// Starts it; it works on `places` answers at the same time, and more wait. One answer in `faulty` goes wrong,
+    /// none when that is zero.
+    pub(super) fn start(places: u64, faulty: u64, random: Random) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port for the service")?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
-            free: Mutex::new(PLACES),
+            free: Mutex::new(places),
             freed: Condvar::new(),
             is_away: AtomicBool::new(false),
             faulty,

@@ -30,6 +30,7 @@ use anyhow::{Context as _, Result};
 use crate::args::{Args, Request};
 use crate::environment::Environment;
 use crate::measure::Bench;
+use crate::mode::Mode;
 use crate::origin::Origin;
 use crate::report::Series;
 use crate::subjects::Subject;
@@ -69,7 +70,11 @@ fn run(args: &Args) -> Result<()> {
         certificate::make(dir.path())?;
     }
     let origin = Origin::start(dir.path())?;
-    let bench = Bench { dir: dir.path(), origin_port: origin.port(), load: &load, seconds: args.seconds };
+    let (dir, origin_port, seconds) = (dir.path(), origin.port(), args.seconds);
+    let mut bench = Bench { dir, origin_port, load: &load, seconds, steady: None };
+    if !args.memory && args.modes.contains(&Mode::Steady) {
+        bench.find_steady(&subjects)?;
+    }
     let report = if args.memory {
         let rows = subjects.iter().map(|subject| Ok((subject, bench.footprint(subject)?)));
         report::render_memory(&environment, &rows.collect::<Result<Vec<_>>>()?)

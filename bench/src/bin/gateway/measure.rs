@@ -1,7 +1,10 @@
 //! One measurement: one subject, started anew, in one mode.
 
 use std::fmt;
+use std::fs;
+use std::io::{ErrorKind, Read as _};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -9,8 +12,8 @@ use crate::args::Seconds;
 use crate::load;
 use crate::mode::{Mode, ROUTES};
 use crate::probe;
-use crate::process::Server;
-use crate::subjects::{Site, Subject};
+use crate::process::{self, Server};
+use crate::subjects::{Kind, Site, Subject};
 use crate::usage;
 use crate::workdir::free_ports;
 
@@ -21,7 +24,18 @@ pub struct Bench<'a> {
     pub origin_port: u16,
     pub load: &'a load::Tools,
     pub seconds: Seconds,
+    /// Requests in a second, in [`Mode::Steady`]; found out first.
+    pub steady: Option<usize>,
 }
+
+/// Percent of what nginx answers at most, in [`Mode::Steady`].
+const STEADY_PERCENT: usize = 70;
+
+/// Percent of the requests that are told at least: HAProxy drops a line where two threads meet.
+const LOGGED_PERCENT: u64 = 99;
+
+/// Lines of an access log are gathered, but not for longer.
+const LOGGED_WITHIN: Duration = Duration::from_secs(10);
 
 /// The figures of one measurement.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +50,18 @@ pub struct Sample {
 
 impl Bench<'_> {
     pub fn measure(&self, subject: &Subject, mode: Mode) -> Result<Sample> {
-        self.with_running(subject, mode, ROUTES, |server, site| self.measure_running(server, site))
+        self.with_running(subject, mode, ROUTES, |server, site| self.measure_running(subject, server, site))
+    }
+
+    /// Finds out at which rate [`Mode::Steady`] loads, by nginx or else by the first subject.
+    pub fn find_steady(&mut self, subjects: &[Subject]) -> Result<()> {
+        let nginx = subjects.iter().find(|subject| subject.kind == Kind::Nginx);
+        let subject = nginx.or(subjects.first()).context("nobody to measure")?;
+        let most = self.measure(subject, Mode::Steady)?.requests_per_second;
+        let steady = most as usize * STEADY_PERCENT / 100;
+        eprintln!("{}: {most:.0} requests/s at most; steady is {steady}", subject.kind);
+        self.steady = Some(steady);
+        Ok(())
     }
 
     /// What `measure` says of a subject that is started for it and stopped after it.
@@ -49,9 +74,17 @@ impl Bench<'_> {
     ) -> Result<T> {
         let [port, admin_port] = free_ports()?;
         let dir = self.dir.join(subject.kind.name());
-        std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
-        let origin_port = self.origin_port;
-        let site = Site { mode, routes, port, admin_port, origin_port, dir: &dir, certificates: self.dir };
+        fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+        let (origin_port, steady) = (self.origin_port, self.steady);
+        let site =
+            Site { mode, routes, port, admin_port, origin_port, steady, dir: &dir, certificates: self.dir };
+        // All that is in it is of this measurement.
+        match fs::remove_file(subject.access_log(&site)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).context("remove an access log");
+            }
+            _ => {}
+        }
 
         let mut server = Server::start(subject.kind.name(), subject.command(&site)?, &dir)?;
         let measured = measure(&mut server, &site);
@@ -60,7 +93,7 @@ impl Bench<'_> {
         Ok(measured)
     }
 
-    fn measure_running(&self, server: &mut Server, site: &Site<'_>) -> Result<Sample> {
+    fn measure_running(&self, subject: &Subject, server: &mut Server, site: &Site<'_>) -> Result<Sample> {
         if site.mode == Mode::H2 || site.mode.has_tls() {
             probe::wait_until_listening(server, site.port)?;
         } else {
@@ -70,7 +103,7 @@ impl Bench<'_> {
         if site.mode == Mode::Work {
             probe::verify_work(site.port)?;
         }
-        self.load.run(site, self.seconds.warm_up).context("warm-up")?;
+        let warm_up = self.load.run(site, self.seconds.warm_up).context("warm-up")?;
 
         let family = usage::family(server.pid())?;
         let before = usage::cpu_seconds(&family)?;
@@ -79,6 +112,9 @@ impl Bench<'_> {
         let peak_rss_mib = usage::peak_rss_mib(&family)?;
 
         server.ensure_running()?;
+        if site.mode == Mode::Work {
+            ensure_logged(&subject.access_log(site), warm_up.requests + load.requests)?;
+        }
         ensure!(usage::family(server.pid())? == family, "a process of the subject came or went under load");
         Ok(Sample {
             cpu_seconds_per_100k: cpu_seconds * 100_000.0 / load.requests as f64,
@@ -87,6 +123,33 @@ impl Bench<'_> {
             p99_ms: load.p99_ms,
             peak_rss_mib,
         })
+    }
+}
+
+/// A proxy that drops lines does less.
+fn ensure_logged(log: &Path, requests: u64) -> Result<()> {
+    let started = Instant::now();
+    loop {
+        let lines = lines(log).with_context(|| format!("read {}", log.display()))?;
+        if lines * 100 >= requests * LOGGED_PERCENT {
+            return Ok(());
+        }
+        ensure!(
+            started.elapsed() < LOGGED_WITHIN,
+            "{requests} requests, and {lines} lines in the access log"
+        );
+        process::pause()?;
+    }
+}
+
+fn lines(log: &Path) -> std::io::Result<u64> {
+    let mut file = fs::File::open(log)?;
+    let (mut buffer, mut lines) = (vec![0; 1 << 20], 0);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(lines),
+            read => lines += buffer[..read].iter().filter(|byte| **byte == b'\n').count() as u64,
+        }
     }
 }
 

@@ -29,7 +29,9 @@ pub enum Mode {
     Resumed,
     /// As plain, with answers of 1 MiB.
     Large,
-    /// As plain, at a fixed rate that no subject is at its limit with: what the latencies mean something for.
+    /// As plain, with requests of 1 MiB.
+    Upload,
+    /// As plain, at a fixed rate that nginx is not at its limit with: what the latencies mean something for.
     Steady,
 }
 
@@ -47,7 +49,7 @@ pub enum Client {
 }
 
 impl Mode {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Plain,
         Self::Work,
         Self::H2,
@@ -55,6 +57,7 @@ impl Mode {
         Self::Handshake,
         Self::Resumed,
         Self::Large,
+        Self::Upload,
         Self::Steady,
     ];
 
@@ -67,6 +70,7 @@ impl Mode {
             Self::Handshake => "handshake",
             Self::Resumed => "resumed",
             Self::Large => "large",
+            Self::Upload => "upload",
             Self::Steady => "steady",
         }
     }
@@ -81,13 +85,14 @@ impl Mode {
             Self::Handshake => "a TLS 1.3 handshake in full for each request",
             Self::Resumed => "a resumed TLS 1.3 session for each request",
             Self::Large => "one route, HTTP/1.1, answers of 1 MiB",
-            Self::Steady => "one route, HTTP/1.1, 33,000 requests/s",
+            Self::Upload => "one route, HTTP/1.1, requests of 1 MiB",
+            Self::Steady => "one route, HTTP/1.1, at 70 % of what nginx does",
         }
     }
 
     pub fn client(self) -> Client {
         match self {
-            Self::Plain | Self::Work | Self::Tls | Self::Large => Client::Kept,
+            Self::Plain | Self::Work | Self::Tls | Self::Large | Self::Upload => Client::Kept,
             Self::H2 => Client::Multiplexed,
             Self::Handshake | Self::Resumed => Client::Connecting,
             Self::Steady => Client::Paced,

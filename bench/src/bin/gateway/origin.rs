@@ -67,6 +67,7 @@ fn config(port: u16) -> String {
     server {{
         listen 127.0.0.1:{port};
         default_type text/plain;
+        client_max_body_size 2m;
 
         location / {{
             return 200 "{body}";

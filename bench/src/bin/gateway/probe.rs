@@ -54,13 +54,15 @@ pub fn verify_paths(port: u16, mode: Mode) -> Result<()> {
     Ok(())
 }
 
-/// The routes are a table, not a catch-all, and the origin receives the headers that a gateway adds.
+/// The routes are a table, not a catch-all, and origin and client receive the headers that a gateway adds.
 pub fn verify_work(port: u16) -> Result<()> {
     let beyond = format!("{}42", mode::route_prefix(mode::ROUTES));
     let status = get(port, &beyond)?.status;
     ensure!(status == 404, "{beyond} has no route and yet is answered {status}");
 
     let seen = get(port, &origin::inspect_path())?;
+    let limited = ["RateLimit", "X-RateLimit-Limit"].iter().any(|name| seen.header(name).is_some());
+    ensure!(limited, "the answer tells no rate limit");
     for name in ["Forwarded-For", "Forwarded-Proto", "Forwarded-Host", "Request-Id", "Traceparent"] {
         let value = seen.header(&format!("X-Seen-{name}")).unwrap_or_default();
         ensure!(!value.is_empty(), "the origin received no {name}");

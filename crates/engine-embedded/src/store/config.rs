@@ -42,6 +42,8 @@ pub struct StoreConfig {
     pub reads_pending_max: NonZeroU32,
     /// The writer moves pages from the write-ahead log to the database, between two groups, once so much of it
     /// is not moved yet. Default 16 MiB, which takes some tens of milliseconds. More of it means fewer and longer pauses.
+    /// As much room again, beside what the log has and up to `wal_max` in all, is reserved on the disk, so that a log
+    /// that a crash leaves behind can be copied even on a full one.
     pub checkpoint_after: ByteSize,
     /// The bound of the write-ahead log. It grows past `checkpoint_after` only while a reader needs what is in
     /// it; at this bound the writer waits `reader_wait` for readers to end and cuts the file to nothing, and if one

@@ -25,12 +25,12 @@ pub(super) fn open_writer(directory: &Directory, config: &StoreConfig) -> Result
     durability(&connection, config, origin).map_err(sqlite)?;
     schema::migrate(&mut connection, database, origin, MIGRATIONS)?;
     if !log_ahead(&connection).map_err(sqlite)? {
-        return Err(OpenError::Busy { database: database.clone() });
+        return Err(OpenError::busy(database));
     }
     // Before the first write: whatever a process before this one left in the log is in the database, synced.
     let emptied = checkpoint(&connection, Mode::Truncate).map_err(sqlite)?;
     if emptied.busy {
-        return Err(OpenError::Busy { database: database.clone() });
+        return Err(OpenError::busy(database));
     }
     directory.sync()?;
     Ok(connection)

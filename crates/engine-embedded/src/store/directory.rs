@@ -9,7 +9,7 @@ use super::open_error::OpenError;
 
 /// The database. Beside it stand `-wal` and `-shm` while it is open.
 pub(super) const DATABASE: &str = "intertie.db";
-const LOCK: &str = "intertie.lock";
+pub(super) const LOCK: &str = "intertie.lock";
 
 /// A data directory, locked for this process until it is dropped.
 #[derive(Debug)]
@@ -58,6 +58,11 @@ impl Directory {
         self.path.join(format!("{DATABASE}-shm"))
     }
 
+    /// Where room for a copy of that log is kept.
+    pub(super) fn reserve(&self) -> PathBuf {
+        self.path.join(format!("{DATABASE}-wal.reserve"))
+    }
+
     /// Makes the names of the files in the directory durable.
     pub(super) fn sync(&self) -> Result<(), OpenError> {
         sync_directory(&self.path).map_err(|source| OpenError::io(&self.path, source))
@@ -98,7 +103,9 @@ fn lock(directory: &Path) -> Result<File, OpenError> {
     let mut file = options.read(true).write(true).create(true).truncate(false).open(&path).map_err(error)?;
     match file.try_lock() {
         Ok(()) => {
-            file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(error)?;
+            // Written over what is there, since a file that was cut may find no room on a full disk.
+            let line = format!("{:<10}\n", std::process::id());
+            file.write_all(line.as_bytes()).and_then(|()| file.set_len(line.len() as u64)).map_err(error)?;
             Ok(file)
         }
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse { holder: holder(&mut file), lock: path }),

@@ -10,12 +10,16 @@ use rusqlite::ErrorCode;
 /// complete, so recovery drops it. After that only the disk knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
+    /// Waiting for commands, or for the time at which something is due.
+    Wait,
     /// Beginning a transaction.
     Begin,
-    /// Checking and applying commands, before the commit was asked for.
+    /// Checking and applying commands and what is due, before the commit was asked for.
     Apply,
     /// Making a group durable.
     Commit,
+    /// Answering a group that is durable.
+    Answer,
     /// Moving pages from the log to the database.
     Checkpoint,
     /// Giving free pages back to the file system.
@@ -25,9 +29,11 @@ pub enum Step {
 impl Step {
     fn as_text(self) -> &'static str {
         match self {
+            Self::Wait => "waiting for commands",
             Self::Begin => "beginning a transaction",
             Self::Apply => "applying commands",
             Self::Commit => "a commit",
+            Self::Answer => "answering",
             Self::Checkpoint => "a checkpoint",
             Self::Vacuum => "giving free pages back",
         }
@@ -59,7 +65,7 @@ pub enum Failure {
     },
     /// Another program changed the database, so what is in memory may not be what is stored.
     ForeignWrite,
-    /// A defect: the code that applies commands panicked.
+    /// A defect: the thread that writes panicked.
     Panicked {
         /// What panicked.
         during: Step,

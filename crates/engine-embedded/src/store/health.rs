@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use intertie_core::clock::nanos;
 use intertie_core::telemetry::Snapshot;
 
 use super::checkpoint::Wal;
@@ -34,6 +36,8 @@ pub(super) struct Counters {
     overloaded: AtomicU64,
     checkpoints: AtomicU64,
     wal_pages: AtomicU64,
+    reserve_bytes: AtomicU64,
+    ahead_nanos: AtomicU64,
     wal_pinned: Mutex<Option<WalPin>>,
 }
 
@@ -54,6 +58,15 @@ impl Counters {
 
     pub(super) fn wal(&self, wal: Wal) {
         self.wal_pages.store(wal.pages, Ordering::Relaxed);
+    }
+
+    pub(super) fn reserve(&self, bytes: u64) {
+        self.reserve_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Notes how far the store's time is ahead of the wall clock.
+    pub(super) fn ahead(&self, time: Duration) {
+        self.ahead_nanos.store(nanos(time), Ordering::Relaxed);
     }
 
     /// Notes who pins the log, and says whether it is news that someone or nobody does.
@@ -86,6 +99,10 @@ impl Counters {
         );
         let wal_bytes = count(&self.wal_pages).saturating_mul(PAGE_BYTES);
         snapshot.gauge("store_wal_bytes", "Bytes of pages in the write-ahead log.", &[], wal_bytes as f64);
+        let help = "Bytes that are kept free for the next opening.";
+        snapshot.gauge("store_reserve_bytes", help, &[], count(&self.reserve_bytes) as f64);
+        let help = "Seconds that the store's time is ahead of a wall clock that was set back.";
+        snapshot.gauge("store_time_ahead_seconds", help, &[], count(&self.ahead_nanos) as f64 / 1e9);
         snapshot.gauge(
             "store_wal_pinned",
             "1 while a reader keeps the write-ahead log past its bound.",

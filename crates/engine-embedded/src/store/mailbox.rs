@@ -85,12 +85,17 @@ impl<T> Mailbox<T> {
         }
         inner.bytes = heavier;
         inner.items.push_back((bytes, item));
-        if inner.wake_at.is_some_and(|count| inner.items.len() >= count) {
-            inner.wake_at = None;
-            drop(inner);
-            self.reader.notify_one();
-        }
+        self.wake(inner);
         Ok(())
+    }
+
+    /// Adds an item before all that wait, past the bounds: whoever gives back can not wait for room. Of a closed
+    /// mailbox it is taken out as long as its reader reads.
+    pub(super) fn push_first(&self, item: T, bytes: usize) {
+        let mut inner = self.lock();
+        inner.bytes = inner.bytes.saturating_add(bytes);
+        inner.items.push_front((bytes, item));
+        self.wake(inner);
     }
 
     /// How much may wait.
@@ -148,6 +153,14 @@ impl<T> Mailbox<T> {
         self.reader.notify_one();
     }
 
+    fn wake(&self, mut inner: MutexGuard<'_, Inner<T>>) {
+        if inner.wake_at.is_some_and(|count| inner.items.len() >= count) {
+            inner.wake_at = None;
+            drop(inner);
+            self.reader.notify_one();
+        }
+    }
+
     fn sleep_for(&self, count: usize, timeout: Duration) -> MutexGuard<'_, Inner<T>> {
         let mut inner = self.lock();
         inner.wake_at = Some(count);
@@ -203,6 +216,23 @@ mod tests {
             assert_eq!(reader.join().expect("ends"), 10);
         });
         assert_eq!(mailbox.gather(11, Duration::ZERO), 10);
+    }
+
+    #[test]
+    fn what_is_given_back_comes_first_past_the_bounds_and_wakes_the_reader() {
+        let mailbox = Mailbox::new(CAPACITY);
+        for item in ['a', 'b', 'c', 'd'] {
+            mailbox.push(item, 25).expect("fits");
+        }
+        mailbox.push_first('e', 1);
+        assert_eq!(mailbox.push('f', 0), Err(Full::Items));
+        assert_eq!(mailbox.take(Portion { items: 2, bytes: 100 }), ['e', 'a']);
+        assert_eq!(mailbox.take(Portion { items: 9, bytes: 1000 }), ['b', 'c', 'd']);
+        thread::scope(|scope| {
+            let reader = scope.spawn(|| mailbox.wait(None));
+            mailbox.push_first('g', 1);
+            assert_eq!(reader.join().expect("ends"), Waited::Items(1));
+        });
     }
 
     #[test]

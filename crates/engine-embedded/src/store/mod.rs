@@ -66,10 +66,11 @@ mod answer;
 mod checkpoint;
 mod config;
 mod database;
+#[cfg_attr(not(feature = "defects"), expect(unreachable_pub, reason = "public with the feature"))]
+mod defect;
 mod directory;
 mod failure;
 mod gather;
-mod group;
 mod health;
 mod mailbox;
 pub mod maintenance;
@@ -77,10 +78,12 @@ mod open_error;
 mod pin;
 mod readers;
 mod renewal;
+mod reserve;
 mod schema;
 mod shared;
 mod state;
 mod submit_error;
+mod time;
 mod writer;
 
 use std::fmt;
@@ -95,6 +98,10 @@ use tokio::sync::{oneshot, watch};
 
 pub use answer::Answer;
 pub use config::StoreConfig;
+#[cfg(feature = "defects")]
+pub use defect::Defect;
+#[cfg(not(feature = "defects"))]
+use defect::Defect;
 pub use failure::{Failure, Step};
 pub use health::Health;
 pub use open_error::OpenError;
@@ -140,6 +147,7 @@ impl<S: State> Store<S> {
         events: Events,
         load: impl FnOnce(&Connection) -> rusqlite::Result<S>,
     ) -> Result<Self, OpenError> {
+        let defect = Defect::take();
         config.validate().map_err(OpenError::Config)?;
         let directory = Directory::open(directory)?;
         let connection = database::open_writer(&directory, config)?;
@@ -155,7 +163,7 @@ impl<S: State> Store<S> {
             events,
         });
         let database = directory.database();
-        let writer = Writer::new(connection, load, Arc::clone(&shared), clock, config, directory.shm())
+        let writer = Writer::new(connection, load, Arc::clone(&shared), clock, config, &directory, defect)
             .map_err(|source| OpenError::sqlite(&database, source))?;
         let readers = Readers::open(&database, config)?;
         let spawned = thread::Builder::new().name("store-writer".to_owned()).spawn(move || writer.run());
@@ -166,8 +174,8 @@ impl<S: State> Store<S> {
 
     /// Hands `command` to the writer, and answers when it is durable or refused.
     ///
-    /// Commands are applied in the order of these calls. Dropping the answer takes nothing back: the command is
-    /// stored or not as if its caller had waited.
+    /// Commands are applied in the order of these calls. Dropping the answer does not stop the command: it is stored
+    /// or not as if its caller had waited, and what that then means is for [`State::undelivered`] to say.
     ///
     /// # Errors
     /// The answer is an error when the command is not stored, and [`SubmitError::Unknown`] when nobody can tell
@@ -179,8 +187,8 @@ impl<S: State> Store<S> {
             return Answer::now(SubmitError::TooLarge { bytes: bytes as u64, limit });
         }
         let (answer, receiver) = oneshot::channel();
-        match self.shared.mailbox.push(Envelope { command, answer }, bytes) {
-            Ok(()) => Answer::waiting(receiver),
+        match self.shared.mailbox.push(Envelope { command, answer: Some(answer) }, bytes) {
+            Ok(()) => Answer::waiting(receiver, Arc::clone(&self.shared)),
             Err(Full::Closed) => Answer::now(match self.shared.health() {
                 Health::Failed { cause } => SubmitError::Unavailable(cause),
                 Health::Serving { .. } => SubmitError::Closed,
@@ -242,7 +250,7 @@ impl<S: State> Drop for Store<S> {
     fn drop(&mut self) {
         self.shared.mailbox.close();
         if let Some(writer) = self.writer.take() {
-            // It ends by itself; what it runs of others is kept from unwinding.
+            // It ends by itself, and says nothing: a panic is in the health.
             let _ = writer.join();
         }
     }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use intertie_core::config::Invalid;
 use rusqlite::ErrorCode;
 
+use super::pin;
+
 /// Why a data directory was not opened. Nothing in it was changed, but that a lock file may stand in it.
 #[derive(Debug)]
 pub enum OpenError {
@@ -53,10 +55,14 @@ pub enum OpenError {
         /// The latest that this program knows.
         known: u32,
     },
-    /// Another program reads or writes the database, so that its log can not be emptied.
+    /// Another program has had the database open since before a crash, or locks it, and did not let go of it within
+    /// `busy_wait`. Whoever has read from it has it open until he closes it, so a shell that waits for input is enough.
+    /// It is refused because the log, which may have to be replaced, is theirs too.
     Busy {
         /// The file.
         database: PathBuf,
+        /// Who has it open, where the system tells.
+        processes: Vec<u32>,
     },
     /// The database is damaged or no database.
     Damaged {
@@ -83,9 +89,13 @@ impl OpenError {
         let database = database.to_owned();
         match source.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged { database, source },
-            Some(ErrorCode::DatabaseBusy) => Self::Busy { database },
+            Some(ErrorCode::DatabaseBusy) => Self::busy(&database),
             _ => Self::Storage { database, source },
         }
+    }
+
+    pub(super) fn busy(database: &Path) -> Self {
+        Self::Busy { database: database.to_owned(), processes: pin::holders(database) }
     }
 }
 
@@ -119,9 +129,19 @@ impl fmt::Display for OpenError {
                 "{} has schema version {found}, and this program knows up to {known}: it was written by a later one",
                 database.display()
             ),
-            Self::Busy { database } => {
-                write!(f, "another program has {} open and does not let go of it", database.display())
+            Self::Busy { database, processes } if processes.is_empty() => {
+                write!(
+                    f,
+                    "another program has {} open: close it there, and open it again",
+                    database.display()
+                )
             }
+            Self::Busy { database, processes } => write!(
+                f,
+                "another program has {} open: close it in process {}, and open it again",
+                database.display(),
+                pin::names(processes)
+            ),
             Self::Damaged { database, .. } => write!(f, "{} is damaged", database.display()),
             Self::Storage { database, .. } => write!(f, "{} could not be opened", database.display()),
         }

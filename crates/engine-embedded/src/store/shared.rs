@@ -14,10 +14,10 @@ use super::submit_error::SubmitError;
 /// What became of a command.
 pub(super) type Outcome<S> = Result<<S as State>::Reply, SubmitError<<S as State>::Refusal>>;
 
-/// A command on its way, with where its answer goes.
+/// A command on its way, with where its answer goes, if anybody waits for it.
 pub(super) struct Envelope<S: State> {
     pub(super) command: S::Command,
-    pub(super) answer: oneshot::Sender<Outcome<S>>,
+    pub(super) answer: Option<oneshot::Sender<Outcome<S>>>,
 }
 
 /// What the writer shares with the store's handle.
@@ -42,6 +42,14 @@ impl<S: State> Shared<S> {
                 let source = cause.source().map(ToString::to_string);
                 vec![("cause", cause.to_string()), ("source", source.unwrap_or_default())]
             });
+        }
+    }
+
+    /// Takes back a reply that nobody heard, if its state knows how.
+    pub(super) fn undelivered(&self, reply: S::Reply) {
+        if let Some(command) = S::undelivered(reply) {
+            let bytes = S::bytes(&command);
+            self.mailbox.push_first(Envelope { command, answer: None }, bytes);
         }
     }
 

@@ -1,6 +1,8 @@
 //! A disk that says no: to each sync, each write and reads of a workload in turn.
 
-use intertie_engine_embedded::store::{Health, SubmitError};
+use std::sync::Arc;
+
+use intertie_engine_embedded::store::{Defect, Health, SubmitError};
 use intertie_simulated_disk::{Disk, Fault};
 
 use crate::ledger::{Command, Progress};
@@ -21,15 +23,15 @@ enum Outcome {
 fn check(fault: Fault, seed: u64) -> Outcome {
     let context = format!("{fault:?}");
     let place = directory();
-    let disk = Disk::beneath(place.path()).expect("a disk");
-    let progress = Progress::default();
+    let disk = Arc::new(Disk::beneath(place.path()).expect("a disk"));
+    let progress = Progress::above(&disk);
     let mut told = Told::default();
 
     disk.fail(Some(fault));
     let outcome = match open(place.path(), &progress) {
         Err(_) => Outcome::NotOpened,
         Ok(store) => {
-            run(&store, 10, &mut told, || disk.operations());
+            run(&store, 10, &mut told);
             if disk.has_failed() && !told.refused.is_empty() {
                 let health = store.health();
                 assert!(matches!(health, Health::Failed { .. }), "{context}: {health:?}");
@@ -50,10 +52,14 @@ fn check(fault: Fault, seed: u64) -> Outcome {
         assert_eq!(disk.written_in_doubt(), 0, "{context}: wrote on after a failed sync");
     }
     let failed_at = disk.operations();
+    if matches!(fault, Fault::NoRoom(_)) {
+        // A try while there is still no room makes nothing worse.
+        drop(open(place.path(), &Progress::default()));
+    }
     disk.fail(None);
     told.check(place.path(), usize::MAX, &progress, &context);
     let reopened = open(place.path(), &progress).expect("opens again");
-    run(&reopened, 3, &mut told, || disk.operations());
+    run(&reopened, 3, &mut told);
     drop(reopened);
     told.check(place.path(), usize::MAX, &progress, &context);
 
@@ -88,6 +94,17 @@ fn check_each(fault: impl Fn(usize) -> Fault, step: usize) {
 #[test]
 fn no_failed_sync_loses_what_was_acknowledged_or_is_written_past() {
     check_each(Fault::Sync, 1);
+}
+
+#[test]
+#[should_panic(expected = "wrote on after a failed sync")]
+fn a_writer_that_writes_on_after_a_failed_sync_is_found() {
+    for number in 0.. {
+        Defect::WritesOnAfterFailedSync.seed();
+        if matches!(check(Fault::Sync(number), number as u64), Outcome::NotReached) {
+            return;
+        }
+    }
 }
 
 #[test]

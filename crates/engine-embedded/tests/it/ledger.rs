@@ -1,10 +1,11 @@
 //! A state whose every damage shows: entries that are numbered without a gap, made of their identity, and added up.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use intertie_core::clock::Timestamp;
 use intertie_engine_embedded::store::State;
+use intertie_simulated_disk::Disk;
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// What is in memory beside the tables.
@@ -21,10 +22,12 @@ pub(crate) struct Progress(Arc<Mutex<Ends>>);
 
 #[derive(Debug, Default)]
 struct Ends {
-    /// The last entry of each group that was committed.
-    committed: Vec<u64>,
+    /// The last entry of each group that was committed, with how many operations the disk had done when the writer
+    /// was about to say so.
+    committed: Vec<(u64, usize)>,
     /// The last entry that was applied.
     applied: u64,
+    disk: Option<Arc<Disk>>,
 }
 
 /// What a test can ask of a ledger.
@@ -58,18 +61,36 @@ impl fmt::Display for NotTheLast {
 }
 
 impl Progress {
+    /// That of a writer above `disk`.
+    pub(crate) fn above(disk: &Arc<Disk>) -> Self {
+        Self(Arc::new(Mutex::new(Ends { disk: Some(Arc::clone(disk)), ..Ends::default() })))
+    }
+
+    /// How many operations the disk had done when entry `number` was acknowledged.
+    pub(crate) fn acknowledged_at(&self, number: u64) -> usize {
+        let ends = self.ends();
+        let group = ends.committed.iter().find(|(last, _)| *last >= number);
+        group.expect("an entry that was acknowledged is of a group").1
+    }
+
     /// Whether a store may end after entry `last`: where a group ends, or where the one ends that was under way.
     pub(crate) fn may_end(&self, last: u64) -> bool {
-        let ends = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last == 0 || last == ends.applied || ends.committed.contains(&last)
+        let ends = self.ends();
+        last == 0 || last == ends.applied || ends.committed.iter().any(|(end, _)| *end == last)
     }
 
     fn applied(&self, last: u64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).applied = last;
+        self.ends().applied = last;
     }
 
     fn committed(&self, last: u64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).committed.push(last);
+        let mut ends = self.ends();
+        let operations = ends.disk.as_ref().map_or(0, |disk| disk.operations());
+        ends.committed.push((last, operations));
+    }
+
+    fn ends(&self) -> MutexGuard<'_, Ends> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -113,7 +134,7 @@ impl State for Ledger {
     }
 
     fn apply(&mut self, connection: &Connection, command: Command, now: Timestamp) -> rusqlite::Result<u64> {
-        assert!(now >= self.now, "time stood still or went on");
+        assert!(now >= self.now, "time went back");
         self.now = now;
         let identity = match command {
             Command::Enter { identity } | Command::EnterAfter { identity, .. } => identity,

@@ -6,4 +6,5 @@ mod kill;
 mod ledger;
 mod maintenance;
 mod store;
+mod timed;
 mod workload;

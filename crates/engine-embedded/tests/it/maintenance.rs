@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use intertie_engine_embedded::store::maintenance::{MaintenanceError, backup, restore, stats, verify};
+use intertie_simulated_disk::{Disk, Fault};
 use rusqlite::Connection;
 
 use crate::ledger::{Command, Progress, audit};
@@ -14,7 +15,7 @@ use crate::workload::{Told, directory, open, run, runtime};
 fn filled(rounds: u64) -> (tempfile::TempDir, Vec<u64>) {
     let place = directory();
     let store = open(place.path(), &Progress::default()).expect("opens");
-    run(&store, rounds, &mut Told::default(), || 0);
+    run(&store, rounds, &mut Told::default());
     let identities = runtime().block_on(store.query(audit)).expect("reads");
     (place, identities)
 }
@@ -31,7 +32,7 @@ fn a_backup_of_a_store_in_use_is_restored_into_an_empty_directory_with_all_that_
     let (file, target) = (other.path().join("copy.db"), other.path().join("restored"));
     let mut steps = Vec::new();
     backup(place.path(), &file, |progress| steps.push(progress)).expect("copies");
-    run(&store, 3, &mut Told::default(), || 0);
+    run(&store, 3, &mut Told::default());
 
     let last = steps.last().expect("tells how far it is");
     assert!(last.total > 0 && last.done == last.total, "{last:?}");
@@ -79,6 +80,36 @@ fn nothing_is_overwritten() {
     backup(place.path(), &copy, |_| ()).expect("copies");
     let refused = restore(&copy, other.path(), |_| ()).expect_err("is not empty");
     assert!(matches!(refused, MaintenanceError::NotEmpty { .. }), "{refused}");
+}
+
+#[test]
+fn restoring_that_failed_or_was_killed_is_tried_again() {
+    let (place, identities) = filled(10);
+    let other = directory();
+    let (file, target) = (other.path().join("copy.db"), other.path().join("restored"));
+    backup(place.path(), &file, |_| ()).expect("copies");
+    fs::create_dir(&target).expect("creates");
+    let disk = Disk::beneath(&target).expect("a disk");
+    for number in (0..1000).step_by(7) {
+        disk.fail(Some(Fault::Write(number)));
+        if restore(&file, &target, |_| ()).is_ok() {
+            assert!(number > 7, "it failed at first");
+            break;
+        }
+        assert!(!target.join("intertie.db").exists(), "a copy in part has no name");
+    }
+    disk.fail(None);
+    let restored = open(&target, &Progress::default()).expect("opens");
+    assert_eq!(runtime().block_on(restored.query(audit)).expect("reads"), identities);
+
+    let killed = directory();
+    for left in ["intertie.lock", "intertie.db.partial", "intertie.db.partial-journal"] {
+        fs::write(killed.path().join(left), "a part").expect("writes");
+    }
+    restore(&file, killed.path(), |_| ()).expect("restores");
+    let restored = open(killed.path(), &Progress::default()).expect("opens");
+    assert_eq!(runtime().block_on(restored.query(audit)).expect("reads"), identities);
+    assert!(!killed.path().join("intertie.db.partial").exists());
 }
 
 #[test]
@@ -132,9 +163,9 @@ fn stats_tell_what_takes_the_room() {
     let mut steps = Vec::new();
     let stats = stats(place.path(), |progress| steps.push(progress.done)).expect("counts");
     let names: Vec<_> = stats.tables.iter().map(|table| table.name.as_str()).collect();
-    assert_eq!(names, ["entry", "scratch", "total"]);
+    assert_eq!(names, ["entry", "scratch", "store_time", "total"]);
     assert_eq!(stats.tables[0].rows, identities.len() as u64);
-    assert_eq!(steps, [0, 1, 2, 3]);
+    assert_eq!(steps, [0, 1, 2, 3, 4]);
     assert_eq!(stats.database_bytes, u64::from(stats.pages) * u64::from(stats.page_bytes));
     let used: u64 = stats.tables.iter().map(|table| table.bytes).sum();
     assert!(used <= stats.database_bytes && used > stats.database_bytes / 2, "{stats:?}");

@@ -2,18 +2,22 @@
 
 use std::fs;
 use std::num::NonZeroU32;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use intertie_core::clock::{Timestamp, WallClock};
+use intertie_core::clock::WallClock;
 use intertie_core::quantity::ByteSize;
 use intertie_core::telemetry::{Events, Snapshot, Source, Value};
 use intertie_engine_embedded::store::maintenance::stats;
 use intertie_engine_embedded::store::{
-    Failure, Health, OpenError, QueryError, Step, Store, StoreConfig, SubmitError,
+    Defect, Failure, Health, OpenError, QueryError, Step, Store, StoreConfig, SubmitError,
 };
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+use tokio::runtime::Builder;
+use tokio::time::timeout;
 
 use crate::ledger::{Command, Ledger, NotTheLast, Progress, audit};
 use crate::workload::{Told, directory, open, open_with, run, runtime, small};
@@ -26,7 +30,7 @@ fn submit(store: &Store<Ledger>, command: Command) -> Result<u64, SubmitError<No
     runtime().block_on(store.submit(command))
 }
 
-fn gauge(store: &Store<Ledger>, name: &str) -> f64 {
+pub(crate) fn gauge(store: &dyn Source, name: &str) -> f64 {
     let mut snapshot = Snapshot::default();
     store.read(&mut snapshot);
     let family = snapshot.families().iter().find(|family| family.name == name).expect("is told");
@@ -35,7 +39,7 @@ fn gauge(store: &Store<Ledger>, name: &str) -> f64 {
 }
 
 /// Waits for something that a thread of the store is about to do.
-fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
     for _ in 0..2000 {
         if is_so() {
             return;
@@ -144,6 +148,48 @@ fn a_panic_stops_the_store_and_loses_only_its_own_group() {
     check_fatal(Command::Panic, |failure| matches!(failure, Failure::Panicked { during: Step::Apply }));
 }
 
+/// Panics as the writer begins `step`: all who wait and all who come later are told, at once and truly.
+fn check_panic(step: Step) {
+    let place = directory();
+    Defect::Panics(step).seed();
+    let store = open(place.path(), &Progress::default()).expect("opens");
+    let answers: Vec<_> = (1..=20).map(|identity| (identity, store.submit(enter(identity)))).collect();
+    let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let bounded = |future| runtime.block_on(async { timeout(Duration::from_secs(20), future).await });
+    let (mut stored, mut refused) = (Vec::new(), Vec::new());
+    for (identity, answer) in answers {
+        match bounded(answer).expect("an answer") {
+            Ok(_) => stored.push(identity),
+            Err(SubmitError::Unavailable(Failure::Panicked { during })) if during == step => {
+                refused.push(identity);
+            }
+            Err(SubmitError::Unknown(Failure::Panicked { during })) => {
+                assert!(during == step && matches!(step, Step::Commit | Step::Answer), "{during:?}");
+            }
+            other => panic!("{step:?}: {other:?}"),
+        }
+    }
+    let failure = runtime.block_on(async { timeout(Duration::from_secs(20), store.failed()).await });
+    assert!(matches!(failure, Ok(Failure::Panicked { during }) if during == step), "{failure:?}");
+    assert!(matches!(store.health(), Health::Failed { .. }));
+    let late = bounded(store.submit(enter(21))).expect("an answer");
+    assert!(matches!(late, Err(SubmitError::Unavailable(Failure::Panicked { .. }))), "{late:?}");
+
+    drop(store);
+    let store = open(place.path(), &Progress::default()).expect("opens again");
+    let found = runtime.block_on(store.query(audit)).expect("reads");
+    assert!(stored.iter().all(|identity| found.contains(identity)), "{step:?}: {found:?}");
+    assert!(!refused.iter().any(|identity| found.contains(identity)), "{step:?}: {found:?}");
+}
+
+#[test]
+fn a_panic_of_the_writer_wherever_it_is_fails_all_who_wait_at_once() {
+    use Step::{Answer, Apply, Begin, Checkpoint, Commit, Vacuum, Wait};
+    for step in [Wait, Begin, Apply, Commit, Answer, Checkpoint, Vacuum] {
+        check_panic(step);
+    }
+}
+
 #[test]
 fn a_broken_rule_of_the_schema_stops_the_store() {
     check_fatal(Command::Break, |failure| matches!(failure, Failure::Storage { during: Step::Apply, .. }));
@@ -161,17 +207,6 @@ fn what_another_program_writes_stops_the_store_before_memory_and_tables_differ()
     assert!(matches!(refused, Err(SubmitError::Unavailable(Failure::ForeignWrite))), "{refused:?}");
 }
 
-#[test]
-fn time_never_goes_back() {
-    let place = directory();
-    let clock = WallClock::fixed(Timestamp::from_unix_seconds(1000));
-    let load = |connection: &_| Ledger::load(connection, &Progress::default());
-    let store = Store::open(place.path(), &small(), clock.clone(), Events::default(), load).expect("opens");
-    submit(&store, enter(1)).expect("enters");
-    clock.set(Timestamp::from_unix_seconds(1));
-    submit(&store, enter(2)).expect("time has stood still, as the ledger asks");
-}
-
 fn wal_pages(directory: &Path) -> u64 {
     fs::metadata(directory.join("intertie.db-wal")).expect("is there").len() / (4096 + 24)
 }
@@ -180,9 +215,41 @@ fn wal_pages(directory: &Path) -> u64 {
 fn the_log_stays_short_while_nobody_pins_it() {
     let place = directory();
     let store = open(place.path(), &Progress::default()).expect("opens");
-    run(&store, 60, &mut Told::default(), || 0);
+    run(&store, 60, &mut Told::default());
     // Twice `checkpoint_after`, and a group, whose pages may be in the log more than once.
     assert!(wal_pages(place.path()) < 100, "{} pages", wal_pages(place.path()));
+}
+
+#[test]
+fn the_next_opening_always_has_room_to_copy_the_log_and_uses_it() {
+    let place = directory();
+    let file = |name: &str| fs::metadata(place.path().join(name));
+    let (log, reserve) = ("intertie.db-wal", "intertie.db-wal.reserve");
+    // It does not wait for idle time.
+    let config = StoreConfig { idle_after: Duration::from_secs(3600), ..small() };
+    let store = open_with(place.path(), &config, &Progress::default()).expect("opens");
+    let reader = Connection::open(place.path().join("intertie.db")).expect("opens");
+    reader.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).expect("leaves the log");
+    let mut told = Told::default();
+    for round in 0..40 {
+        if round == 20 {
+            reader.execute_batch("BEGIN; SELECT * FROM total").expect("reads, and so the log grows");
+        }
+        run(&store, 1, &mut told);
+        // The log is looked at after the answers.
+        soon("the reserve is as large as the log or as it may be", || {
+            let (log, room) = (file(log).expect("is").len(), file(reserve).expect("is").blocks() * 512);
+            room >= log.min(100 * 4096) && gauge(&store, "store_reserve_bytes") <= room as f64
+        });
+    }
+    assert!(file(log).expect("is").len() > 80 * 4096, "it grew");
+    submit(&store, Command::Panic).expect_err("crashes, and leaves the log");
+    drop((store, reader));
+    let room = file(reserve).expect("is left").ino();
+    let store = open(place.path(), &Progress::default()).expect("opens");
+    assert_eq!(file(log).expect("is there").ino(), room, "the copy took the place of the log");
+    submit(&store, enter(1)).expect("enters");
+    assert!(file(reserve).expect("there is another").ino() != room);
 }
 
 #[test]
@@ -195,7 +262,7 @@ fn a_reader_that_pins_the_log_is_told_of_and_the_log_is_cut_when_it_leaves() {
     reader.execute_batch("BEGIN; SELECT * FROM total").expect("reads");
     let mut told = Told::default();
     soon("the log is pinned", || {
-        run(&store, 5, &mut told, || 0);
+        run(&store, 5, &mut told);
         let Health::Serving { wal_pinned: Some(pin) } = store.health() else { return false };
         // That of this test, where the system tells.
         assert!(pin.processes.is_empty() || pin.processes == [std::process::id()], "{pin}");

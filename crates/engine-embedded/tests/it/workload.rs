@@ -57,8 +57,8 @@ pub(crate) fn open_with(
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     rounds: u64,
-    /// Identities that are stored, by number, with what `mark` said when the caller knew.
-    pub(crate) acknowledged: Vec<(u64, u64, usize)>,
+    /// Identities that are stored, by number.
+    pub(crate) acknowledged: Vec<(u64, u64)>,
     /// Identities that are not stored.
     pub(crate) refused: Vec<u64>,
     /// Identities that nobody knows of.
@@ -66,7 +66,7 @@ pub(crate) struct Told {
 }
 
 /// Submits `rounds` times a few commands at once, and waits for their answers; stops when the store does.
-pub(crate) fn run(store: &Store<Ledger>, rounds: u64, told: &mut Told, mark: impl Fn() -> usize) {
+pub(crate) fn run(store: &Store<Ledger>, rounds: u64, told: &mut Told) {
     let runtime = runtime();
     for _ in 0..rounds {
         told.rounds += 1;
@@ -78,7 +78,7 @@ pub(crate) fn run(store: &Store<Ledger>, rounds: u64, told: &mut Told, mark: imp
         let stale = store.submit(Command::EnterAfter { last: u64::MAX, identity: 0 });
         for (identity, answer) in identities.into_iter().zip(answers) {
             match runtime.block_on(answer) {
-                Ok(number) => told.acknowledged.push((number, identity, mark())),
+                Ok(number) => told.acknowledged.push((number, identity)),
                 Err(SubmitError::Unknown(_)) => told.unknown.push(identity),
                 Err(SubmitError::Unavailable(_)) => told.refused.push(identity),
                 Err(error) => panic!("{error:?}"),
@@ -97,16 +97,16 @@ pub(crate) fn run(store: &Store<Ledger>, rounds: u64, told: &mut Told, mark: imp
 }
 
 impl Told {
-    /// Opens what is in `directory` and holds it against what callers knew when `mark` was `at_most`: all that was
-    /// acknowledged is there under its number, nothing that was refused is, and no group is there in part.
+    /// Opens what is in `directory` and holds it against what callers knew when the disk had done `at_most` operations:
+    /// all that was acknowledged is there under its number, nothing that was refused is, and no group is there in part.
     pub(crate) fn check(&self, directory: &Path, at_most: usize, progress: &Progress, context: &str) {
         let store = match open(directory, &Progress::default()) {
             Ok(store) => store,
             Err(error) => panic!("{context}: {error}: {:?}", std::error::Error::source(&error)),
         };
         let found = runtime().block_on(store.query(audit)).expect("the store can be read");
-        for (number, identity, mark) in &self.acknowledged {
-            if *mark <= at_most {
+        for (number, identity) in &self.acknowledged {
+            if progress.acknowledged_at(*number) <= at_most {
                 let stored = found.get(*number as usize - 1);
                 assert_eq!(stored, Some(identity), "{context}: entry {number} was acknowledged");
             }

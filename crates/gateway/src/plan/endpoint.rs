@@ -45,6 +45,8 @@ pub struct EndpointState {
     pub id: u64,
     /// Where it listens.
     pub address: Address,
+    /// The same as it is told.
+    pub shown: Arc<str>,
     /// What it did.
     pub stats: EndpointStats,
     in_flight: AtomicU32,
@@ -71,6 +73,7 @@ impl EndpointState {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
+            shown: address.to_string().into(),
             address,
             stats: EndpointStats::default(),
             in_flight: AtomicU32::new(0),

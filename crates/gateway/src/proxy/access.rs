@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Method;
 use http::header::{HOST, HeaderName, HeaderValue};
 use http::request::Parts;
 use intertie_core::percent::decoded_lossy;
@@ -48,6 +49,9 @@ pub struct AccessTerms {
 
 /// What stands for a value that is not told.
 const REDACTED: &str = "[redacted]";
+
+/// Methods that need no memory of their own to be told.
+const METHODS: [&str; 7] = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS"];
 
 /// As much of a header's value as is told.
 const HEADER_BYTES_MAX: usize = 256;
@@ -95,12 +99,12 @@ impl AccessTerms {
 /// What is kept of a request's head for its line.
 #[derive(Debug)]
 pub(super) struct RequestLine {
-    pub(super) method: String,
+    pub(super) method: Cow<'static, str>,
     pub(super) host: String,
     pub(super) path: String,
     pub(super) headers: Vec<(Arc<str>, String)>,
     /// Where its last attempt went.
-    pub(super) endpoint: Option<String>,
+    pub(super) endpoint: Option<Arc<str>>,
 }
 
 impl RequestLine {
@@ -120,7 +124,7 @@ impl RequestLine {
             Some((Arc::clone(shown), terms.header(shown, value)))
         });
         Self {
-            method: parts.method.to_string(),
+            method: method(&parts.method),
             host: parts.uri.host().or(host).unwrap_or_default().to_owned(),
             path,
             headers: told.collect(),
@@ -130,8 +134,15 @@ impl RequestLine {
 
     /// It was refused unread, so nothing in it is known.
     pub(super) fn forget(&mut self) {
-        (self.method, self.path) = ("-".to_owned(), "-".to_owned());
+        (self.method, self.path) = (Cow::Borrowed("-"), "-".to_owned());
         self.headers.clear();
+    }
+}
+
+fn method(method: &Method) -> Cow<'static, str> {
+    match METHODS.iter().find(|known| **known == method.as_str()) {
+        Some(known) => Cow::Borrowed(known),
+        None => Cow::Owned(method.to_string()),
     }
 }
 

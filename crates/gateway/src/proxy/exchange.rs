@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -278,7 +279,7 @@ impl Exchange {
             endpoint.stats.retries.increment();
         }
         if let Some(line) = &mut self.line {
-            line.endpoint = Some(endpoint.address.to_string());
+            line.endpoint = Some(Arc::clone(&endpoint.shown));
         }
         if let (Some(recording), Some(trace)) = (&mut self.recording, self.trace) {
             recording.attempt_begins(trace, &endpoint.address, now);
@@ -354,7 +355,7 @@ impl Drop for Exchange {
                 path: line.path,
                 status: self.status,
                 duration,
-                route: self.route.as_ref().map(|route| route.name.to_string()),
+                route: self.route.as_ref().map(|route| Arc::clone(&route.name)),
                 endpoint: line.endpoint,
                 attempts: self.attempts,
                 tls: self.client.secured.as_ref().map(|secured| secured.version),

@@ -125,10 +125,7 @@ impl From<EngineError> for Stop {
 impl From<CommitError> for Stop {
     fn from(error: CommitError) -> Self {
         match error {
-            CommitError::Unsupported(Refusal { why, hint, .. }) if why.is_empty() || hint.is_empty() => {
-                Self::Failed("a commit is refused without a reason and a hint".to_owned())
-            }
-            CommitError::Unsupported(refusal) => Self::Refused(vec![refusal]),
+            CommitError::Unsupported(refusal) => Self::Refused(vec![*refusal]),
             error => Self::Failed(format!("unexpected: {error}")),
         }
     }

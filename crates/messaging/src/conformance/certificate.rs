@@ -7,10 +7,11 @@ use intertie_core::quantity::ByteSize;
 use serde::{Deserialize, Serialize};
 
 use super::{Port, Ports, Verdict};
-use crate::Durability;
+use crate::commit::Together;
 use crate::log::TopicFeature;
-use crate::queue::QueueFeature;
-use crate::support::{EngineId, Feature, Support};
+use crate::queue::{QueueFeature, QueueVerb, TtlCounts};
+use crate::support::{EngineId, Support};
+use crate::{Durability, Engine};
 
 /// What an engine was found to keep: a JSON document ([`Certificate::to_json`]), of which [`capability_table`] lays
 /// several side by side.
@@ -120,13 +121,15 @@ impl Certificate {
 fn queue_promises() -> Vec<(&'static str, QueueFeature)> {
     let time = Duration::from_secs(60);
     let three = NonZeroU32::new(3).expect("3 is not zero");
-    vec![
+    let mut promises = vec![
         ("durable = true", QueueFeature::Durable),
         ("durable = false", QueueFeature::Transient),
         ("exclusive", QueueFeature::Exclusive),
         ("auto_delete", QueueFeature::AutoDelete),
-        ("ttl", QueueFeature::Ttl),
+        ("ttl, of each wait", QueueFeature::Ttl(TtlCounts::Wait)),
+        ("ttl, of the age", QueueFeature::Ttl(TtlCounts::Age)),
         ("visibility_timeout", QueueFeature::VisibilityTimeout(time)),
+        ("settlement_window", QueueFeature::SettlementWindow(time)),
         ("max_deliveries", QueueFeature::MaxDeliveries(three)),
         ("redelivery", QueueFeature::Redelivery),
         ("dead_letter", QueueFeature::DeadLetter),
@@ -135,12 +138,15 @@ fn queue_promises() -> Vec<(&'static str, QueueFeature)> {
         ("groups", QueueFeature::Groups),
         ("delays", QueueFeature::Delays),
         ("leases_max", QueueFeature::LeasesMax(three)),
+        ("leases_per_consumer_max", QueueFeature::LeasesPerConsumerMax(three)),
         ("message_bytes_max", QueueFeature::MessageBytesMax(ByteSize::from_bytes(1 << 20))),
         ("depth_max", QueueFeature::DepthMax),
         ("durability, 1 copy", QueueFeature::Durability(Durability::UNSYNCED)),
         ("durability, 1 copy synced", QueueFeature::Durability(Durability::SYNCED)),
         ("durability, 3 copies synced", QueueFeature::Durability(Durability { copies: 3, synced: 3 })),
-    ]
+    ];
+    promises.extend(QueueVerb::ALL.map(|verb| (verb.name(), QueueFeature::Verb(verb))));
+    promises
 }
 
 fn topic_promises() -> Vec<(&'static str, TopicFeature)> {
@@ -158,11 +164,7 @@ fn topic_promises() -> Vec<(&'static str, TopicFeature)> {
     ]
 }
 
-fn kept<F: Feature>(
-    port: Port,
-    promises: Vec<(&'static str, F)>,
-    support: impl Fn(F) -> Support,
-) -> Vec<Kept> {
+fn kept<F: Copy>(port: Port, promises: Vec<(&'static str, F)>, support: impl Fn(F) -> Support) -> Vec<Kept> {
     let keep = |(promise, feature): (&str, F)| Kept {
         port,
         promise: promise.to_owned(),
@@ -182,6 +184,12 @@ pub(super) fn begin(ports: &Ports) -> Certificate {
     if let Some(logs) = &ports.logs {
         id = id.or(Some(logs.id()));
         promises.extend(kept(Port::Log, topic_promises(), |feature| logs.support(feature)));
+    }
+    let engine = ports.queues.as_ref().map(|queues| &**queues as &dyn Engine);
+    let engine = engine.or(ports.logs.as_ref().map(|logs| &**logs as &dyn Engine));
+    if let Some(engine) = engine {
+        let support = |together| engine.commit_support(together);
+        promises.extend(kept(Port::Commit, Together::COMMON.to_vec(), support));
     }
     Certificate {
         engine: id.map_or_else(String::new, |id| id.name.to_owned()),

@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use intertie_core::clock::Timestamp;
+use intertie_idempotency::Store;
 use serde::{Deserialize, Serialize};
 
 pub use case::{Case, Port, Verdict};
@@ -72,12 +73,19 @@ pub struct Ports {
     pub logs: Option<Arc<dyn LogEngine>>,
     /// Inboxes, if it keeps any.
     pub inboxes: Option<Arc<dyn InboxEngine>>,
+    /// Records of requests, if it keeps any.
+    pub requests: Option<Arc<dyn Store>>,
 }
 
 impl Ports {
     /// Of an engine that has them all.
-    pub fn all<E: QueueEngine + LogEngine + InboxEngine + 'static>(engine: &Arc<E>) -> Self {
-        Self { queues: Some(engine.clone()), logs: Some(engine.clone()), inboxes: Some(engine.clone()) }
+    pub fn all<E: QueueEngine + LogEngine + InboxEngine + Store + 'static>(engine: &Arc<E>) -> Self {
+        Self {
+            queues: Some(engine.clone()),
+            logs: Some(engine.clone()),
+            inboxes: Some(engine.clone()),
+            requests: Some(engine.clone()),
+        }
     }
 }
 

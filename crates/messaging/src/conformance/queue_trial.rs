@@ -1,14 +1,55 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use intertie_core::quantity::ByteSize;
 use tokio::task::JoinSet;
 
 use super::case::{Stop, ensure};
 use super::trial::{id, many, name};
-use crate::commit::{Commit, CommitError, Operation, Outcome, Refused};
+use crate::commit::{Commit, CommitError, Committed, Operation, Outcome, Refused};
 use crate::message::Message;
 use crate::queue::{Browse, Browsed, Depth, Lease, LeaseRequest, QueueEngine, Settlement};
-use crate::{EngineError, Name};
+use crate::{Engine, EngineError, Name};
+
+/// What was done now. A case that sends a commit again says so.
+pub(super) fn outcomes(committed: Committed) -> Result<Vec<Outcome>, CommitError> {
+    match committed {
+        Committed::Done(outcomes) => Ok(outcomes),
+        Committed::DoneBefore => {
+            Err(CommitError::Unknown { cause: "a new commit is said to be done before".to_owned() })
+        }
+    }
+}
+
+/// Ends the case when the engine can not do such things together.
+pub(super) fn supported<T>(committed: Result<T, CommitError>) -> Result<Result<T, CommitError>, Stop> {
+    match committed {
+        Err(unsupported @ CommitError::Unsupported(_)) => Err(unsupported.into()),
+        other => Ok(other),
+    }
+}
+
+/// Commits, and holds the engine to what it said of such commits.
+pub(super) async fn commit_as_said<E: Engine + ?Sized>(
+    engine: &E,
+    commit: Commit,
+) -> Result<Committed, CommitError> {
+    let together = commit.together();
+    let refusal =
+        together.and_then(|together| engine.commit_support(together).refusal("commit", engine.id()));
+    let committed = engine.commit(commit).await;
+    let problem = match &committed {
+        Err(CommitError::Unsupported(refused)) if refusal.is_none() => {
+            format!("it refuses a commit of {together:?} that it said it supports: {refused}")
+        }
+        Err(CommitError::Unsupported(refused)) if refused.why.is_empty() || refused.hint.is_empty() => {
+            "a commit is refused without a reason and a hint".to_owned()
+        }
+        Ok(_) if refusal.is_some() => format!("it does a commit of {together:?} that it said it refuses"),
+        _ => return committed,
+    };
+    Err(CommitError::Unknown { cause: problem })
+}
 
 /// One queue of the engine; cheap to clone.
 #[derive(Clone)]
@@ -31,7 +72,32 @@ impl QueueTrial {
         &self,
         commit: impl IntoIterator<Item = Operation>,
     ) -> Result<Vec<Outcome>, CommitError> {
-        self.engine.commit(commit.into_iter().collect()).await
+        outcomes(self.try_commit(commit).await?)
+    }
+
+    /// What became of a commit. One that is not supported must have been said to be so before, and no other.
+    pub(super) async fn try_commit(
+        &self,
+        commit: impl IntoIterator<Item = Operation>,
+    ) -> Result<Committed, CommitError> {
+        commit_as_said(&*self.engine, commit.into_iter().collect()).await
+    }
+
+    /// What becomes of commits that are all begun before the first of them is answered.
+    pub(super) async fn race_commits<const N: usize>(
+        &self,
+        commits: impl IntoIterator<Item = [Operation; N]>,
+    ) -> Result<Vec<Result<Committed, CommitError>>, Stop> {
+        let mut tasks = JoinSet::new();
+        for commit in commits {
+            let queue = self.clone();
+            tasks.spawn(async move { queue.try_commit(commit).await });
+        }
+        let mut committed = Vec::new();
+        while let Some(one) = tasks.join_next().await {
+            committed.push(one.map_err(|error| Stop::Failed(error.to_string()))?);
+        }
+        Ok(committed)
     }
 
     /// What becomes of commits of one operation each that are all begun before the first of them is answered.
@@ -52,7 +118,7 @@ impl QueueTrial {
     }
 
     pub(super) async fn one(&self, operation: Operation) -> Result<Outcome, CommitError> {
-        let outcomes = self.engine.commit(Commit::from(operation)).await?;
+        let outcomes = self.commit([operation]).await?;
         let count = outcomes.len();
         let one: Result<[Outcome; 1], _> = outcomes.try_into();
         one.map(|[outcome]| outcome).map_err(|_| CommitError::Unknown {
@@ -65,7 +131,7 @@ impl QueueTrial {
     }
 
     /// The position of a message that is stored, and was not before.
-    pub(super) async fn send(&self, message: impl Into<Message>) -> Result<u64, Stop> {
+    pub(super) async fn send(&self, message: impl Into<Message>) -> Result<Option<u64>, Stop> {
         match self.try_send(message).await? {
             Outcome::Stored(receipt) => Ok(receipt.position),
             other => Err(Stop::Failed(format!("a message was sent, and the outcome is {other:?}"))),
@@ -85,6 +151,7 @@ impl QueueTrial {
             queue: self.name.clone(),
             consumer: name(consumer),
             most: many(most),
+            bytes_max: ByteSize::from_bytes(1 << 20),
             visibility_timeout: None,
             wait,
         }
@@ -115,7 +182,11 @@ impl QueueTrial {
     }
 
     pub(super) async fn settle(&self, lease: &Lease, settlement: Settlement) -> Result<Outcome, CommitError> {
-        self.one(Operation::Settle { lease: lease.id.clone(), settlement }).await
+        self.one(self.settling(lease, settlement)).await
+    }
+
+    pub(super) fn settling(&self, lease: &Lease, settlement: Settlement) -> Operation {
+        Operation::Settle { queue: self.name.clone(), lease: lease.id.clone(), settlement }
     }
 
     /// A settlement that must be the first of a lease that stands.
@@ -149,8 +220,13 @@ impl QueueTrial {
         Ok(depth.ready + depth.delayed + depth.in_flight)
     }
 
+    pub(super) fn browse_from(&self, from: u64, most: u32) -> Browse {
+        let bytes_max = ByteSize::from_bytes(1 << 20);
+        Browse { queue: self.name.clone(), from, most: many(most), bytes_max }
+    }
+
     pub(super) async fn browse(&self) -> Result<Vec<Browsed>, Stop> {
-        let browse = Browse { queue: self.name.clone(), from: 0, most: many(1000) };
+        let browse = self.browse_from(0, 1000);
         Ok(self.engine.browse(&browse).await?.messages)
     }
 }

@@ -4,11 +4,12 @@ use std::time::Duration;
 use intertie_core::quantity::ByteSize;
 
 use super::case::Stop;
+use super::queue_trial::{commit_as_said, outcomes};
 use super::trial::{id, many, name};
 use crate::Name;
-use crate::commit::{Commit, CommitError, Operation, Outcome, Receipt, Refused};
+use crate::commit::{CommitError, Committed, Operation, Outcome, Receipt, Refused};
 use crate::log::{
-    Assignment, Join, Lag, LogEngine, Member, Membership, Read, Record, Records, StartAt, Stored,
+    Assignment, Heartbeat, Join, Lag, LogEngine, Member, Membership, Read, Record, Records, StartAt, Stored,
 };
 
 /// One topic of the engine; cheap to clone.
@@ -27,15 +28,29 @@ impl TopicTrial {
         &self,
         commit: impl IntoIterator<Item = Operation>,
     ) -> Result<Vec<Outcome>, CommitError> {
-        self.engine.commit(commit.into_iter().collect()).await
+        outcomes(self.try_commit(commit).await?)
+    }
+
+    /// What became of a commit, which may have been done before.
+    pub(super) async fn try_commit(
+        &self,
+        commit: impl IntoIterator<Item = Operation>,
+    ) -> Result<Committed, CommitError> {
+        commit_as_said(&*self.engine, commit.into_iter().collect()).await
     }
 
     pub(super) fn append_to(&self, record: impl Into<Record>) -> Operation {
         Operation::Append { topic: self.name.clone(), record: record.into() }
     }
 
+    /// Where a record is stored, which every engine tells.
+    pub(super) async fn append_at(&self, record: impl Into<Record>) -> Result<u64, Stop> {
+        let position = self.append(record).await?.position;
+        position.ok_or(Stop::Failed("the receipt of a record tells no position".to_owned()))
+    }
+
     pub(super) async fn append(&self, record: impl Into<Record>) -> Result<Receipt, Stop> {
-        let outcomes = self.engine.commit(Commit::from(self.append_to(record))).await?;
+        let outcomes = self.commit([self.append_to(record)]).await?;
         match outcomes[..] {
             [Outcome::Stored(receipt)] => Ok(receipt),
             _ => Err(Stop::Failed(format!("a record was appended, and the outcome is {outcomes:?}"))),
@@ -85,15 +100,15 @@ impl TopicTrial {
     }
 
     /// Joins from the beginning.
-    pub(super) async fn join(
-        &self,
-        member: &str,
-        session_timeout: Duration,
-        released: &[u32],
-    ) -> Result<Assignment, Stop> {
-        let start = StartAt::Beginning;
-        let join = Join { member: self.member(member), session_timeout, start, released: released.to_vec() };
+    pub(super) async fn join(&self, member: &str, session_timeout: Duration) -> Result<Assignment, Stop> {
+        let join = Join { member: self.member(member), session_timeout, start: StartAt::Beginning };
         Ok(self.engine.join(&join).await?)
+    }
+
+    /// Says that a member is still there, and hands back `released`.
+    pub(super) async fn stay(&self, member: &Assignment, released: &[u32]) -> Result<Assignment, Stop> {
+        let heartbeat = Heartbeat { membership: member.membership.clone(), released: released.to_vec() };
+        Ok(self.engine.heartbeat(&heartbeat).await?)
     }
 
     pub(super) fn advance_to(&self, as_whom: &Membership, partition: u32, next: u64) -> Operation {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use intertie_core::clock::Timestamp;
 use intertie_core::envelope::{Data, Envelope};
 use intertie_core::quantity::Ratio;
+use intertie_idempotency::Store;
 
 use super::case::{Stop, ensure};
 use super::queue_trial::QueueTrial;
@@ -17,7 +18,7 @@ use super::{ConformanceConfig, Ports, Subject};
 use crate::commit::Operation;
 use crate::log::{LogEngine, TopicSpec};
 use crate::message::Content;
-use crate::queue::{QueueEngine, QueueSpec, RedeliveryConfig};
+use crate::queue::{QueueEngine, QueueSpec, QueueVerb, RedeliveryConfig};
 use crate::support::{Emulation, EngineId, Feature, Refusal, Support};
 use crate::{DeclareError, Durability, InboxEngine, Name};
 
@@ -120,6 +121,10 @@ impl Trial {
         self.ports.inboxes.clone().ok_or(Stop::Absent("port for inboxes"))
     }
 
+    pub(super) fn requests(&self) -> Result<Arc<dyn Store>, Stop> {
+        self.ports.requests.clone().ok_or(Stop::Absent("port for records of requests"))
+    }
+
     /// Promises that every engine can make, and times that are short.
     pub(super) fn queue_spec(&self) -> QueueSpec {
         let wait = self.tick() / 10;
@@ -135,6 +140,11 @@ impl Trial {
             durability: Durability::UNSYNCED,
             ..QueueSpec::default()
         }
+    }
+
+    /// The same for an engine that does this, too.
+    pub(super) fn spec_with(&self, needs: impl IntoIterator<Item = QueueVerb>) -> QueueSpec {
+        QueueSpec { needs: needs.into_iter().collect(), ..self.queue_spec() }
     }
 
     pub(super) fn topic_spec(&self) -> TopicSpec {
@@ -170,7 +180,7 @@ impl Trial {
     }
 
     async fn restart(&mut self) -> Result<(), Stop> {
-        let nothing = Ports { queues: None, logs: None, inboxes: None };
+        let nothing = Ports { queues: None, logs: None, inboxes: None, requests: None };
         let ports = std::mem::replace(&mut self.ports, nothing);
         self.ports = self.subject.restart(ports).await.ok_or(Stop::Absent("restart"))?;
         Ok(())

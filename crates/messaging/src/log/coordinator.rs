@@ -9,7 +9,12 @@ use crate::Name;
 ///
 /// Three invariants: a partition has at most one owner; it goes from one member to another only after the first has
 /// handed it back, has left, or was not heard of for its session; and as few partitions move as an even share
-/// needs. Kafka calls this cooperative and sticky (KIP-429). It keeps no clock: whoever asks says what time it is.
+/// needs. Kafka calls this cooperative and sticky (KIP-429). A member that joins under the name of another one is taken
+/// for the same one that was started again: it gets the partitions, and the other one is out.
+///
+/// It keeps no clock: whoever asks says what time it is. It keeps nothing on a disk either: whoever has one writes down
+/// what is [`held`](Coordinator::held) when that changes, which heartbeats do seldom, and goes on from there by
+/// [`Coordinator::resume`].
 #[derive(Debug, Clone)]
 pub struct Coordinator {
     /// By partition.
@@ -22,7 +27,21 @@ pub struct Coordinator {
 #[derive(Debug, Clone)]
 struct Session {
     generation: u64,
+    lasts: Duration,
     ends: Instant,
+}
+
+/// What a member has: all that a coordinator must know to go on where another one ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Who.
+    pub member: Name,
+    /// As which joining.
+    pub generation: u64,
+    /// How long its session lasts when it is not heard of.
+    pub session: Duration,
+    /// All partitions that are its own.
+    pub partitions: Vec<u32>,
 }
 
 /// What a member is told.
@@ -43,32 +62,81 @@ impl Coordinator {
         Self { owners: vec![None; partitions as usize], members: BTreeMap::new(), generation }
     }
 
-    /// `member` joins, or says that it is still there, and hands back `released`; what others own is not theirs to
-    /// hand back and stays.
-    pub fn join(&mut self, now: Instant, member: &Name, session: Duration, released: &[u32]) -> Turn {
+    /// Goes on where another coordinator ended, which may be some time ago. Each member has one session time from `now`
+    /// to be heard of, and keeps its generation and its partitions for that long.
+    pub fn resume(
+        partitions: u32,
+        generation: u64,
+        held: impl IntoIterator<Item = Held>,
+        now: Instant,
+    ) -> Self {
+        let mut resumed = Self::new(partitions, generation);
+        for Held { member, generation, session, partitions } in held {
+            for partition in partitions {
+                if let Some(owner) = resumed.owners.get_mut(partition as usize) {
+                    *owner = Some(member.clone());
+                }
+            }
+            resumed.members.insert(member, Session { generation, lasts: session, ends: now + session });
+        }
+        resumed
+    }
+
+    /// How many members there are, which whoever has a coordinator bounds.
+    pub fn members(&self) -> usize {
+        self.members.len()
+    }
+
+    /// What each member has.
+    pub fn held(&self) -> impl Iterator<Item = Held> {
+        self.members.iter().map(|(member, session)| Held {
+            member: member.clone(),
+            generation: session.generation,
+            session: session.lasts,
+            partitions: self.owned(member),
+        })
+    }
+
+    /// `member` joins, as nobody or in the place of the one of its name.
+    pub fn join(&mut self, now: Instant, member: &Name, session: Duration) -> Turn {
         self.expire(now);
-        let ends = now + session;
-        let generation = match self.members.get_mut(member) {
-            Some(session) => {
-                session.ends = ends;
-                session.generation
-            }
-            None => {
-                let generation = self.generation;
-                self.generation += 1;
-                self.members.insert(member.clone(), Session { generation, ends });
-                generation
-            }
-        };
+        let generation = self.generation;
+        self.generation += 1;
+        let session = Session { generation, lasts: session, ends: now + session };
+        self.members.insert(member.clone(), session);
+        self.give_out();
+        self.turn(member, generation)
+    }
+
+    /// `member`, which joined in `generation`, is still there, and hands back `released`; what others own is not its to
+    /// hand back and stays.
+    ///
+    /// # Errors
+    /// When it is not: with the generation that the group is in.
+    pub fn heartbeat(
+        &mut self,
+        now: Instant,
+        member: &Name,
+        generation: u64,
+        released: &[u32],
+    ) -> Result<Turn, u64> {
+        self.expire(now);
+        let current = self.current();
+        let session = self.members.get_mut(member).filter(|session| session.generation == generation);
+        let session = session.ok_or(current)?;
+        session.ends = now + session.lasts;
         for partition in released {
             self.release(*partition, member);
         }
         self.give_out();
-        let partitions = self.owned(member);
-        let share = self.shares().into_iter().find(|share| share.name == *member);
-        let surplus = share.map_or(0, |share| share.has.saturating_sub(share.should));
-        let to_release = partitions[partitions.len() - surplus..].to_vec();
-        Turn { generation, partitions, to_release }
+        Ok(self.turn(member, generation))
+    }
+
+    /// Everyone is out and has to join again, in a later generation.
+    pub fn dismiss(&mut self) {
+        self.members.clear();
+        self.owners.fill(None);
+        self.generation += 1;
     }
 
     /// `member` leaves, if it is still the one that joined in `generation`.
@@ -97,6 +165,19 @@ impl Coordinator {
     /// The generation that the next member to join will have.
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// The generation that the group is in.
+    pub fn current(&self) -> u64 {
+        self.generation.saturating_sub(1)
+    }
+
+    fn turn(&self, member: &Name, generation: u64) -> Turn {
+        let partitions = self.owned(member);
+        let share = self.shares().into_iter().find(|share| share.name == *member);
+        let surplus = share.map_or(0, |share| share.has.saturating_sub(share.should));
+        let to_release = partitions[partitions.len() - surplus..].to_vec();
+        Turn { generation, partitions, to_release }
     }
 
     fn expire(&mut self, now: Instant) {
@@ -185,6 +266,13 @@ mod tests {
         Instant::ORIGIN + Duration::from_secs(seconds)
     }
 
+    /// Joins once, and says that it is still there from then on.
+    fn turn(coordinator: &mut Coordinator, now: Instant, member: &Name, released: &[u32]) -> Turn {
+        let joined = coordinator.members.get(member).map(|session| session.generation);
+        let stayed = joined.and_then(|joined| coordinator.heartbeat(now, member, joined, released).ok());
+        stayed.unwrap_or_else(|| coordinator.join(now, member, SESSION))
+    }
+
     /// Everyone says that it is there, and hands back what it is told to, until nothing moves.
     fn settle(coordinator: &mut Coordinator, now: Instant, members: &[usize]) -> Vec<Vec<u32>> {
         let mut told: Vec<Turn> = Vec::new();
@@ -192,8 +280,8 @@ mod tests {
             told = members
                 .iter()
                 .map(|member| {
-                    let turn = coordinator.join(now, &name(*member), SESSION, &[]);
-                    coordinator.join(now, &name(*member), SESSION, &turn.to_release)
+                    let told = turn(coordinator, now, &name(*member), &[]);
+                    turn(coordinator, now, &name(*member), &told.to_release)
                 })
                 .collect();
         }
@@ -203,37 +291,82 @@ mod tests {
     #[test]
     fn a_partition_waits_until_its_owner_has_handed_it_back() {
         let mut coordinator = Coordinator::new(2, 7);
-        let first = coordinator.join(at(0), &name(1), SESSION, &[]);
+        let first = turn(&mut coordinator, at(0), &name(1), &[]);
         assert_eq!(first, Turn { generation: 7, partitions: vec![0, 1], to_release: vec![] });
         // The second has nothing before the first lets go, however long its handler takes.
-        let second = coordinator.join(at(1), &name(2), SESSION, &[]);
+        let second = turn(&mut coordinator, at(1), &name(2), &[]);
         assert_eq!((second.generation, second.partitions.as_slice()), (8, &[][..]));
         for second in 2..9 {
-            let first = coordinator.join(at(second), &name(1), SESSION, &[]);
+            let first = turn(&mut coordinator, at(second), &name(1), &[]);
             assert_eq!((first.generation, first.to_release), (7, vec![1]));
-            assert!(coordinator.join(at(second), &name(2), SESSION, &[]).partitions.is_empty());
+            assert!(turn(&mut coordinator, at(second), &name(2), &[]).partitions.is_empty());
             assert!(coordinator.owns(at(second), &name(1), 7, 1));
         }
-        assert_eq!(coordinator.join(at(9), &name(1), SESSION, &[1]).partitions, [0]);
-        assert_eq!(coordinator.join(at(9), &name(2), SESSION, &[]).partitions, [1]);
+        assert_eq!(turn(&mut coordinator, at(9), &name(1), &[1]).partitions, [0]);
+        assert_eq!(turn(&mut coordinator, at(9), &name(2), &[]).partitions, [1]);
         assert!(!coordinator.owns(at(9), &name(1), 7, 1));
     }
 
     #[test]
     fn who_is_not_heard_of_has_left_and_comes_back_as_another() {
         let mut coordinator = Coordinator::new(2, 0);
-        let first = coordinator.join(at(0), &name(1), SESSION, &[]);
+        let first = turn(&mut coordinator, at(0), &name(1), &[]);
         assert!(coordinator.owns(at(9), &name(1), first.generation, 0));
-        let second = coordinator.join(at(10), &name(2), SESSION, &[]);
+        let second = turn(&mut coordinator, at(10), &name(2), &[]);
         assert_eq!(second.partitions, [0, 1]);
         assert!(!coordinator.owns(at(10), &name(1), first.generation, 0));
-        let again = coordinator.join(at(10), &name(1), SESSION, &[0, 1]);
+        let stale = coordinator.heartbeat(at(10), &name(1), first.generation, &[0, 1]);
+        assert_eq!(stale, Err(second.generation));
+        let again = coordinator.join(at(10), &name(1), SESSION);
         assert!(again.generation > second.generation);
-        assert!(again.partitions.is_empty(), "what is another's is not handed back");
+        assert!(again.partitions.is_empty(), "what is another's was not handed back");
         coordinator.leave(at(11), &name(1), first.generation);
         assert!(!coordinator.owns(at(11), &name(2), first.generation, 0));
         coordinator.leave(at(11), &name(2), second.generation);
-        assert_eq!(coordinator.join(at(11), &name(1), SESSION, &[]).partitions, [0, 1]);
+        assert_eq!(turn(&mut coordinator, at(11), &name(1), &[]).partitions, [0, 1]);
+    }
+
+    #[test]
+    fn who_joins_again_takes_its_own_place_and_the_other_is_out() {
+        let mut coordinator = Coordinator::new(3, 1);
+        let first = coordinator.join(at(0), &name(1), SESSION);
+        coordinator.join(at(0), &name(2), SESSION);
+        let twin = coordinator.join(at(1), &name(1), SESSION);
+        assert_eq!((twin.generation, &twin.partitions), (3, &first.partitions));
+        // Neither stays, hands back, advances nor leaves as the one that was replaced.
+        assert_eq!(coordinator.heartbeat(at(2), &name(1), first.generation, &[0]), Err(3));
+        assert!(!coordinator.owns(at(2), &name(1), first.generation, 0));
+        coordinator.leave(at(2), &name(1), first.generation);
+        assert!(coordinator.owns(at(2), &name(1), twin.generation, 0));
+    }
+
+    #[test]
+    fn who_was_there_before_a_restart_has_one_session_to_be_heard_of() {
+        let mut before = Coordinator::new(4, 1);
+        let first = before.join(at(0), &name(1), SESSION);
+        before.join(at(1), &name(2), SESSION);
+        before.heartbeat(at(2), &name(1), first.generation, &[3]).expect("a member");
+        let held: Vec<_> = before.held().collect();
+        assert_eq!(
+            held.iter().map(|held| held.partitions.as_slice()).collect::<Vec<_>>(),
+            [&[0, 1, 2][..], &[3]]
+        );
+        let mut after = Coordinator::resume(4, before.generation(), held, at(100));
+        let third = after.join(at(101), &name(3), SESSION);
+        assert_eq!((third.generation, third.partitions), (3, vec![]));
+        let stayed = after.heartbeat(at(109), &name(1), first.generation, &[]).expect("still a member");
+        assert_eq!((stayed.partitions.as_slice(), stayed.to_release.as_slice()), (&[0, 1, 2][..], &[2][..]));
+        assert_eq!(after.heartbeat(at(110), &name(2), 2, &[]), Err(3), "its session is over");
+    }
+
+    #[test]
+    fn who_is_dismissed_joins_again() {
+        let mut coordinator = Coordinator::new(2, 1);
+        let first = coordinator.join(at(0), &name(1), SESSION);
+        coordinator.dismiss();
+        assert!(!coordinator.owns(at(0), &name(1), first.generation, 0));
+        assert_eq!(coordinator.heartbeat(at(0), &name(1), first.generation, &[]), Err(2));
+        assert_eq!(coordinator.join(at(0), &name(1), SESSION).generation, 3);
     }
 
     #[derive(Debug, Clone)]
@@ -273,13 +406,13 @@ mod tests {
                     Step::Join(member, back) => {
                         gave_back = back.into_iter().map(|partition| (name(member), partition)).collect();
                         let released: Vec<_> = gave_back.iter().map(|(_, partition)| *partition).collect();
-                        let turn = coordinator.join(now, &name(member), SESSION, &released);
+                        let turn = turn(&mut coordinator, now, &name(member), &released);
                         told.insert(member, (turn, seconds));
                     }
                     Step::Obey(member) => {
                         let Some((turn, _)) = told.get(&member).cloned() else { continue };
                         gave_back = turn.to_release.iter().map(|partition| (name(member), *partition)).collect();
-                        let turn = coordinator.join(now, &name(member), SESSION, &turn.to_release);
+                        let turn = super::tests::turn(&mut coordinator, now, &name(member), &turn.to_release);
                         told.insert(member, (turn, seconds));
                     }
                     Step::Leave(member) => {
@@ -329,7 +462,7 @@ mod tests {
             let old = settle(&mut coordinator, at(0), &members);
             let members: Vec<_> = if joins { (0..=before).collect() } else { (1..before).collect() };
             if !joins {
-                let generation = coordinator.join(at(0), &name(0), SESSION, &[]).generation;
+                let generation = turn(&mut coordinator, at(0), &name(0), &[]).generation;
                 coordinator.leave(at(0), &name(0), generation);
             }
             let new = settle(&mut coordinator, at(0), &members);

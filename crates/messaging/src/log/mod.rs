@@ -3,7 +3,8 @@
 //! - [`TopicSpec`]: what a topic promises.
 //! - [`LogEngine`]: who keeps topics.
 //! - [`Read`] and [`StartAt`]: reading on, and again from the beginning, from a position or from a moment.
-//! - [`Join`] and [`Assignment`]: members of a group, who share the partitions of a topic.
+//! - [`Join`], [`Heartbeat`] and [`Assignment`]: members of a group, who share the partitions of a topic.
+//! - [`Seek`]: where a group goes on, said by somebody else.
 //! - [`Coordinator`]: who of them gets which, where the engine does not decide it.
 //! - [`Lag`]: how far a group is behind.
 //!
@@ -17,8 +18,9 @@ mod spec;
 #[cfg(test)]
 mod tests;
 
-pub use coordinator::{Coordinator, Turn};
+pub use coordinator::{Coordinator, Held, Turn};
 pub use port::{
-    Assignment, Join, Lag, LogEngine, Member, Membership, Read, Record, Records, StartAt, Stored,
+    Assignment, Heartbeat, Join, Lag, LogEngine, Member, Membership, Read, Record, Records, Seek, StartAt,
+    Stored,
 };
 pub use spec::{Cleanup, TopicFeature, TopicSpec};

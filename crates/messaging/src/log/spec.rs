@@ -29,6 +29,11 @@ pub struct TopicSpec {
     pub retention_bytes: Option<ByteSize>,
     /// The largest record, attributes included. Default "1MiB".
     pub record_bytes_max: ByteSize,
+    /// The longest time for which a member of a group may ask to be missed before others get what it has. Default
+    /// "30m".
+    #[serde(with = "quantity::duration")]
+    #[schemars(with = "DurationText")]
+    pub session_timeout_max: Duration,
     /// Where a record must be before its producer is told that it is stored. Default one copy, synced.
     pub durability: Durability,
     /// Whether promises may be kept by emulation. Default "allowed".
@@ -44,6 +49,7 @@ impl Default for TopicSpec {
             retention: Duration::from_secs(7 * 24 * 3600),
             retention_bytes: None,
             record_bytes_max: ByteSize::from_bytes(1 << 20),
+            session_timeout_max: Duration::from_secs(30 * 60),
             durability: Durability::default(),
             emulation: Emulation::default(),
         }
@@ -110,6 +116,7 @@ impl TopicSpec {
             retention,
             retention_bytes,
             record_bytes_max,
+            session_timeout_max: _,
             durability,
             emulation: _,
         } = self;
@@ -133,6 +140,9 @@ impl TopicSpec {
         if self.partitions.get() > PARTITIONS_MAX {
             let problem = format!("{} is above the limit of {PARTITIONS_MAX}", self.partitions);
             return Err(Invalid::new("partitions", problem));
+        }
+        if self.session_timeout_max.is_zero() {
+            return Err(Invalid::new("session_timeout_max", "0s is no time; it must be above zero"));
         }
         if self.retention.is_zero() {
             return Err(Invalid::new("retention", "0s keeps nothing; it must be above zero"));

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use intertie_core::envelope::{Data, Envelope};
+
 use super::*;
 use crate::support::Feature;
 
@@ -21,6 +23,7 @@ fn a_topic_that_says_nothing_is_s2s() {
 fn what_no_engine_can_do_is_refused_with_value_and_limit() {
     for (text, field, words) in [
         ("retention = \"0s\"", "retention", "above zero"),
+        ("session_timeout_max = \"0s\"", "session_timeout_max", "above zero"),
         ("partitions = 10001", "partitions", "10001 is above the limit of 10000"),
         ("record_bytes_max = \"0B\"", "record_bytes_max", "above zero"),
         (
@@ -60,5 +63,25 @@ fn each_key_asks_for_a_promise_of_its_own_name() {
         let features = parse(text).features();
         let fresh: Vec<_> = features.iter().filter(|feature| !plain.contains(feature)).collect();
         assert_eq!(fresh.iter().map(|feature| feature.key()).collect::<Vec<_>>(), [key], "{text}");
+    }
+}
+
+#[test]
+fn a_record_ends_its_key_when_it_says_so_and_has_no_data() {
+    let plain = || Envelope::new("1", "/shop", "ordered").expect("an event");
+    let keyed = || plain().with_partition_key("a").expect("a key");
+    let data = |envelope: Envelope| envelope.with_data(Data::text("a"), Some("text/plain")).expect("data");
+    for (envelope, tombstone, compact, delete) in [
+        (plain(), false, true, true),
+        (data(plain()), false, true, true),
+        (data(keyed()), false, true, true),
+        (keyed(), false, false, true),
+        (keyed(), true, true, false),
+        (data(keyed()), true, false, false),
+        (plain(), true, false, false),
+    ] {
+        let record = Record { tombstone, ..envelope.into() };
+        assert_eq!(record.check(Cleanup::Compact).is_ok(), compact, "{record:?}");
+        assert_eq!(record.check(Cleanup::Delete).is_ok(), delete, "{record:?}");
     }
 }

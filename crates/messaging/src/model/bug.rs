@@ -1,6 +1,20 @@
-/// A mistake that the model makes on purpose: what the conformance suite is proven to find.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bug {
+/// Declares the bugs, and a list of them all.
+macro_rules! bugs {
+    ($($(#[$attribute:meta])* $bug:ident,)+) => {
+        /// A mistake that the model makes on purpose: what the conformance suite is proven to find.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Bug {
+            $($(#[$attribute])* $bug,)+
+        }
+
+        impl Bug {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$bug,)+];
+        }
+    };
+}
+
+bugs! {
     /// A message that somebody holds is handed out again.
     DeliverTwice,
     /// A message that is to be repeated is gone.
@@ -59,6 +73,10 @@ pub enum Bug {
     SkipTies,
     /// Records with one key go to any partition.
     KeyWanders,
+    /// A record without data ends its key, whatever it says.
+    TombstoneByMistake,
+    /// A member may be missed for any time.
+    SessionForEver,
     /// Positions of groups do not outlast a restart.
     ForgetPositions,
     /// A key can be marked again.
@@ -119,4 +137,52 @@ pub enum Bug {
     ReverseBatch,
     /// It refuses without a word what to do instead.
     RefuseWithoutHint,
+    /// What comes in a commit with a settlement that was done before is done again.
+    CommitAgain,
+    /// Of a commit of which only some was done before nothing is done, and nobody is told.
+    SkipOthers,
+    /// A lease of one queue is taken in another.
+    AnyQueue,
+    /// What is random in a lease is not looked at.
+    GuessableLeases,
+    /// A settlement is remembered for ever.
+    RememberSettled,
+    /// The id of a cancelled message stays in the window.
+    RememberCancelled,
+    /// A message that never died can be redriven.
+    RedriveLiving,
+    /// A dead letter is not redriven to a queue that remembers its id, and is gone.
+    RedriveDeduplicates,
+    /// Nobody counts how often a message was redriven.
+    ForgetRedrives,
+    /// What is buried tells no cause.
+    BuryWithoutCause,
+    /// Queues that others' dead letters go to can be deleted, be less durable and lead in a circle.
+    LoseDeadLetters,
+    /// Queues of dead letters that came with others stay when those are gone and they are empty.
+    KeepDeadLetters,
+    /// One consumer may hold all there is.
+    OneTakesAll,
+    /// Who joins under the name of a member shares its membership.
+    ShareMembership,
+    /// A member that was replaced stays as the one that replaced it.
+    HeartbeatUnfenced,
+    /// A restart forgets who was a member.
+    ForgetMembers,
+    /// A group can be told to go back.
+    AdvanceBack,
+    /// Members go on as before when somebody sets where their group is.
+    SeekUnfenced,
+    /// A request that was completed is completed again, with what came with it.
+    CompleteAgain,
+    /// Who completes a request need not have begun it last.
+    CompleteUnfenced,
+    /// The completion of a request is not kept.
+    CompleteNothing,
+    /// Lists have any length.
+    ListAll,
+    /// What was said not to be offered is done.
+    AllowUnoffered,
+    /// Commits are said to be possible that are refused.
+    PromiseCommits,
 }

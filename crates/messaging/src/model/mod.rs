@@ -15,6 +15,7 @@
 //!
 //! use intertie_core::clock::WallClock;
 //! use intertie_core::envelope::Envelope;
+//! use intertie_core::quantity::ByteSize;
 //! use intertie_messaging::commit::Operation;
 //! use intertie_messaging::model::Model;
 //! use intertie_messaging::queue::{LeaseRequest, QueueEngine, QueueSpec};
@@ -31,6 +32,7 @@
 //!     queue,
 //!     consumer: "packer".parse()?,
 //!     most: NonZeroU32::MIN,
+//!     bytes_max: ByteSize::from_bytes(1 << 20),
 //!     visibility_timeout: None,
 //!     wait: Duration::ZERO,
 //! };
@@ -44,6 +46,7 @@ mod bug;
 mod commit;
 mod engine;
 mod queue;
+mod requests;
 mod state;
 mod topic;
 

@@ -5,11 +5,14 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use intertie_core::clock::{Timestamp, nanos};
+use intertie_core::quantity::format_duration;
 
 use super::Bug;
+use super::state::content_bytes;
 use crate::message::{Content, Message};
 use crate::queue::{
-    Browse, Browsed, Cause, DeadLetter, Depth, Lease, LeaseId, LeaseRequest, Page, QueueSpec, Settlement,
+    Browse, Browsed, Cause, DeadLetter, Depth, Lease, LeaseRequest, LeaseToken, Page, QueueSpec, Settlement,
+    TtlCounts,
 };
 use crate::{EngineError, Name};
 
@@ -41,22 +44,24 @@ pub(super) struct Entry {
     pub(super) deliveries: u32,
     stored_at: Timestamp,
     pub(super) due: Timestamp,
-    dead_letter: Option<Box<DeadLetter>>,
+    /// When it might have been delivered first.
+    first_due: Timestamp,
+    pub(super) dead_letter: Option<Box<DeadLetter>>,
     held: Option<Held>,
 }
 
 #[derive(Debug, Clone)]
 struct Held {
-    lease: u64,
+    lease: LeaseToken,
     consumer: Name,
     until: Timestamp,
 }
 
 #[derive(Debug, Clone)]
 struct Settled {
-    lease: u64,
+    lease: LeaseToken,
     settlement: Settlement,
-    until: Timestamp,
+    at: Timestamp,
 }
 
 #[derive(Debug, Clone)]
@@ -93,16 +98,19 @@ impl Entry {
         }
     }
 
-    /// When it has waited too long. The time runs from when it may be delivered; `expirytime` is a moment, and
-    /// one that a dead message has outlived already.
-    fn end(&self, ttl: Option<Duration>) -> Option<Timestamp> {
+    /// When it has waited too long. `expirytime` is a moment, and one that a dead message has outlived already.
+    fn end(&self, spec: &QueueSpec) -> Option<Timestamp> {
         let own = match &self.content {
             Content::Envelope(envelope) if self.dead_letter.is_none() => {
                 envelope.expiry_time().ok().flatten().and_then(|time| time.timestamp())
             }
             _ => None,
         };
-        let queues = ttl.map(|ttl| after(self.due, ttl));
+        let begins = match spec.ttl_counts {
+            TtlCounts::Wait => self.due,
+            TtlCounts::Age => self.first_due,
+        };
+        let queues = spec.ttl.map(|ttl| after(begins, ttl));
         own.into_iter().chain(queues).min()
     }
 }
@@ -169,6 +177,7 @@ impl Queue {
             deliveries,
             stored_at,
             due,
+            first_due: due,
             dead_letter,
             held,
         });
@@ -179,13 +188,25 @@ impl Queue {
         self.entries.remove(0);
     }
 
-    pub(super) fn is_cancellable(&self, position: u64, bug: Option<Bug>) -> bool {
+    /// The message that stands at `position`, if nobody holds it.
+    pub(super) fn waiting(&self, position: u64, bug: Option<Bug>) -> Option<&Entry> {
         let entry = self.entries.iter().find(|entry| entry.position == position);
-        entry.is_some_and(|entry| entry.held.is_none() || bug == Some(Bug::CancelHeld))
+        entry.filter(|entry| entry.held.is_none() || bug == Some(Bug::CancelHeld))
     }
 
-    pub(super) fn cancel(&mut self, position: u64) {
-        self.entries.retain(|entry| entry.position != position);
+    pub(super) fn cancel(&mut self, position: u64, bug: Option<Bug>) {
+        self.take(position);
+        self.seen.retain(|seen| seen.position != position || bug == Some(Bug::RememberCancelled));
+    }
+
+    pub(super) fn take(&mut self, position: u64) -> Option<Entry> {
+        let at = self.entries.iter().position(|entry| entry.position == position)?;
+        Some(self.entries.remove(at))
+    }
+
+    /// Those who hold something.
+    pub(super) fn holders(&self) -> impl Iterator<Item = &Name> {
+        self.entries.iter().filter_map(|entry| entry.held.as_ref()).map(|held| &held.consumer)
     }
 
     /// Who has the queue to itself, as far as `consumer` is concerned.
@@ -194,8 +215,7 @@ impl Queue {
             return None;
         }
         let asks = self.asked.iter().filter(|(_, at)| now < after(*at, self.spec.visibility_timeout));
-        let holds = self.entries.iter().filter_map(|entry| entry.held.as_ref());
-        let mut holders = asks.map(|(name, _)| name).chain(holds.map(|held| &held.consumer));
+        let mut holders = asks.map(|(name, _)| name).chain(self.holders());
         holders.find(|holder| *holder != consumer).cloned()
     }
 
@@ -209,22 +229,34 @@ impl Queue {
         if let Some(holder) = self.holder(&request.consumer, now) {
             return Err(EngineError::Exclusive { holder });
         }
+        let time = request.visibility_timeout.unwrap_or(self.spec.visibility_timeout);
+        self.check_time(time, bug)?;
         self.asked = Some((request.consumer.clone(), now));
         self.used = now;
-        let until = after(now, request.visibility_timeout.unwrap_or(self.spec.visibility_timeout));
-        let held = self.entries.iter().filter(|entry| entry.held.is_some()).count() as u64;
-        let room = u64::from(self.spec.leases_max.get()).saturating_sub(held).min(request.most.get().into());
-        let mut leased = Vec::new();
+        let until = after(now, time);
+        let room = |most: u32, held: usize| most.saturating_sub(u32::try_from(held).unwrap_or(u32::MAX));
+        let own = self.holders().filter(|holder| **holder == request.consumer).count();
+        let most = self.spec.leases_per_consumer_max.filter(|_| bug != Some(Bug::OneTakesAll));
+        let most = most.map_or(u32::MAX, |most| room(most.get(), own));
+        let room = room(self.spec.leases_max.get(), self.holders().count()).min(most).min(request.most.get());
+        let bytes_max = if bug == Some(Bug::IgnoreBytesMax) { u64::MAX } else { request.bytes_max.bytes() };
+        let (mut leased, mut bytes) = (Vec::new(), 0);
         for _ in 0..room {
             let Some(at) = self.next_ready(now, bug) else { break };
-            *leases += 1;
             let entry = &mut self.entries[at];
+            bytes += content_bytes(&entry.content);
+            if bytes > bytes_max && !leased.is_empty() {
+                break;
+            }
+            *leases += 1;
             entry.deliveries += 1;
-            entry.held = Some(Held { lease: *leases, consumer: request.consumer.clone(), until });
+            let secret = if bug == Some(Bug::GuessableLeases) { 0 } else { fastrand::u64(..) };
+            let lease = LeaseToken { position: entry.position, delivery: *leases, secret };
+            entry.held = Some(Held { lease, consumer: request.consumer.clone(), until });
             leased.push(Lease {
-                id: LeaseId::new(leases.to_string()),
+                id: lease.into(),
                 content: entry.content.clone(),
-                position: entry.position,
+                position: Some(entry.position),
                 priority: entry.priority,
                 deliveries: NonZeroU32::new(entry.deliveries).expect("it was just counted"),
                 stored_at: entry.stored_at,
@@ -236,6 +268,14 @@ impl Queue {
             }
         }
         Ok(leased)
+    }
+
+    pub(super) fn check_time(&self, time: Duration, bug: Option<Bug>) -> Result<(), EngineError> {
+        let limit = self.spec.visibility_timeout_max;
+        if time <= limit || bug == Some(Bug::LeaseForEver) {
+            return Ok(());
+        }
+        Err(EngineError::Limit { key: "visibility_timeout_max", limit: format_duration(limit) })
     }
 
     fn next_ready(&self, now: Timestamp, bug: Option<Bug>) -> Option<usize> {
@@ -257,7 +297,7 @@ impl Queue {
 
     pub(super) fn standing(
         &self,
-        lease: u64,
+        lease: LeaseToken,
         settlement: Option<&Settlement>,
         now: Timestamp,
         bug: Option<Bug>,
@@ -275,23 +315,28 @@ impl Queue {
     }
 
     /// The lease under which the message of `lease` is held now, for [`Bug::NoFence`]: the latest one.
-    pub(super) fn any_lease(&self) -> Option<u64> {
-        self.entries.iter().filter_map(|entry| entry.held.as_ref()).map(|held| held.lease).max()
+    pub(super) fn any_lease(&self) -> Option<LeaseToken> {
+        let held = self.entries.iter().filter_map(|entry| entry.held.as_ref());
+        held.map(|held| held.lease).max_by_key(|lease| lease.delivery)
     }
 
     /// Ends a live lease. What dies of it is handed back.
     pub(super) fn settle(
         &mut self,
-        lease: u64,
+        lease: LeaseToken,
         settlement: Settlement,
         now: Timestamp,
         bug: Option<Bug>,
     ) -> Option<Dead> {
         let holds = |entry: &Entry| entry.held.as_ref().is_some_and(|held| held.lease == lease);
         let at = self.entries.iter().position(holds)?;
-        let until = self.entries[at].held.take()?.until;
+        self.entries[at].held = None;
         self.used = now;
-        self.settled.push(Settled { lease, settlement: settlement.clone(), until });
+        self.settled.push(Settled { lease, settlement: settlement.clone(), at: now });
+        let settlements_max = self.spec.settlements_max.get() as usize;
+        if self.settled.len() > settlements_max && bug != Some(Bug::RememberSettled) {
+            self.settled.remove(0);
+        }
         let last = self.is_last_delivery(&self.entries[at], bug);
         let entry = &mut self.entries[at];
         let (cause, reason) = match settlement {
@@ -317,7 +362,7 @@ impl Queue {
                 return None;
             }
             Settlement::Retry { .. } => (Cause::MaxDeliveries, None),
-            Settlement::DeadLetter { reason } => (Cause::Rejected, Some(reason)),
+            Settlement::DeadLetter { cause, reason } => (cause, Some(DeadLetter::kept_reason(reason))),
         };
         Some(Dead { entry: self.entries.remove(at), cause, reason, at: now })
     }
@@ -327,7 +372,7 @@ impl Queue {
         self.dead_letters.is_some() && entry.deliveries >= self.spec.max_deliveries.get().saturating_add(more)
     }
 
-    pub(super) fn extend(&mut self, lease: u64, until: Timestamp, bug: Option<Bug>) {
+    pub(super) fn extend(&mut self, lease: LeaseToken, until: Timestamp, bug: Option<Bug>) {
         let held = self.entries.iter_mut().filter_map(|entry| entry.held.as_mut());
         for held in held.filter(|held| held.lease == lease && bug != Some(Bug::ExtendNothing)) {
             held.until = until;
@@ -336,7 +381,8 @@ impl Queue {
 
     /// What the time does by itself until `now`: leases end, messages die, what need not be remembered is forgotten.
     pub(super) fn pass(&mut self, now: Timestamp, bug: Option<Bug>) -> Vec<Dead> {
-        self.settled.retain(|settled| now < settled.until);
+        let window = self.spec.settlement_window;
+        self.settled.retain(|settled| now < after(settled.at, window) || bug == Some(Bug::RememberSettled));
         if let Some(window) = self.spec.deduplication_window {
             self.seen.retain(|seen| now <= after(seen.at, window));
         }
@@ -358,7 +404,7 @@ impl Queue {
                 let deliveries = NonZeroU32::new(entry.deliveries).expect("it was delivered");
                 entry.due = after(until, self.spec.redelivery.wait(deliveries, 0));
             }
-            let end = entry.end(self.spec.ttl).filter(|end| *end <= now && bug != Some(Bug::IgnoreTtl));
+            let end = entry.end(&self.spec).filter(|end| *end <= now && bug != Some(Bug::IgnoreTtl));
             if let Some(end) = end.filter(|_| self.entries[at].held.is_none()) {
                 let entry = self.entries.remove(at);
                 dead.push(Dead { entry, cause: Cause::Expired, reason: None, at: end });
@@ -392,7 +438,9 @@ impl Queue {
 
     pub(super) fn depth(&self, now: Timestamp) -> Depth {
         let mut depth = Depth::default();
+        let mut bytes = 0;
         for entry in &self.entries {
+            bytes += content_bytes(&entry.content);
             if entry.held.is_some() {
                 depth.in_flight += 1;
             } else if entry.due > now {
@@ -402,13 +450,21 @@ impl Queue {
                 depth.oldest = Some(depth.oldest.map_or(entry.due, |oldest| oldest.min(entry.due)));
             }
         }
-        depth
+        Depth { bytes: Some(bytes), ..depth }
     }
 
-    pub(super) fn browse(&self, browse: &Browse) -> Page {
-        let mut found = self.entries.iter().filter(|entry| entry.position >= browse.from);
-        let messages = found.by_ref().take(browse.most.get() as usize).map(Entry::browsed).collect();
-        Page { messages, next: found.next().map(|entry| entry.position) }
+    pub(super) fn browse(&self, browse: &Browse, bug: Option<Bug>) -> Page {
+        let bytes_max = if bug == Some(Bug::IgnoreBytesMax) { u64::MAX } else { browse.bytes_max.bytes() };
+        let (mut messages, mut bytes) = (Vec::new(), 0);
+        for entry in self.entries.iter().filter(|entry| entry.position >= browse.from) {
+            bytes += content_bytes(&entry.content);
+            let full = messages.len() == browse.most.get() as usize || bytes > bytes_max;
+            if full && !messages.is_empty() {
+                return Page { messages, next: Some(entry.position) };
+            }
+            messages.push(entry.browsed());
+        }
+        Page { messages, next: None }
     }
 }
 

@@ -4,16 +4,17 @@ use std::borrow::Cow;
 
 use intertie_core::clock::{Instant, Timestamp};
 use intertie_core::envelope::Envelope;
+use intertie_core::quantity::format_duration;
 
 use super::Bug;
 use super::queue::after;
 use super::state::bytes;
-use crate::Name;
 use crate::log::{
-    Assignment, Cleanup, Coordinator, Join, Lag, Membership, Read, Record, Records, StartAt, Stored,
-    TopicSpec,
+    Assignment, Cleanup, Coordinator, Heartbeat, Join, Lag, Member, Membership, Read, Record, Records, Seek,
+    StartAt, Stored, TopicSpec, Turn,
 };
 use crate::message::Content;
+use crate::{EngineError, Name};
 
 #[derive(Debug, Clone)]
 pub(super) struct Topic {
@@ -32,6 +33,8 @@ struct Partition {
 #[derive(Debug, Clone)]
 struct Group {
     name: Name,
+    /// Where its last member that joined would begin.
+    start: StartAt,
     positions: Vec<Option<u64>>,
     coordinator: Coordinator,
 }
@@ -164,6 +167,7 @@ impl Topic {
             let positions = vec![None; partitions as usize];
             self.groups.push(Group {
                 name: name.clone(),
+                start: StartAt::Beginning,
                 positions,
                 coordinator: Coordinator::new(partitions, 1),
             });
@@ -172,27 +176,70 @@ impl Topic {
         &mut self.groups[at]
     }
 
-    pub(super) fn join(&mut self, join: &Join, now: Timestamp, bug: Option<Bug>) -> Assignment {
-        let Join { member, session_timeout, start, released } = join;
+    pub(super) fn join(
+        &mut self,
+        join: &Join,
+        now: Timestamp,
+        bug: Option<Bug>,
+    ) -> Result<Assignment, EngineError> {
+        let Join { member, session_timeout, start } = join;
+        let longest = self.spec.session_timeout_max;
+        if *session_timeout > longest && bug != Some(Bug::SessionForEver) {
+            return Err(EngineError::Limit { key: "session_timeout_max", limit: format_duration(longest) });
+        }
         let starts: Vec<_> = (0..self.partitions()).map(|at| self.find(at, *start, None)).collect();
         let partitions = self.partitions();
         let group = self.group(&member.group, bug);
+        group.start = *start;
         if bug == Some(Bug::RebalanceSteals) && group.coordinator.generation() == 2 {
             group.coordinator = Coordinator::new(partitions, 2);
         }
-        let turn = group.coordinator.join(instant(now), &member.member, *session_timeout, released);
-        let place = |partition: &u32| {
-            let start = starts[*partition as usize];
-            if bug == Some(Bug::StartAgain) {
-                return (*partition, group.positions[*partition as usize].unwrap_or(start));
-            }
-            (*partition, *group.positions[*partition as usize].get_or_insert(start))
+        let before = group.coordinator.held().find(|held| held.member == member.member);
+        let before = before.filter(|_| bug == Some(Bug::ShareMembership));
+        let again = before.and_then(|held| {
+            group.coordinator.heartbeat(instant(now), &member.member, held.generation, &[]).ok()
+        });
+        let turn =
+            again.unwrap_or_else(|| group.coordinator.join(instant(now), &member.member, *session_timeout));
+        Ok(group.assign(member, turn, &starts, bug))
+    }
+
+    pub(super) fn heartbeat(
+        &mut self,
+        heartbeat: &Heartbeat,
+        now: Timestamp,
+        bug: Option<Bug>,
+    ) -> Result<Assignment, EngineError> {
+        let Heartbeat { membership: Membership { member, generation }, released } = heartbeat;
+        let start = self.group(&member.group, bug).start;
+        let starts: Vec<_> = (0..self.partitions()).map(|at| self.find(at, start, None)).collect();
+        let group = self.group(&member.group, bug);
+        let current = group.coordinator.held().find(|held| held.member == member.member);
+        let generation = match current {
+            Some(held) if bug == Some(Bug::HeartbeatUnfenced) => held.generation,
+            _ => *generation,
         };
-        Assignment {
-            membership: Membership { member: member.clone(), generation: turn.generation },
-            partitions: turn.partitions.iter().map(place).collect(),
-            to_release: turn.to_release,
+        let turn = group.coordinator.heartbeat(instant(now), &member.member, generation, released);
+        let turn = turn.map_err(|generation| EngineError::StaleMembership { generation })?;
+        Ok(group.assign(member, turn, &starts, bug))
+    }
+
+    pub(super) fn group_names(&self) -> impl Iterator<Item = &Name> {
+        self.groups.iter().map(|group| &group.name)
+    }
+
+    pub(super) fn seek(&mut self, seek: &Seek, bug: Option<Bug>) -> Vec<(u32, u64)> {
+        let chosen =
+            (0..self.partitions()).filter(|at| seek.partition.is_none_or(|partition| partition == *at));
+        let to: Vec<_> = chosen.map(|at| (at, self.find(at, seek.to, None))).collect();
+        let group = self.group(&seek.group, bug);
+        if bug != Some(Bug::SeekUnfenced) {
+            group.coordinator.dismiss();
         }
+        for (partition, position) in &to {
+            group.positions[*partition as usize] = Some(*position);
+        }
+        to
     }
 
     pub(super) fn leave(&mut self, membership: &Membership, now: Timestamp) {
@@ -214,7 +261,13 @@ impl Topic {
         let Membership { member, generation } = membership;
         let group = self.group(&member.group, None);
         let owns = group.coordinator.owns(instant(now), &member.member, *generation, partition);
-        if owns { Ok(()) } else { Err(group.coordinator.generation() - 1) }
+        if owns { Ok(()) } else { Err(group.coordinator.current()) }
+    }
+
+    /// Whether the group is at `next`, or further.
+    pub(super) fn is_at(&mut self, membership: &Membership, partition: u32, next: u64) -> bool {
+        let position = self.group(&membership.member.group, None).positions[partition as usize];
+        position.is_some_and(|position| position >= next)
     }
 
     pub(super) fn advance(&mut self, membership: &Membership, partition: u32, next: u64) {
@@ -235,17 +288,37 @@ impl Topic {
         (0..).zip(&self.partitions).map(lag).collect()
     }
 
-    /// What a restart leaves: no session, but all positions.
-    pub(super) fn restart(&mut self, bug: Option<Bug>) {
+    /// What a restart leaves: all positions, and one more session time for each member.
+    pub(super) fn restart(&mut self, now: Timestamp, bug: Option<Bug>) {
         if bug == Some(Bug::ForgetOnRestart) {
             self.partitions.fill(Partition::default());
         }
         for group in &mut self.groups {
-            let generation = group.coordinator.generation();
-            group.coordinator = Coordinator::new(self.spec.partitions.get(), generation);
+            let (partitions, generation) = (self.spec.partitions.get(), group.coordinator.generation());
+            let held = group.coordinator.held().filter(|_| bug != Some(Bug::ForgetMembers));
+            group.coordinator = Coordinator::resume(partitions, generation, held, instant(now));
             if bug == Some(Bug::ForgetPositions) {
                 group.positions.fill(None);
             }
+        }
+    }
+}
+
+impl Group {
+    /// What a member is told, whose group begins at `starts` where it has no position.
+    fn assign(&mut self, member: &Member, turn: Turn, starts: &[u64], bug: Option<Bug>) -> Assignment {
+        let positions = &mut self.positions;
+        let place = |partition: &u32| {
+            let start = starts[*partition as usize];
+            if bug == Some(Bug::StartAgain) {
+                return (*partition, positions[*partition as usize].unwrap_or(start));
+            }
+            (*partition, *positions[*partition as usize].get_or_insert(start))
+        };
+        Assignment {
+            membership: Membership { member: member.clone(), generation: turn.generation },
+            partitions: turn.partitions.iter().map(place).collect(),
+            to_release: turn.to_release,
         }
     }
 }

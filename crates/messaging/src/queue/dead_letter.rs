@@ -9,19 +9,53 @@ use crate::Name;
 pub struct DeadLetter {
     /// What ended it.
     pub cause: Cause,
-    /// What its last consumer said of it, if it said anything.
+    /// What its last consumer said of it, if it said anything: at most [`DeadLetter::REASON_BYTES_MAX`] bytes.
     pub reason: Option<String>,
-    /// The queue in which it died.
-    pub queue: Name,
-    /// Where it stood in it.
-    pub position: u64,
+    /// Where it died last.
+    pub origin: Origin,
     /// How often it was delivered there.
     pub deliveries: u32,
     /// When it died.
     #[serde(with = "unix_nanos")]
     pub at: Timestamp,
-    /// How often it was sent again before and came back.
+    /// How often it was redriven: sent again after it had died. It grows with each
+    /// [`Redrive`](crate::commit::Operation::Redrive), whatever queues it goes through.
     pub redrives: u32,
+}
+
+impl DeadLetter {
+    /// The longest reason that is kept, in bytes. What is said beyond that is cut off.
+    pub const REASON_BYTES_MAX: usize = 1024;
+
+    /// As much of `reason` as is kept.
+    pub fn kept_reason(mut reason: String) -> String {
+        reason.truncate(reason.floor_char_boundary(Self::REASON_BYTES_MAX));
+        reason
+    }
+}
+
+/// Where a message died.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Origin {
+    /// In a queue.
+    Queue {
+        /// Which one.
+        queue: Name,
+        /// Where it stood in it, if its engine tells.
+        position: Option<u64>,
+    },
+    /// In the hands of a group that reads a topic, in which the record stays.
+    Topic {
+        /// Which one.
+        topic: Name,
+        /// Of which group.
+        group: Name,
+        /// In which partition.
+        partition: u32,
+        /// Where it stands in it.
+        position: u64,
+    },
 }
 
 /// What ended a message.
@@ -32,7 +66,7 @@ pub enum Cause {
     MaxDeliveries,
     /// It waited longer than `ttl`, or than its own `expirytime`.
     Expired,
-    /// A consumer settled it so.
+    /// A consumer said that it never will be done.
     Rejected,
     /// Its bytes are no envelope.
     Undecodable,

@@ -5,6 +5,7 @@
 //! - [`QueueEngine`]: who keeps queues.
 //! - [`Lease`] and [`Settlement`]: one delivery, and its end.
 //! - [`DeadLetter`]: why a message was given up.
+//! - [`QueueVerb`]: what not every engine does with messages.
 //!
 //! A queue promises no order beyond priorities and groups, and no second reading; that is what
 //! [`log`](crate::log) is for.
@@ -18,11 +19,15 @@
 //!                      │ Retry, or its time is over    │
 //!                      └───────────────────────────────┤
 //!                            DeadLetter, max_deliveries│
-//!                                         or ttl       ▼
-//!                                                dead letters
+//!                                         or ttl       ▼       Bury
+//!                        ready ◄───────────────── dead letters ◄───── records of topics
+//!                                   Redrive
 //! ```
+//!
+//! What nobody holds, dead letters included, is gone by `Cancel`.
 
 mod dead_letter;
+mod feature;
 mod lease;
 mod port;
 mod spec;
@@ -30,7 +35,8 @@ mod spec;
 #[cfg(test)]
 mod tests;
 
-pub use dead_letter::{Cause, DeadLetter};
-pub use lease::{Lease, LeaseId, LeaseRequest, Settlement};
+pub use dead_letter::{Cause, DeadLetter, Origin};
+pub use feature::{QueueFeature, QueueVerb, TtlCounts};
+pub use lease::{InvalidLease, Lease, LeaseId, LeaseRequest, LeaseToken, Settlement};
 pub use port::{Browse, Browsed, Depth, Page, QueueEngine};
-pub use spec::{QueueFeature, QueueSpec, RedeliveryConfig};
+pub use spec::{QueueSpec, RedeliveryConfig};

@@ -1,13 +1,16 @@
+use std::collections::BTreeSet;
 use std::num::{NonZeroU8, NonZeroU32};
 use std::time::Duration;
 
+use intertie_core::backoff::exponential;
 use intertie_core::config::Invalid;
 use intertie_core::quantity::{self, ByteSize, DurationText, Ratio, format_duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::support::{Emulation, Feature};
-use crate::{Durability, Name};
+use super::{QueueFeature, QueueVerb, TtlCounts};
+use crate::support::Emulation;
+use crate::{Durability, Name, Unfit};
 
 /// What a queue promises, whichever engine keeps it: `[queue.NAME]` in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -23,26 +26,41 @@ pub struct QueueSpec {
     #[serde(with = "quantity::duration::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<DurationText>")]
     pub auto_delete: Option<Duration>,
-    /// How long a message may wait for its first delivery or for its next; after that it is dead. Each wait begins
-    /// when the message may be delivered, and none goes on while a consumer has it. A message may ask for less by
-    /// its `expirytime`, not for more, and no longer once it is dead. Default: for ever.
+    /// How long a message may wait to be delivered, as `ttl_counts` counts; after that it is dead. A message may ask
+    /// for less by its `expirytime`, a moment, not for more, and no longer once it has died. An engine that emulates
+    /// this may find a dead message only when it would be delivered, and counts it until then. Default: for ever.
     #[serde(with = "quantity::duration::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<DurationText>")]
     pub ttl: Option<Duration>,
+    /// What `ttl` counts. Default "wait".
+    pub ttl_counts: TtlCounts,
     /// How long a consumer has a message before it is somebody else's, unless it asks for more time. Default
     /// "30s".
     #[serde(with = "quantity::duration")]
     #[schemars(with = "DurationText")]
     pub visibility_timeout: Duration,
+    /// The longest time that a consumer may ask for at once; it may ask again before that is over. At least
+    /// `visibility_timeout`. Default "12h".
+    #[serde(with = "quantity::duration")]
+    #[schemars(with = "DurationText")]
+    pub visibility_timeout_max: Duration,
+    /// How long a settlement is remembered, so that the same one again is done before; after that it is stale. Default
+    /// "1m"; "0s": none is remembered.
+    #[serde(with = "quantity::duration")]
+    #[schemars(with = "DurationText")]
+    pub settlement_window: Duration,
+    /// Settlements that are remembered at once; above them the oldest is forgotten before its time. Default 100,000.
+    pub settlements_max: NonZeroU32,
     /// Deliveries of a message in all, the first included and each that ended without a word; after that many it
     /// is dead. Releases do not count. Default 5, S2's `maxRetries` as its code behaves.
     pub max_deliveries: NonZeroU32,
     /// How long a message waits between deliveries when its consumer does not say.
     pub redelivery: RedeliveryConfig,
-    /// The queue that dead messages go to; it must be declared before, and can not be this one. Default: a queue of
-    /// this one's name and `.dead`, which must be a name; it comes with this one and has no end of deliveries, and
-    /// what is rejected in it stays, at its end and with its last reason. Dead messages are taken whatever their
-    /// size, and beyond `depth_max`.
+    /// The queue that dead messages go to. It must be declared before, be as durable as this one, have no
+    /// `auto_delete`, and its own dead must not come back here; it can not be deleted as long as this one is there.
+    /// Default: a queue of this one's name and `.dead`, which must be a name; it comes with this one, goes with it
+    /// once it is empty, and has no end of deliveries, and what is rejected in it stays, at its end and with its last
+    /// reason. Dead messages are taken whatever their size, and beyond `depth_max`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letter: Option<Name>,
     /// A message whose id was stored less than so long before is taken for the same one and not stored again, which
@@ -62,6 +80,9 @@ pub struct QueueSpec {
     pub delays: bool,
     /// Messages that consumers hold together, across all of them. Default 1000.
     pub leases_max: NonZeroU32,
+    /// Messages that one consumer holds; more stay for others. Default: up to `leases_max`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leases_per_consumer_max: Option<NonZeroU32>,
     /// The largest message, attributes included. Default "1MiB".
     pub message_bytes_max: ByteSize,
     /// Messages that the queue holds, those that consumers have included; one more is refused, none is ever dropped
@@ -70,6 +91,11 @@ pub struct QueueSpec {
     pub depth_max: Option<u64>,
     /// Where a message must be before its sender is told that it is stored. Default one copy, synced.
     pub durability: Durability,
+    /// Verbs that its users can not do without: an engine that does not offer one refuses the queue. What is not here is
+    /// offered where it can be, natively where `emulation` is refused, and [`Declared`](crate::support::Declared)
+    /// tells. Default: none.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub needs: BTreeSet<QueueVerb>,
     /// Whether promises may be kept by emulation. Default "allowed".
     pub emulation: Emulation,
 }
@@ -81,7 +107,11 @@ impl Default for QueueSpec {
             exclusive: false,
             auto_delete: None,
             ttl: None,
+            ttl_counts: TtlCounts::default(),
             visibility_timeout: Duration::from_secs(30),
+            visibility_timeout_max: Duration::from_secs(12 * 3600),
+            settlement_window: Duration::from_secs(60),
+            settlements_max: NonZeroU32::new(100_000).expect("100,000 is not zero"),
             max_deliveries: NonZeroU32::new(5).expect("5 is not zero"),
             redelivery: RedeliveryConfig::default(),
             dead_letter: None,
@@ -90,9 +120,11 @@ impl Default for QueueSpec {
             groups: false,
             delays: true,
             leases_max: NonZeroU32::new(1000).expect("1000 is not zero"),
+            leases_per_consumer_max: None,
             message_bytes_max: ByteSize::from_bytes(1 << 20),
             depth_max: None,
             durability: Durability::default(),
+            needs: BTreeSet::new(),
             emulation: Emulation::default(),
         }
     }
@@ -131,74 +163,9 @@ impl Default for RedeliveryConfig {
 impl RedeliveryConfig {
     /// The wait after a message was delivered `deliveries` times; `random` is uniform in `0..=u32::MAX`.
     pub fn wait(&self, deliveries: NonZeroU32, random: u32) -> Duration {
-        let factor = self.multiplier.get().checked_pow(deliveries.get() - 1);
-        let wait = factor
-            .and_then(|factor| self.base.checked_mul(factor))
-            .map_or(self.cap, |wait| wait.min(self.cap));
+        let wait = exponential(self.base, self.multiplier.get(), deliveries.get(), self.cap);
         let added = wait.mul_f64(self.jitter.as_f64() * f64::from(random) / f64::from(u32::MAX));
         wait.saturating_add(added)
-    }
-}
-
-/// What a specification may ask of an engine, apart from what every queue is: sent to, leased from, settled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum QueueFeature {
-    /// `durable = true`.
-    Durable,
-    /// `durable = false`.
-    Transient,
-    /// One consumer at a time.
-    Exclusive,
-    /// Removal of queues that nobody uses.
-    AutoDelete,
-    /// An end of waiting for all messages, and a shorter one for some.
-    Ttl,
-    /// A lease that ends by itself, can be extended, and whose late settlements are refused.
-    VisibilityTimeout(Duration),
-    /// Exactly so many deliveries, and then one dead letter.
-    MaxDeliveries(NonZeroU32),
-    /// Waits between deliveries.
-    Redelivery,
-    /// Dead letters with their cause, which can be looked at and sent again.
-    DeadLetter,
-    /// One copy of what was sent twice.
-    Deduplication(Duration),
-    /// So many priorities, strictly.
-    Priorities(NonZeroU8),
-    /// Order in each group, also while one of its messages is repeated.
-    Groups,
-    /// Messages for later, which can be cancelled.
-    Delays,
-    /// A bound on leases.
-    LeasesMax(NonZeroU32),
-    /// A bound on the size of messages.
-    MessageBytesMax(ByteSize),
-    /// A bound on the depth, by refusal.
-    DepthMax,
-    /// Receipts that mean at least this.
-    Durability(Durability),
-}
-
-impl Feature for QueueFeature {
-    fn key(self) -> &'static str {
-        match self {
-            Self::Durable | Self::Transient => "durable",
-            Self::Exclusive => "exclusive",
-            Self::AutoDelete => "auto_delete",
-            Self::Ttl => "ttl",
-            Self::VisibilityTimeout(_) => "visibility_timeout",
-            Self::MaxDeliveries(_) => "max_deliveries",
-            Self::Redelivery => "redelivery",
-            Self::DeadLetter => "dead_letter",
-            Self::Deduplication(_) => "deduplication_window",
-            Self::Priorities(_) => "priorities",
-            Self::Groups => "groups",
-            Self::Delays => "delays",
-            Self::LeasesMax(_) => "leases_max",
-            Self::MessageBytesMax(_) => "message_bytes_max",
-            Self::DepthMax => "depth_max",
-            Self::Durability(_) => "durability",
-        }
     }
 }
 
@@ -212,7 +179,11 @@ impl QueueSpec {
             exclusive,
             auto_delete,
             ttl,
+            ttl_counts,
             visibility_timeout,
+            visibility_timeout_max: _,
+            settlement_window,
+            settlements_max: _,
             max_deliveries,
             redelivery: _,
             dead_letter: _,
@@ -221,17 +192,20 @@ impl QueueSpec {
             groups,
             delays,
             leases_max,
+            leases_per_consumer_max,
             message_bytes_max,
             depth_max,
             durability,
+            needs,
             emulation: _,
         } = self;
         let asked = [
             Some(if *durable { QueueFeature::Durable } else { QueueFeature::Transient }),
             exclusive.then_some(QueueFeature::Exclusive),
             auto_delete.map(|_| QueueFeature::AutoDelete),
-            ttl.map(|_| QueueFeature::Ttl),
+            ttl.map(|_| QueueFeature::Ttl(*ttl_counts)),
             Some(QueueFeature::VisibilityTimeout(*visibility_timeout)),
+            (!settlement_window.is_zero()).then_some(QueueFeature::SettlementWindow(*settlement_window)),
             Some(QueueFeature::MaxDeliveries(*max_deliveries)),
             Some(QueueFeature::Redelivery),
             Some(QueueFeature::DeadLetter),
@@ -240,11 +214,31 @@ impl QueueSpec {
             groups.then_some(QueueFeature::Groups),
             delays.then_some(QueueFeature::Delays),
             Some(QueueFeature::LeasesMax(*leases_max)),
+            leases_per_consumer_max.map(QueueFeature::LeasesPerConsumerMax),
             Some(QueueFeature::MessageBytesMax(*message_bytes_max)),
             depth_max.map(|_| QueueFeature::DepthMax),
             Some(QueueFeature::Durability(*durability)),
         ];
-        asked.into_iter().flatten().collect()
+        let verbs = needs.iter().copied().map(QueueFeature::Verb);
+        asked.into_iter().flatten().chain(verbs).collect()
+    }
+
+    /// Whether a queue of this specification can keep what dies in one of `source`, for as long as that would have kept
+    /// it, and as safely.
+    ///
+    /// # Errors
+    /// Why not. Whether it is there, and where its own dead go, is for the engine to look at.
+    pub fn takes_dead_of(&self, source: &Self) -> Result<(), Unfit> {
+        let (has, needs) = (self.durability, source.durability);
+        if self.auto_delete.is_some() {
+            Err(Unfit::AutoDelete)
+        } else if source.durable && !self.durable {
+            Err(Unfit::Transient)
+        } else if !has.satisfies(needs) {
+            Err(Unfit::LessDurable { has, needs })
+        } else {
+            Ok(())
+        }
     }
 
     /// Finds settings that can not work on any engine.
@@ -269,6 +263,10 @@ impl QueueSpec {
         };
         if self.redelivery.cap < self.redelivery.base {
             return too_short("redelivery.cap", self.redelivery.cap, "redelivery.base", self.redelivery.base);
+        }
+        if self.visibility_timeout_max < self.visibility_timeout {
+            let (max, time) = (self.visibility_timeout_max, self.visibility_timeout);
+            return too_short("visibility_timeout_max", max, "visibility_timeout", time);
         }
         if let Some(auto_delete) =
             self.auto_delete.filter(|auto_delete| *auto_delete < self.visibility_timeout)

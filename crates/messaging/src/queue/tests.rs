@@ -1,12 +1,13 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use intertie_core::clock::Timestamp;
 use intertie_core::quantity::ByteSize;
 use proptest::prelude::*;
 
 use super::*;
-use crate::Durability;
 use crate::support::Feature;
+use crate::{Durability, Unfit};
 
 fn parse(text: &str) -> Result<QueueSpec, String> {
     toml::from_str(text).map_err(|error| error.message().to_owned())
@@ -44,6 +45,11 @@ fn what_no_engine_can_do_is_refused_with_value_and_limit() {
         ("ttl = \"0s\"", "ttl", "above zero"),
         ("deduplication_window = \"0s\"", "deduplication_window", "above zero"),
         ("auto_delete = \"10s\"", "auto_delete", "10s is shorter than `visibility_timeout`, which is 30s"),
+        (
+            "visibility_timeout = \"13h\"",
+            "visibility_timeout_max",
+            "12h is shorter than `visibility_timeout`, which is 13h",
+        ),
         ("redelivery = { base = \"10s\", cap = \"5s\" }", "redelivery.cap", "5s is shorter"),
         ("message_bytes_max = \"0B\"", "message_bytes_max", "above zero"),
         ("depth_max = 0", "depth_max", "above zero"),
@@ -54,9 +60,15 @@ fn what_no_engine_can_do_is_refused_with_value_and_limit() {
         assert_eq!(refused.field, field, "{text}");
         assert!(refused.problem.contains(words), "{text}: {}", refused.problem);
     }
-    for text in
-        ["visibility = \"1s\"", "max_deliveries = 0", "priorities = 0", "ttl = 5", "dead_letter = \"a b\""]
-    {
+    for text in [
+        "visibility = \"1s\"",
+        "needs = [\"rollback\"]",
+        "ttl_counts = \"none\"",
+        "max_deliveries = 0",
+        "priorities = 0",
+        "ttl = 5",
+        "dead_letter = \"a b\"",
+    ] {
         parse(text).expect_err(text);
     }
 }
@@ -72,6 +84,9 @@ fn each_key_asks_for_one_promise_of_its_own_name() {
         ("priorities = 3", "priorities"),
         ("groups = true", "groups"),
         ("depth_max = 10", "depth_max"),
+        ("leases_per_consumer_max = 10", "leases_per_consumer_max"),
+        ("needs = [\"extend\"]", "extend"),
+        ("needs = [\"expirytime\"]", "expirytime"),
     ] {
         let features = parse(text).expect(text).features();
         let fresh: Vec<_> = features.iter().filter(|feature| !plain.contains(feature)).collect();
@@ -79,8 +94,61 @@ fn each_key_asks_for_one_promise_of_its_own_name() {
         assert_eq!(fresh[0].key(), key);
         assert!(!plain.iter().any(|feature| feature.key() == key), "{key} is not asked for by default");
     }
-    let without = parse("delays = false").expect("a queue").features();
-    assert_eq!(without.len(), plain.len() - 1);
+    for text in ["delays = false", "settlement_window = \"0s\""] {
+        let without = parse(text).expect("a queue").features();
+        assert_eq!(without.len(), plain.len() - 1, "{text}");
+    }
+}
+
+#[test]
+fn dead_letters_go_where_they_are_as_safe_as_before() {
+    let transient = "durable = false\ndurability = { copies = 1, synced = 0 }";
+    let unsynced = "durability = { copies = 1, synced = 0 }";
+    for (source, target, expected) in [
+        ("", "", Ok(())),
+        (transient, "", Ok(())),
+        (transient, transient, Ok(())),
+        ("auto_delete = \"1h\"", "", Ok(())),
+        ("", "auto_delete = \"1h\"", Err(Unfit::AutoDelete)),
+        (unsynced, transient, Err(Unfit::Transient)),
+        ("", unsynced, Err(Unfit::LessDurable { has: Durability::UNSYNCED, needs: Durability::SYNCED })),
+    ] {
+        let [source, target] = [source, target].map(|text| parse(text).expect(text));
+        assert_eq!(target.takes_dead_of(&source), expected, "{source:?} and {target:?}");
+    }
+}
+
+#[test]
+fn a_reason_is_cut_between_two_characters() {
+    let kept = |reason: &str| DeadLetter::kept_reason(reason.to_owned());
+    assert_eq!(kept("broken"), "broken");
+    assert_eq!(kept(&"ö".repeat(512)).len(), 1024);
+    assert_eq!(kept(&format!("a{}", "ö".repeat(512))).len(), 1023);
+}
+
+#[test]
+fn a_dead_letter_is_the_same_after_it_was_written_down() {
+    let origins = [
+        Origin::Queue { queue: "orders".parse().expect("a name"), position: Some(7) },
+        Origin::Topic {
+            topic: "prices".parse().expect("a name"),
+            group: "readers".parse().expect("a name"),
+            partition: 3,
+            position: 9,
+        },
+    ];
+    for origin in origins {
+        let dead = DeadLetter {
+            cause: Cause::Undecodable,
+            reason: Some("no JSON".to_owned()),
+            origin,
+            deliveries: 1,
+            at: Timestamp::from_unix_nanos(1_755_945_000_123_456_789),
+            redrives: 2,
+        };
+        let text = serde_json::to_string(&dead).expect("written");
+        assert_eq!(serde_json::from_str::<DeadLetter>(&text).expect("read"), dead);
+    }
 }
 
 #[test]
@@ -94,6 +162,23 @@ fn redelivery_waits_longer_each_time_up_to_the_cap() {
 }
 
 proptest! {
+    #[test]
+    fn a_lease_token_has_one_text(position: u64, delivery: u64, secret: u64) {
+        let token = LeaseToken { position, delivery, secret };
+        let id = LeaseId::from(token);
+        prop_assert_eq!(id.as_str().parse::<LeaseToken>(), Ok(token));
+        for other in [format!("0{id}"), format!("{id}0"), format!("+{id}"), id.as_str().replace('-', "")] {
+            prop_assert_ne!(other.parse::<LeaseToken>(), Ok(token), "{}", other);
+        }
+    }
+
+    #[test]
+    fn any_text_is_a_token_or_is_refused(text in "\\PC{0,40}") {
+        if let Ok(token) = text.parse::<LeaseToken>() {
+            prop_assert_eq!(LeaseId::from(token), LeaseId::new(text));
+        }
+    }
+
     #[test]
     fn waits_stay_within_the_cap_and_its_jitter(
         base in 1..1_000_000u64,

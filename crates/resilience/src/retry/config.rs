@@ -1,6 +1,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use intertie_core::backoff::exponential;
 use intertie_core::config::{Invalid, Presets, preset_schema};
 use intertie_core::over_presets;
 use intertie_core::quantity::{self, DurationText, Ratio};
@@ -144,7 +145,9 @@ impl RetryConfig {
         let growth = match self.backoff {
             Backoff::Fixed | Backoff::Decorrelated => 1,
             Backoff::Linear => repetition.max(1),
-            Backoff::Exponential => self.multiplier.get().saturating_pow(repetition.saturating_sub(1)),
+            Backoff::Exponential => {
+                return exponential(self.base, self.multiplier.get(), repetition, self.cap);
+            }
         };
         self.base.saturating_mul(growth).min(self.cap)
     }

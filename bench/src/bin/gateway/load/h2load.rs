@@ -15,15 +15,14 @@ use crate::subjects::Site;
 /// Streams share a connection, as they do in practice, yet there are connections enough for every worker.
 const STREAMS_PER_CONNECTION: usize = 4;
 
-/// About 70 % of what the subjects reach on two cores that they share with origin and load generator.
-const STEADY_REQUESTS_PER_SECOND: usize = 33_000;
-
 pub(super) fn run(h2load: &Path, site: &Site<'_>, seconds: u64) -> Result<Load> {
     let requests_log = site.dir.join("h2load-requests.log");
     let mut command = Command::new(h2load);
     if site.mode.client() == Client::Paced {
-        let each = (STEADY_REQUESTS_PER_SECOND / CONCURRENCY).to_string();
-        command.args(["--h1", "--clients", &CONCURRENCY.to_string(), "--rps", &each]);
+        command.args(["--h1", "--clients", &CONCURRENCY.to_string()]);
+        if let Some(rate) = site.steady {
+            command.args(["--rps", &(rate / CONCURRENCY).to_string()]);
+        }
     } else {
         let connections = (CONCURRENCY / STREAMS_PER_CONNECTION).to_string();
         let streams = STREAMS_PER_CONNECTION.to_string();

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{CONCURRENCY, Load, ensure_whole_bodies, explain, threads};
 use crate::mode::Mode;
+use crate::origin::LARGE_BODY_BYTES;
 use crate::process;
 use crate::subjects::Site;
 
@@ -36,13 +37,22 @@ fn script(mode: Mode) -> String {
     for path in mode.paths() {
         let _ = writeln!(script, "  \"{path}\",");
     }
-    script.push_str(
-        r#"}
-local requests, last = {}, 0
+    let request = match mode {
+        Mode::Upload => format!("\"POST\", path, nil, string.rep(\"x\", {LARGE_BODY_BYTES})"),
+        _ => "\"GET\", path".to_owned(),
+    };
+    let _ = write!(
+        script,
+        r#"}}
+local requests, last = {{}}, 0
 
 function init(args)
-  for i, path in ipairs(paths) do requests[i] = wrk.format("GET", path) end
+  for i, path in ipairs(paths) do requests[i] = wrk.format({request}) end
 end
+"#
+    );
+    script.push_str(
+        r#"
 
 function request()
   last = last % #requests + 1

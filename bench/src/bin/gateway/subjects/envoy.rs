@@ -45,7 +45,12 @@ pub fn arguments() -> Vec<String> {
 pub fn config(site: &Site<'_>) -> String {
     let Site { port, origin_port, .. } = site;
     let (manager, filters, routes, cluster) = match site.mode {
-        Mode::Work => (WORK_MANAGER.to_owned(), WORK_FILTERS, work_routes(site.routes), WORK_CLUSTER),
+        Mode::Work => (
+            format!("{WORK_MANAGER}{}", access_log(site)),
+            WORK_FILTERS,
+            work_routes(site.routes),
+            WORK_CLUSTER,
+        ),
         _ => (String::new(), "", PLAIN_ROUTES.to_owned(), ""),
     };
     let tls = if site.mode.has_tls() { tls(site) } else { String::new() };
@@ -121,6 +126,33 @@ const WORK_MANAGER: &str = r#"          use_remote_address: true
                   http_uri: { uri: "http://origin/v1/traces", cluster: origin, timeout: 1s }
 "#;
 
+/// What intertie's access log tells of a request, in its form.
+fn access_log(site: &Site<'_>) -> String {
+    format!(
+        r#"          access_log:
+          - name: envoy.access_loggers.file
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
+              path: {}
+              log_format:
+                json_format:
+                  time: "%START_TIME%"
+                  request_id: "%REQ(X-REQUEST-ID)%"
+                  method: "%REQ(:METHOD)%"
+                  path: "%REQ(:PATH)%"
+                  status: "%RESPONSE_CODE%"
+                  route: "%ROUTE_NAME%"
+                  bytes_sent: "%BYTES_SENT%"
+                  duration_ms: "%DURATION%"
+                  client: "%DOWNSTREAM_REMOTE_ADDRESS%"
+                  upstream: "%UPSTREAM_HOST%"
+                  user_agent: "%REQ(USER-AGENT)%"
+                  trace: "%REQ(TRACEPARENT)%"
+"#,
+        site.access_log().display()
+    )
+}
+
 const WORK_FILTERS: &str = r#"          - name: envoy.filters.http.local_ratelimit
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit
@@ -179,6 +211,7 @@ fn work_routes(count: usize) -> String {
                               envoy.filters.http.local_ratelimit:
                                 "@type": type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit
                                 stat_prefix: local_ratelimit
+                                enable_x_ratelimit_headers: DRAFT_VERSION_03
                                 token_bucket: {{ max_tokens: 1000000, tokens_per_fill: 1000000, fill_interval: 1s }}
                                 filter_enabled: {{ default_value: {{ numerator: 100, denominator: HUNDRED }} }}
                                 filter_enforced: {{ default_value: {{ numerator: 100, denominator: HUNDRED }} }}

@@ -30,6 +30,7 @@ pub fn config(site: &Site<'_>, routes: &Path) -> String {
     let Site { port, origin_port, .. } = site;
     let common = format!(
         r#"global
+    log stdout format raw local0
     nbthread {WORKERS}
     maxconn 4096
 
@@ -80,6 +81,8 @@ fn work(site: &Site<'_>, routes: &Path) -> String {
 
 frontend gateway
     bind 127.0.0.1:{port}
+    log global
+    log-format '{{"time":"%tr","request_id":"%[var(txn.request)]","method":"%HM","path":"%HP","status":%ST,"route":"%[var(txn.route)]","bytes_sent":%B,"duration_ms":%Ta,"client":"%ci","upstream":"%s","upstream_ms":%Tr,"trace":"%[var(txn.trace)]"}}'
     http-request set-var(txn.route) path,map_beg({routes})
     http-request return status 404 unless {{ var(txn.route) -m found }}
     http-request track-sc0 var(txn.route) table limits
@@ -87,8 +90,12 @@ frontend gateway
     option forwardfor
     http-request set-header X-Forwarded-Proto http
     http-request set-header X-Forwarded-Host %[req.hdr(host)]
-    http-request set-header X-Request-Id %[uuid()]
+    http-request set-var(txn.request) uuid()
+    http-request set-header X-Request-Id %[var(txn.request)]
     http-request set-header traceparent 00-%[rand,hex,lower]%[rand,hex,lower]-%[rand,hex,lower]-01 unless {{ req.hdr(traceparent) -m found }}
+    http-request set-var(txn.trace) req.hdr(traceparent)
+    http-response set-header RateLimit '"default";r=1000000;t=1'
+    http-response set-header RateLimit-Policy '"default";q=1000000;w=1'
     default_backend origin
 
 backend limits

@@ -50,12 +50,16 @@ pub fn config(site: &Site<'_>) -> String {
     let listen = format!("\"127.0.0.1:{port}\"");
     let (plain, secure) =
         if site.mode.has_tls() { ("", tls(site)) } else { (listen.as_str(), String::new()) };
+    let access_log = match site.mode {
+        Mode::Work => site.access_log().display().to_string(),
+        _ => "off".to_owned(),
+    };
     let mut config = format!(
         r#"[server]
 listen = [{plain}]
 admin = "127.0.0.1:{admin_port}"
 threads = {WORKERS}
-access_log = "off"
+access_log = "{access_log}"
 
 [service.origin]
 endpoints = [{{ at = "127.0.0.1:{origin_port}" }}]

@@ -77,6 +77,15 @@ impl Subject {
         Ok(Self { kind, binary, version })
     }
 
+    /// Where each request is told, in [`Mode::Work`].
+    pub fn access_log(&self, site: &Site<'_>) -> PathBuf {
+        match self.kind {
+            // To its standard output, since it opens no files.
+            Kind::Haproxy => site.dir.join("haproxy.log"),
+            _ => site.access_log(),
+        }
+    }
+
     /// Writes the configuration into the site's directory; the command returned runs the proxy in the foreground.
     pub fn command(&self, site: &Site<'_>) -> Result<Command> {
         let mut command = Command::new(&self.binary);
@@ -108,6 +117,8 @@ pub struct Site<'a> {
     pub port: u16,
     pub admin_port: u16,
     pub origin_port: u16,
+    /// Requests in a second, in [`Mode::Steady`]; as many as are answered while it is not known.
+    pub steady: Option<usize>,
     /// Where its files go.
     pub dir: &'a Path,
     /// Where the [`certificate`](crate::certificate) is.
@@ -115,6 +126,11 @@ pub struct Site<'a> {
 }
 
 impl Site<'_> {
+    /// Where each request is told, in [`Mode::Work`].
+    fn access_log(&self) -> PathBuf {
+        self.dir.join("access.log")
+    }
+
     fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
         let path = self.dir.join(name);
         std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
@@ -138,6 +154,7 @@ mod tests {
                 port: 1,
                 admin_port: 2,
                 origin_port: 3,
+                steady: None,
                 dir: Path::new(""),
                 certificates: Path::new(""),
             };

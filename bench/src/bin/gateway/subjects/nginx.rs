@@ -56,11 +56,22 @@ pub fn config(site: &Site<'_>) -> String {
     let http = match site.mode {
         Mode::Work => work(site),
         Mode::H2 => plain(site, " http2", ""),
+        Mode::Large | Mode::Upload => plain(site, "", BODIES),
         mode if mode.has_tls() => plain(site, " ssl", &tls(site)),
         _ => plain(site, "", ""),
     };
     main_config(WORKERS, &http)
 }
+
+/// Bodies stream, as they do in the other subjects: by default nginx puts them into files.
+const BODIES: &str = "        proxy_buffer_size 16k;
+        proxy_buffers 16 64k;
+        proxy_busy_buffers_size 128k;
+        proxy_max_temp_file_size 0;
+        client_max_body_size 2m;
+        client_body_buffer_size 128k;
+        proxy_request_buffering off;
+";
 
 /// Kept-alive connections to the origin are per worker. The parameters are those of the `server` line.
 fn upstream(site: &Site<'_>, parameters: &str) -> String {
@@ -90,14 +101,14 @@ fn tls(site: &Site<'_>) -> String {
     )
 }
 
-fn plain(site: &Site<'_>, protocol: &str, tls: &str) -> String {
+fn plain(site: &Site<'_>, protocol: &str, more: &str) -> String {
     let port = site.port;
     let upstream = upstream(site, "");
     format!(
         r#"{upstream}
     server {{
         listen 127.0.0.1:{port}{protocol} reuseport;
-{tls}
+{more}
         location / {{
             proxy_pass http://origin;
         }}
@@ -106,14 +117,25 @@ fn plain(site: &Site<'_>, protocol: &str, tls: &str) -> String {
     )
 }
 
+/// What intertie's access log tells of a request, in its form. Lines are gathered, as intertie gathers them.
+const ACCESS_LOG: &str = r#"    log_format json escape=json '{"time":"$time_iso8601","request_id":"$request_id","method":"$request_method",'
+        '"path":"$uri","status":$status,"route":"$route","bytes_sent":$body_bytes_sent,"duration":$request_time,'
+        '"client":"$remote_addr","upstream":"$upstream_addr","upstream_time":"$upstream_response_time",'
+        '"user_agent":"$http_user_agent","trace":"$trace"}';
+"#;
+
 /// A location per route with a rate limit of its own. The bulkhead is `max_conns`, passive health `max_fails`, the
 /// retry `proxy_next_upstream`; with one endpoint nginx has nowhere to retry. There is no deadline over attempts
-/// other than `proxy_next_upstream_timeout`, and there are no figures per route.
+/// other than `proxy_next_upstream_timeout`, and there are no figures per route. `RateLimit` is a constant, since nothing
+/// tells what is left.
 fn work(site: &Site<'_>) -> String {
     let port = site.port;
     let upstream = upstream(site, " max_conns=10000 max_fails=5 fail_timeout=10s");
+    let access_log = site.access_log();
+    let access_log = access_log.display();
     let mut http = format!(
         r#"{upstream}
+{ACCESS_LOG}
     limit_req_zone $route zone=routes:4m rate=1000000r/s;
     limit_req_status 429;
 
@@ -128,6 +150,9 @@ fn work(site: &Site<'_>) -> String {
 
     server {{
         listen 127.0.0.1:{port} reuseport;
+        access_log {access_log} json buffer=64k flush=1s;
+        add_header RateLimit '"default";r=1000000;t=1';
+        add_header RateLimit-Policy '"default";q=1000000;w=1';
 
         proxy_set_header Connection "";
         proxy_set_header Host $host;

@@ -1,3 +1,4 @@
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,7 +7,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
-use super::super::directory::{DATABASE, Directory, sync_directory};
+use super::super::directory::{DATABASE, Directory, LOCK, sync_directory};
 use super::verify::structure;
 use super::{MaintenanceError, Progress, open};
 
@@ -25,7 +26,8 @@ pub fn backup(directory: &Path, to: &Path, progress: impl FnMut(Progress)) -> Re
     copy(&open(&directory.join(DATABASE))?, to, progress)
 }
 
-/// Makes a data directory of the file `from`, which [`backup`] made. `directory` is empty, or not there yet.
+/// Makes a data directory of the file `from`, which [`backup`] made. `directory` is empty, or not there yet, or holds
+/// what a restoring that failed or was killed left there: that can be tried again.
 ///
 /// # Errors
 /// When `directory` has something in it, `from` is no database of ours or of a later version, or the copy can not
@@ -36,14 +38,28 @@ pub fn restore(
     progress: impl FnMut(Progress),
 ) -> Result<(), MaintenanceError> {
     let source = open(from)?;
-    match fs::read_dir(directory).map(|mut entries| entries.next().is_some()) {
-        Ok(true) => return Err(MaintenanceError::NotEmpty { directory: directory.to_owned() }),
-        Ok(false) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(MaintenanceError::io(directory, error)),
-    }
+    refuse_what_is_full(directory)?;
     let directory = Directory::open(directory).map_err(MaintenanceError::Open)?;
+    // Ours alone from here on: a copy that is there in part belongs to nobody who still makes it.
+    refuse_what_is_full(directory.path())?;
+    discard(&partial(&directory.database()))?;
     copy(&source, &directory.database(), progress)
+}
+
+/// Refuses a directory with anything in it but what a copy into it leaves when it is killed.
+fn refuse_what_is_full(directory: &Path) -> Result<(), MaintenanceError> {
+    let left = partial(Path::new(DATABASE));
+    let is_left =
+        |name: &OsStr| name == LOCK || leftovers(&left).iter().any(|left| *name == *left.as_os_str());
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.and_then(Iterator::collect::<io::Result<Vec<_>>>),
+    };
+    match entries {
+        Ok(entries) if entries.iter().all(|entry| is_left(&entry.file_name())) => Ok(()),
+        Ok(_) => Err(MaintenanceError::NotEmpty { directory: directory.to_owned() }),
+        Err(error) => Err(MaintenanceError::io(directory, error)),
+    }
 }
 
 fn copy(from: &Connection, to: &Path, progress: impl FnMut(Progress)) -> Result<(), MaintenanceError> {
@@ -57,8 +73,7 @@ fn copy(from: &Connection, to: &Path, progress: impl FnMut(Progress)) -> Result<
         fs::hard_link(partial, to).map_err(|source| MaintenanceError::io(to, source))
     });
     // It is ours, made above; if it can not be removed, the next copy names it.
-    let removed = fs::remove_file(partial).map_err(|source| MaintenanceError::io(partial, source));
-    copied.and(removed)?;
+    copied.and(discard(partial))?;
     let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     sync_directory(parent).map_err(|source| MaintenanceError::io(parent, source))
 }
@@ -68,6 +83,28 @@ fn partial(to: &Path) -> PathBuf {
     let mut name = to.as_os_str().to_owned();
     name.push(".partial");
     name.into()
+}
+
+/// A file that is being made, and what SQLite has beside it meanwhile.
+fn leftovers(partial: &Path) -> [PathBuf; 4] {
+    ["", "-journal", "-wal", "-shm"].map(|suffix| {
+        let mut name = partial.as_os_str().to_owned();
+        name.push(suffix);
+        name.into()
+    })
+}
+
+/// Removes what was made in part.
+fn discard(partial: &Path) -> Result<(), MaintenanceError> {
+    for file in leftovers(partial) {
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(MaintenanceError::io(&file, error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn fill(from: &Connection, to: &Path, progress: impl FnMut(Progress)) -> Result<(), MaintenanceError> {

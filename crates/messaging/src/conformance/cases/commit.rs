@@ -4,7 +4,7 @@ use super::cases;
 use crate::Name;
 use crate::commit::{CommitError, Operation, Outcome, Refused};
 use crate::conformance::case::{Stop, ensure, ensure_eq};
-use crate::conformance::queue_trial::QueueTrial;
+use crate::conformance::queue_trial::{QueueTrial, supported};
 use crate::conformance::topic_trial::TopicTrial;
 use crate::conformance::trial::{Trial, event, name, poll_times, send};
 use crate::queue::{Lease, QueueSpec, Settlement};
@@ -41,8 +41,13 @@ const ALL: Seen = Seen { orders: 0, shipments: 2, records: 1, marked: true };
 
 impl Handler {
     async fn begin(trial: &Trial, number: usize) -> Result<(Self, Lease), Stop> {
+        Self::begin_for(trial, number, 300).await
+    }
+
+    /// One whose lease lasts so many ticks.
+    async fn begin_for(trial: &Trial, number: usize, ticks: u32) -> Result<(Self, Lease), Stop> {
         trial.inboxes()?;
-        let spec = QueueSpec { visibility_timeout: trial.ticks(300), ..trial.queue_spec() };
+        let spec = QueueSpec { visibility_timeout: trial.ticks(ticks), ..trial.queue_spec() };
         let handler = Self {
             orders: trial.queue(&format!("orders-{number}"), &spec).await?,
             shipments: trial.queue(&format!("shipments-{number}"), &spec).await?,
@@ -56,7 +61,7 @@ impl Handler {
 
     fn operations(&self, trial: &Trial, lease: &Lease) -> Vec<Operation> {
         vec![
-            Operation::Settle { lease: lease.id.clone(), settlement: Settlement::Ack },
+            self.orders.settling(lease, Settlement::Ack),
             self.mark(trial),
             send(&self.shipments, event("first")),
             self.topic.append_to(event("fact")),
@@ -80,16 +85,6 @@ impl Handler {
 
     async fn is_marked(&self, trial: &Trial) -> Result<bool, Stop> {
         Ok(trial.inboxes()?.is_marked(&self.inbox, "/conformance order").await?)
-    }
-}
-
-type Committed = Result<Vec<Outcome>, CommitError>;
-
-/// Ends the case when the engine can not do such things together.
-fn supported(committed: Committed) -> Result<Committed, Stop> {
-    match committed {
-        Err(unsupported @ CommitError::Unsupported(_)) => Err(unsupported.into()),
-        other => Ok(other),
     }
 }
 
@@ -130,9 +125,8 @@ async fn one_operation_that_is_refused_refuses_them_all(trial: &mut Trial) -> Re
 }
 
 async fn a_stale_acknowledgement_sends_nothing(trial: &mut Trial) -> Result<(), Stop> {
-    let (handler, lease) = Handler::begin(trial, 0).await?;
-    handler.orders.engine.extend(&lease.id, trial.ticks(1)).await?;
-    trial.pass_ticks(2).await;
+    let (handler, lease) = Handler::begin_for(trial, 0, 10).await?;
+    trial.pass_ticks(11).await;
     let stale = handler.orders.commit(handler.operations(trial, &lease)).await;
     let stale = supported(stale)?;
     let is_stale = matches!(stale, Err(CommitError::Refused { operation: 0, cause: Refused::Engine(_) }));

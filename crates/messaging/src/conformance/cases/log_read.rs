@@ -48,7 +48,7 @@ fn numbers(to: u32) -> Vec<String> {
 async fn append_all(topic: &TopicTrial, ids: &[String]) -> Result<Vec<u64>, Stop> {
     let mut positions = Vec::new();
     for id in ids {
-        positions.push(topic.append(event(id)).await?.position);
+        positions.push(topic.append_at(event(id)).await?);
     }
     Ok(positions)
 }
@@ -119,7 +119,7 @@ async fn records_of_a_key_stay_in_its_partition(trial: &mut Trial) -> Result<(),
 async fn a_record_goes_to_the_partition_that_it_names(trial: &mut Trial) -> Result<(), Stop> {
     let topic = partitions(trial, 3).await?;
     for partition in [2, 0, 2] {
-        let record = Record { envelope: event_of("key", "a"), partition: Some(partition) };
+        let record = Record { partition: Some(partition), ..event_of("key", "a").into() };
         ensure_eq!(topic.append(record).await?.partition, partition, "the partition of the receipt");
     }
     let mut counts = Vec::new();
@@ -140,7 +140,7 @@ async fn positions_are_found(trial: &mut Trial) -> Result<(), Stop> {
     let end = topic.find(StartAt::End).await?;
     ensure!(end > positions[9], "the end, {end}, is not behind the last record");
     ensure_eq!(topic.find(StartAt::Position(end + 1000)).await?, end, "a position behind the end");
-    let next = topic.append(event("next")).await?.position;
+    let next = topic.append_at(event("next")).await?;
     let page = topic.read(0, end, 10).await?;
     let found: Vec<_> = page.records.iter().map(|record| record.position).collect();
     ensure_eq!(found, [next], "what is read from the end on");
@@ -281,7 +281,7 @@ async fn records_outlast_a_restart(trial: &mut Trial) -> Result<(), Stop> {
     let before = topic.all(0).await?;
     let topic = trial.restart_with_topic(topic).await?;
     ensure_eq!(topic.all(0).await?, before, "records after a restart");
-    let next = topic.append(event("next")).await?.position;
+    let next = topic.append_at(event("next")).await?;
     ensure!(next > before[9].position, "position {next} is given again after a restart");
     Ok(())
 }
@@ -298,7 +298,7 @@ async fn unknown_topics_and_partitions_are_refused(trial: &mut Trial) -> Result<
     ensure_eq!(topic.engine.read(&read).await.err(), Some(no_partition.clone()), "a read");
     let found = topic.engine.find(&topic.name, 2, StartAt::End).await.err();
     ensure_eq!(found, Some(no_partition.clone()), "a position");
-    let record = Record { envelope: event("a"), partition: Some(2) };
+    let record = Record { partition: Some(2), ..event("a").into() };
     ensure_eq!(topic.refused(record).await?, Refused::Engine(no_partition), "a record");
     topic.engine.delete_topic(&topic.name).await?;
     let read = topic.request(0, 0, 1, Duration::ZERO);

@@ -5,6 +5,7 @@ use intertie_core::quantity::ByteSize;
 
 use super::cases;
 use crate::commit::Outcome;
+use crate::commit::Refused;
 use crate::conformance::case::{Stop, ensure, ensure_eq};
 use crate::conformance::topic_trial::TopicTrial;
 use crate::conformance::trial::{Trial, event, event_of, id, many, name};
@@ -18,6 +19,7 @@ cases!(Log, "retention":
     lag_counts_what_is_kept,
     compaction_keeps_the_last_record_of_each_key,
     tombstones_are_kept_for_their_time_and_end_their_key,
+    an_empty_record_ends_no_key_by_mistake,
     a_topic_grows_and_never_shrinks,
     a_topic_that_is_declared_again_is_left_alone,
     what_can_not_be_replicated_is_refused,
@@ -89,7 +91,7 @@ async fn reading_below_the_first_record_goes_on_with_it(trial: &mut Trial) -> Re
     let topic = small_topic(trial).await?;
     let mut first = None;
     for at in 0..60 {
-        let position = topic.append(kilobyte(&at.to_string())).await?.position;
+        let position = topic.append_at(kilobyte(&at.to_string())).await?;
         first.get_or_insert(position);
     }
     eventually(trial, &topic, "more than `retention_bytes`", |ids| ids.len() <= 32).await?;
@@ -103,7 +105,7 @@ async fn reading_below_the_first_record_goes_on_with_it(trial: &mut Trial) -> Re
 
 async fn lag_counts_what_is_kept(trial: &mut Trial) -> Result<(), Stop> {
     let topic = small_topic(trial).await?;
-    topic.join("first", trial.ticks(900), &[]).await?;
+    topic.join("first", trial.ticks(900)).await?;
     for at in 0..60 {
         topic.append(kilobyte(&at.to_string())).await?;
     }
@@ -145,7 +147,7 @@ async fn compaction_keeps_the_last_record_of_each_key(trial: &mut Trial) -> Resu
 }
 
 fn tombstone(key: &str, id: &str) -> Record {
-    event_of(key, id).without_data(None).expect("an event").into()
+    Record { tombstone: true, ..event_of(key, id).without_data(None).expect("an event").into() }
 }
 
 async fn tombstones_are_kept_for_their_time_and_end_their_key(trial: &mut Trial) -> Result<(), Stop> {
@@ -172,10 +174,10 @@ async fn tombstones_are_kept_for_their_time_and_end_their_key(trial: &mut Trial)
 async fn a_topic_grows_and_never_shrinks(trial: &mut Trial) -> Result<(), Stop> {
     let spec = TopicSpec { partitions: many(2), ..trial.topic_spec() };
     let topic = trial.topic("prices", &spec).await?;
-    topic.append(Record { envelope: event("a"), partition: Some(1) }).await?;
+    topic.append(Record { partition: Some(1), ..event("a").into() }).await?;
     let more = TopicSpec { partitions: many(3), ..spec.clone() };
     topic.engine.declare_topic(&topic.name, &more).await?;
-    topic.append(Record { envelope: event("b"), partition: Some(2) }).await?;
+    topic.append(Record { partition: Some(2), ..event("b").into() }).await?;
     match topic.engine.declare_topic(&topic.name, &spec).await {
         Err(DeclareError::Fixed { key, .. }) => ensure_eq!(key, "partitions", "the key that can not change"),
         other => return Err(Stop::Failed(format!("a topic shrank: {other:?}"))),
@@ -235,5 +237,27 @@ async fn receipt_is_as_durable_as_asked(trial: &Trial, name: &str, spec: &TopicS
     let is = receipt.durability;
     ensure!(is.satisfies(spec.durability), "a receipt says {is}, and {} was asked", spec.durability);
     ensure!(is.synced <= is.copies, "a receipt says {is}");
+    Ok(())
+}
+
+async fn an_empty_record_ends_no_key_by_mistake(trial: &mut Trial) -> Result<(), Stop> {
+    let spec = TopicSpec { cleanup: Cleanup::Compact, ..trial.topic_spec() };
+    let topic = trial.topic("prices", &spec).await?;
+    topic.append(event_of("a", "a-1")).await?;
+    let empty = || event_of("a", "a-2").without_data(None).expect("an event");
+    let full = Record { tombstone: true, ..event_of("a", "a-3").into() };
+    let keyless = Record { tombstone: true, ..event("4").without_data(None).expect("an event").into() };
+    for record in [Record::from(empty()), full, keyless] {
+        let refused = topic.refused(record.clone()).await?;
+        ensure!(matches!(refused, Refused::Tombstone { .. }), "{record:?} is refused, as {refused}");
+    }
+    ensure_eq!(topic.ids(0).await?, ["a-1"], "records");
+    let plain = trial.topic("facts", &trial.topic_spec()).await?;
+    plain.append(empty()).await?;
+    let refused = plain.refused(Record { tombstone: true, ..empty().into() }).await?;
+    ensure!(
+        matches!(refused, Refused::Tombstone { .. }),
+        "a tombstone where nothing is compacted: {refused}"
+    );
     Ok(())
 }

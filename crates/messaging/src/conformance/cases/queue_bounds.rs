@@ -8,7 +8,7 @@ use crate::conformance::case::{Stop, ensure, ensure_eq};
 use crate::conformance::queue_trial::QueueTrial;
 use crate::conformance::trial::{Trial, event, poll_times, send};
 use crate::message::Message;
-use crate::queue::QueueSpec;
+use crate::queue::{QueueSpec, QueueVerb};
 
 cases!(Queue, "bounds":
     a_batch_is_stored_in_its_order,
@@ -27,13 +27,13 @@ fn large(id: &str, bytes: usize) -> Message {
 }
 
 async fn a_batch_is_stored_in_its_order(trial: &mut Trial) -> Result<(), Stop> {
-    let queue = trial.queue("orders", &trial.queue_spec()).await?;
+    let queue = trial.queue("orders", &trial.spec_with([QueueVerb::Positions, QueueVerb::Browse])).await?;
     let ids: Vec<_> = (0..100).map(|at| at.to_string()).collect();
     let outcomes = queue.commit(ids.iter().map(|id| send(&queue, event(id)))).await?;
     let positions: Vec<_> = outcomes
         .iter()
         .filter_map(|outcome| match outcome {
-            Outcome::Stored(receipt) => Some(receipt.position),
+            Outcome::Stored(receipt) => receipt.position,
             _ => None,
         })
         .collect();

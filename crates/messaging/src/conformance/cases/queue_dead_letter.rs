@@ -7,7 +7,7 @@ use crate::conformance::case::{Stop, ensure, ensure_eq};
 use crate::conformance::queue_trial::QueueTrial;
 use crate::conformance::trial::{Trial, event, many, name};
 use crate::message::Content;
-use crate::queue::{Cause, QueueSpec, Settlement};
+use crate::queue::{Cause, DeadLetter, Origin, QueueSpec, QueueVerb, Settlement};
 
 cases!(Queue, "dead_letter":
     after_max_deliveries_there_is_one_dead_letter,
@@ -25,7 +25,14 @@ cases!(Queue, "dead_letter":
 const RETRY_NOW: Settlement = Settlement::Retry { after: Some(Duration::ZERO) };
 
 fn reject(reason: &str) -> Settlement {
-    Settlement::DeadLetter { reason: reason.to_owned() }
+    Settlement::DeadLetter { cause: Cause::Rejected, reason: reason.to_owned() }
+}
+
+fn died_in(dead: &DeadLetter) -> &str {
+    match &dead.origin {
+        Origin::Queue { queue, .. } => queue.as_str(),
+        Origin::Topic { .. } => "a topic",
+    }
 }
 
 fn three() -> NonZeroU32 {
@@ -33,7 +40,7 @@ fn three() -> NonZeroU32 {
 }
 
 async fn after_max_deliveries_there_is_one_dead_letter(trial: &mut Trial) -> Result<(), Stop> {
-    let spec = QueueSpec { max_deliveries: three(), ..trial.queue_spec() };
+    let spec = QueueSpec { max_deliveries: three(), ..trial.spec_with([QueueVerb::Positions]) };
     let queue = trial.queue("orders", &spec).await?;
     queue.send(event("before")).await?;
     let before = queue.must_come("a message", Duration::ZERO).await?;
@@ -53,8 +60,8 @@ async fn after_max_deliveries_there_is_one_dead_letter(trial: &mut Trial) -> Res
     let found = dead[0].dead_letter.as_deref();
     let found = found.ok_or(Stop::Failed("a dead letter tells no cause".to_owned()))?;
     ensure_eq!(found.cause, Cause::MaxDeliveries, "the cause");
-    ensure_eq!(found.queue, queue.name, "the queue that it died in");
-    ensure_eq!(found.position, position, "the position that it died at");
+    let origin = Origin::Queue { queue: queue.name.clone(), position };
+    ensure_eq!(found.origin, origin, "the queue and the position that it died at");
     ensure_eq!(found.deliveries, 3, "the deliveries that it died of");
     ensure_eq!(found.reason, None, "the reason, where nobody gave one");
     ensure_eq!(found.redrives, 0, "how often it was sent again");
@@ -63,7 +70,7 @@ async fn after_max_deliveries_there_is_one_dead_letter(trial: &mut Trial) -> Res
 }
 
 async fn leases_that_end_in_silence_count_to_max_deliveries(trial: &mut Trial) -> Result<(), Stop> {
-    let spec = QueueSpec { max_deliveries: three(), ..trial.queue_spec() };
+    let spec = QueueSpec { max_deliveries: three(), ..trial.spec_with([QueueVerb::Browse]) };
     let queue = trial.queue("orders", &spec).await?;
     queue.send(event("a")).await?;
     for delivery in 1..=3 {
@@ -80,7 +87,7 @@ async fn leases_that_end_in_silence_count_to_max_deliveries(trial: &mut Trial) -
 }
 
 async fn a_rejected_message_is_dead_at_once_with_its_reason(trial: &mut Trial) -> Result<(), Stop> {
-    let queue = trial.queue("orders", &trial.queue_spec()).await?;
+    let queue = trial.queue("orders", &trial.spec_with([QueueVerb::Browse, QueueVerb::Positions])).await?;
     let position = queue.send(rich("a")).await?;
     let lease = queue.must_come("a message", Duration::ZERO).await?;
     queue.end(&lease, reject("no such customer")).await?;
@@ -92,12 +99,13 @@ async fn a_rejected_message_is_dead_at_once_with_its_reason(trial: &mut Trial) -
     let found = found.ok_or(Stop::Failed("a dead letter tells no cause".to_owned()))?;
     ensure_eq!(found.cause, Cause::Rejected, "the cause");
     ensure_eq!(found.reason.as_deref(), Some("no such customer"), "the reason");
-    ensure_eq!((found.position, found.deliveries), (position, 1), "position and deliveries");
+    let origin = Origin::Queue { queue: queue.name.clone(), position };
+    ensure_eq!((&found.origin, found.deliveries), (&origin, 1), "origin and deliveries");
     Ok(())
 }
 
 async fn dead_letters_go_to_the_queue_that_was_named(trial: &mut Trial) -> Result<(), Stop> {
-    let failed = trial.queue("failed", &trial.queue_spec()).await?;
+    let failed = trial.queue("failed", &trial.spec_with([QueueVerb::Browse])).await?;
     let spec = QueueSpec { dead_letter: Some(failed.name.clone()), ..trial.queue_spec() };
     for from in ["orders", "shipments"] {
         let queue = trial.queue(from, &spec).await?;
@@ -107,7 +115,7 @@ async fn dead_letters_go_to_the_queue_that_was_named(trial: &mut Trial) -> Resul
     }
     let dead = failed.browse().await?;
     let mut origins: Vec<_> =
-        dead.iter().filter_map(|dead| dead.dead_letter.as_ref()).map(|dead| dead.queue.as_str()).collect();
+        dead.iter().filter_map(|dead| dead.dead_letter.as_deref()).map(died_in).collect();
     origins.sort_unstable();
     ensure_eq!(origins, ["orders", "shipments"], "the queues of the dead letters");
     // A queue that was declared has dead letters of its own.
@@ -115,7 +123,7 @@ async fn dead_letters_go_to_the_queue_that_was_named(trial: &mut Trial) -> Resul
     failed.end(&lease, reject("still broken")).await?;
     let twice = failed.dead_letters().browse().await?;
     ensure_eq!(twice.len(), 1, "dead letters of dead letters");
-    let found = twice[0].dead_letter.as_ref().map(|dead| dead.queue.as_str());
+    let found = twice[0].dead_letter.as_deref().map(died_in);
     ensure_eq!(found, Some("failed"), "the queue that it died in last");
     Ok(())
 }
@@ -145,7 +153,7 @@ async fn dead_letters_have_no_end_of_deliveries(trial: &mut Trial) -> Result<(),
 }
 
 async fn what_is_rejected_among_dead_letters_stays_there(trial: &mut Trial) -> Result<(), Stop> {
-    let queue = trial.queue("orders", &trial.queue_spec()).await?;
+    let queue = trial.queue("orders", &trial.spec_with([QueueVerb::Browse])).await?;
     queue.send(event("a")).await?;
     let lease = queue.must_come("a message", Duration::ZERO).await?;
     queue.end(&lease, reject("broken")).await?;
@@ -160,7 +168,7 @@ async fn what_is_rejected_among_dead_letters_stays_there(trial: &mut Trial) -> R
 }
 
 async fn dead_letters_outlast_a_restart(trial: &mut Trial) -> Result<(), Stop> {
-    let queue = trial.queue("orders", &trial.queue_spec()).await?;
+    let queue = trial.queue("orders", &trial.spec_with([QueueVerb::Browse])).await?;
     queue.send(rich("a")).await?;
     let lease = queue.must_come("a message", Duration::ZERO).await?;
     queue.end(&lease, reject("broken")).await?;

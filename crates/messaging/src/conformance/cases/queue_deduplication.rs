@@ -5,7 +5,7 @@ use crate::commit::Outcome;
 use crate::conformance::case::{Stop, ensure_eq};
 use crate::conformance::queue_trial::QueueTrial;
 use crate::conformance::trial::{Trial, event, send};
-use crate::queue::QueueSpec;
+use crate::queue::{QueueSpec, QueueVerb};
 
 cases!(Queue, "deduplication":
     an_id_within_the_window_is_stored_once,
@@ -18,14 +18,15 @@ cases!(Queue, "deduplication":
     of_sends_that_race_with_one_id_one_is_stored,
     a_duplicate_fits_into_a_full_queue,
     without_a_window_no_id_is_remembered,
+    duplicates_in_a_batch_take_no_room,
 );
 
 async fn window(trial: &Trial, name: &str) -> Result<QueueTrial, Stop> {
     let deduplication_window = Some(trial.ticks(20));
-    trial.queue(name, &QueueSpec { deduplication_window, ..trial.queue_spec() }).await
+    trial.queue(name, &QueueSpec { deduplication_window, ..trial.spec_with([QueueVerb::Positions]) }).await
 }
 
-async fn must_be_duplicate(queue: &QueueTrial, of: u64, when: &str) -> Result<(), Stop> {
+async fn must_be_duplicate(queue: &QueueTrial, of: Option<u64>, when: &str) -> Result<(), Stop> {
     let outcome = queue.try_send(event("a")).await?;
     match outcome {
         Outcome::Duplicate(receipt) => ensure_eq!(receipt.position, of, "the position of the first, {when}"),
@@ -129,5 +130,18 @@ async fn without_a_window_no_id_is_remembered(trial: &mut Trial) -> Result<(), S
     queue.send(event("a")).await?;
     queue.send(event("a")).await?;
     ensure_eq!(queue.lease(10).await?.len(), 2, "messages of one id");
+    Ok(())
+}
+
+async fn duplicates_in_a_batch_take_no_room(trial: &mut Trial) -> Result<(), Stop> {
+    let deduplication_window = Some(trial.ticks(20));
+    let spec = QueueSpec { deduplication_window, depth_max: Some(3), ..trial.queue_spec() };
+    let queue = trial.queue("orders", &spec).await?;
+    queue.send(event("a")).await?;
+    let batch = ["a", "b", "b", "a", "c", "b"].map(|id| send(&queue, event(id)));
+    let outcomes = queue.commit(batch).await?;
+    let stored: Vec<_> = outcomes.iter().map(|outcome| matches!(outcome, Outcome::Stored(_))).collect();
+    ensure_eq!(stored, [false, true, false, false, true, false], "what of a batch is stored");
+    ensure_eq!(queue.len().await?, 3, "depth");
     Ok(())
 }

@@ -2,10 +2,10 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::cases;
-use crate::commit::{Operation, Outcome};
+use crate::commit::Committed;
 use crate::conformance::case::{Stop, ensure, ensure_eq};
 use crate::conformance::trial::{Trial, event, many};
-use crate::queue::{LeaseRequest, QueueSpec, Settlement};
+use crate::queue::{Cause, LeaseRequest, QueueSpec, QueueVerb, Settlement};
 use crate::{EngineError, Name};
 
 cases!(Queue, "lease":
@@ -45,8 +45,12 @@ async fn a_lease_that_ends_counts_and_its_message_comes_again(trial: &mut Trial)
 
 async fn a_settlement_that_comes_late_is_stale(trial: &mut Trial) -> Result<(), Stop> {
     let reason = || "late".to_owned();
-    let settlements =
-        [Settlement::Ack, RETRY_NOW, Settlement::Release, Settlement::DeadLetter { reason: reason() }];
+    let settlements = [
+        Settlement::Ack,
+        RETRY_NOW,
+        Settlement::Release,
+        Settlement::DeadLetter { cause: Cause::Rejected, reason: reason() },
+    ];
     for (at, settlement) in settlements.into_iter().enumerate() {
         let queue = trial.queue(&format!("orders-{at}"), &trial.queue_spec()).await?;
         queue.send(event("a")).await?;
@@ -74,14 +78,14 @@ async fn a_stale_settlement_harms_nobody(trial: &mut Trial) -> Result<(), Stop> 
 
 async fn the_same_settlement_again_is_done_before(trial: &mut Trial) -> Result<(), Stop> {
     let queue = trial.queue("orders", &trial.queue_spec()).await?;
-    let reject = Settlement::DeadLetter { reason: "broken".to_owned() };
+    let reject = Settlement::DeadLetter { cause: Cause::Rejected, reason: "broken".to_owned() };
     let later = Settlement::Retry { after: Some(trial.ticks(100)) };
     for settlement in [Settlement::Ack, later, reject] {
         queue.send(event("a")).await?;
         let lease = queue.must_come("a message", Duration::ZERO).await?;
         queue.end(&lease, settlement.clone()).await?;
-        let again = queue.settle(&lease, settlement.clone()).await;
-        ensure_eq!(again, Ok(Outcome::DoneBefore), "{settlement:?} again");
+        let again = queue.try_commit([queue.settling(&lease, settlement.clone())]).await;
+        ensure_eq!(again, Ok(Committed::DoneBefore), "{settlement:?} again");
     }
     ensure_eq!(queue.dead_letters().len().await?, 1, "copies of a message that was rejected twice");
     Ok(())
@@ -91,11 +95,11 @@ async fn of_settlements_that_race_one_is_done(trial: &mut Trial) -> Result<(), S
     let queue = trial.queue("orders", &trial.queue_spec()).await?;
     queue.send(event("a")).await?;
     let lease = queue.must_come("a message", Duration::ZERO).await?;
-    let reject = Settlement::DeadLetter { reason: "broken".to_owned() };
-    let settle = || Operation::Settle { lease: lease.id.clone(), settlement: reject.clone() };
-    let outcomes = queue.race((0..10).map(|_| settle())).await?;
-    let done = outcomes.iter().filter(|outcome| **outcome == Ok(Outcome::Done)).count();
-    let again = outcomes.iter().filter(|outcome| **outcome == Ok(Outcome::DoneBefore)).count();
+    let reject = Settlement::DeadLetter { cause: Cause::Rejected, reason: "broken".to_owned() };
+    let settlements = (0..10).map(|_| [queue.settling(&lease, reject.clone())]);
+    let outcomes = queue.race_commits(settlements).await?;
+    let done = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Committed::Done(_)))).count();
+    let again = outcomes.iter().filter(|outcome| **outcome == Ok(Committed::DoneBefore)).count();
     ensure_eq!((done, again), (1, 9), "settlements of 10 that were done and done before: {outcomes:?}");
     ensure_eq!(queue.dead_letters().len().await?, 1, "copies of a message that was rejected ten times");
     Ok(())
@@ -112,12 +116,12 @@ async fn another_settlement_of_a_settled_lease_is_stale(trial: &mut Trial) -> Re
 }
 
 async fn an_extended_lease_lasts_past_its_first_end(trial: &mut Trial) -> Result<(), Stop> {
-    let queue = trial.queue("orders", &trial.queue_spec()).await?;
+    let queue = trial.queue("orders", &trial.spec_with([QueueVerb::Extend])).await?;
     queue.send(event("a")).await?;
     let lease = queue.must_come("a message", Duration::ZERO).await?;
     for _ in 0..3 {
         trial.pass_ticks(7).await;
-        let until = queue.engine.extend(&lease.id, trial.ticks(10)).await?;
+        let until = queue.engine.extend(&queue.name, &lease.id, trial.ticks(10)).await?;
         ensure!(until > lease.until, "the end after an extension, {until}, is not later");
         ensure_eq!(queue.lease_ids(1).await?, Vec::<String>::new(), "a message of an extended lease");
     }
@@ -127,31 +131,31 @@ async fn an_extended_lease_lasts_past_its_first_end(trial: &mut Trial) -> Result
 }
 
 async fn an_extension_may_be_shorter(trial: &mut Trial) -> Result<(), Stop> {
-    let queue = trial.queue("orders", &trial.queue_spec()).await?;
+    let queue = trial.queue("orders", &trial.spec_with([QueueVerb::Extend])).await?;
     queue.send(event("a")).await?;
     let lease = queue.must_come("a message", Duration::ZERO).await?;
-    queue.engine.extend(&lease.id, trial.ticks(2)).await?;
+    queue.engine.extend(&queue.name, &lease.id, trial.ticks(2)).await?;
     trial.pass_ticks(3).await;
     queue.must_come("a message whose lease was cut short", trial.ticks(3)).await?;
     queue.must_be_stale(&lease, Settlement::Ack).await
 }
 
 async fn a_lease_that_is_over_can_not_be_extended(trial: &mut Trial) -> Result<(), Stop> {
-    let queue = trial.queue("orders", &trial.queue_spec()).await?;
+    let queue = trial.queue("orders", &trial.spec_with([QueueVerb::Extend])).await?;
     queue.send(event("a")).await?;
     let lease = queue.must_come("a message", Duration::ZERO).await?;
     trial.pass_ticks(11).await;
-    let extended = queue.engine.extend(&lease.id, trial.ticks(10)).await;
+    let extended = queue.engine.extend(&queue.name, &lease.id, trial.ticks(10)).await;
     ensure_eq!(extended, Err(EngineError::StaleLease), "an extension that comes late");
     let again = queue.must_come("a message whose lease is over", trial.ticks(5)).await?;
     queue.ack(&again).await?;
-    let extended = queue.engine.extend(&again.id, trial.ticks(10)).await;
+    let extended = queue.engine.extend(&queue.name, &again.id, trial.ticks(10)).await;
     ensure_eq!(extended, Err(EngineError::StaleLease), "an extension of what was acknowledged");
     Ok(())
 }
 
 async fn a_consumer_may_ask_for_another_time(trial: &mut Trial) -> Result<(), Stop> {
-    let queue = trial.queue("orders", &trial.queue_spec()).await?;
+    let queue = trial.queue("orders", &trial.spec_with([QueueVerb::LeaseTime])).await?;
     queue.send(event("a")).await?;
     let request = queue.request("hasty", 1, Duration::ZERO);
     let request = LeaseRequest { visibility_timeout: Some(trial.ticks(2)), ..request };

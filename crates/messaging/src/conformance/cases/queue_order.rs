@@ -7,7 +7,7 @@ use crate::conformance::case::{Stop, ensure, ensure_eq};
 use crate::conformance::queue_trial::QueueTrial;
 use crate::conformance::trial::{Trial, event, event_of, id};
 use crate::message::Message;
-use crate::queue::{QueueSpec, Settlement};
+use crate::queue::{Cause, QueueSpec, Settlement};
 
 cases!(Queue, "order":
     higher_priorities_come_first,
@@ -212,7 +212,7 @@ async fn a_group_is_in_order_after_a_restart(trial: &mut Trial) -> Result<(), St
 async fn a_group_goes_on_when_its_first_message_is_dead(trial: &mut Trial) -> Result<(), Stop> {
     let queue = groups(trial).await?;
     let lease = head(trial, &queue, "a1").await?;
-    queue.end(&lease, Settlement::DeadLetter { reason: "broken".to_owned() }).await?;
+    queue.end(&lease, Settlement::DeadLetter { cause: Cause::Rejected, reason: "broken".to_owned() }).await?;
     the_rest_is_in_order(trial, &queue).await?;
     ensure_eq!(queue.dead_letters().len().await?, 1, "dead letters");
     Ok(())

@@ -4,11 +4,11 @@ use intertie_core::clock::Timestamp;
 
 use super::cases;
 use crate::commit::{CommitError, Operation, Outcome, Refused};
-use crate::conformance::case::{Stop, ensure_eq};
+use crate::conformance::case::{Stop, ensure, ensure_eq};
 use crate::conformance::queue_trial::QueueTrial;
 use crate::conformance::trial::{Trial, event, id};
 use crate::message::{Due, Message};
-use crate::queue::{Cause, QueueSpec, Settlement};
+use crate::queue::{Cause, QueueSpec, QueueVerb, Settlement, TtlCounts};
 
 cases!(Queue, "time":
     what_waits_longer_than_ttl_is_dead,
@@ -21,6 +21,8 @@ cases!(Queue, "time":
     what_waits_is_cancelled_once,
     what_a_consumer_holds_is_not_cancelled,
     a_queue_without_delays_refuses_them,
+    a_cancelled_message_can_be_sent_again,
+    the_age_of_a_message_goes_on_while_it_is_repeated,
 );
 
 const NOBODY: Vec<String> = Vec::new();
@@ -35,7 +37,7 @@ async fn causes(queue: &QueueTrial) -> Result<Vec<(String, Cause)>, Stop> {
 }
 
 async fn what_waits_longer_than_ttl_is_dead(trial: &mut Trial) -> Result<(), Stop> {
-    let spec = QueueSpec { ttl: Some(trial.ticks(10)), ..trial.queue_spec() };
+    let spec = QueueSpec { ttl: Some(trial.ticks(10)), ..trial.spec_with([QueueVerb::Browse]) };
     let queue = trial.queue("orders", &spec).await?;
     queue.send(event("in-time")).await?;
     trial.pass_ticks(8).await;
@@ -48,14 +50,20 @@ async fn what_waits_longer_than_ttl_is_dead(trial: &mut Trial) -> Result<(), Sto
 }
 
 async fn a_message_may_ask_for_less_than_ttl_and_not_for_more(trial: &mut Trial) -> Result<(), Stop> {
-    let spec = QueueSpec { ttl: Some(trial.ticks(20)), ..trial.queue_spec() };
+    let spec = QueueSpec {
+        ttl: Some(trial.ticks(20)),
+        ..trial.spec_with([QueueVerb::Browse, QueueVerb::Expirytime])
+    };
+    let mortal = trial.queue("mortal", &spec).await?;
+    mortal.send(event("less").with_expiry_time(trial.in_ticks(5))).await?;
     let queue = trial.queue("orders", &spec).await?;
     queue.send(event("less").with_expiry_time(trial.in_ticks(5))).await?;
     queue.send(event("more").with_expiry_time(trial.in_ticks(100))).await?;
     queue.send(event("none")).await?;
     trial.pass_ticks(6).await;
+    ensure_eq!(mortal.lease_ids(10).await?, NOBODY, "messages after their `expirytime`");
+    ensure_eq!(causes(&mortal).await?, [("less".to_owned(), Cause::Expired)], "its dead letters");
     queue.send(event("later")).await?;
-    ensure_eq!(queue.len().await?, 3, "messages after the first `expirytime`");
     trial.pass_ticks(15).await;
     ensure_eq!(queue.lease_ids(10).await?, ["later"], "messages after `ttl`");
     let mut dead = causes(&queue).await?;
@@ -67,8 +75,11 @@ async fn a_message_may_ask_for_less_than_ttl_and_not_for_more(trial: &mut Trial)
 }
 
 async fn ttl_stands_still_while_a_consumer_has_the_message(trial: &mut Trial) -> Result<(), Stop> {
-    let spec =
-        QueueSpec { ttl: Some(trial.ticks(10)), visibility_timeout: trial.ticks(50), ..trial.queue_spec() };
+    let spec = QueueSpec {
+        ttl: Some(trial.ticks(10)),
+        visibility_timeout: trial.ticks(50),
+        ..trial.spec_with([QueueVerb::Browse])
+    };
     let queue = trial.queue("orders", &spec).await?;
     queue.send(event("a")).await?;
     let lease = queue.must_come("a message", Duration::ZERO).await?;
@@ -80,6 +91,11 @@ async fn ttl_stands_still_while_a_consumer_has_the_message(trial: &mut Trial) ->
 
 async fn delayed(trial: &Trial) -> Result<QueueTrial, Stop> {
     trial.queue("orders", &QueueSpec { delays: true, ..trial.queue_spec() }).await
+}
+
+async fn cancellable(trial: &Trial) -> Result<QueueTrial, Stop> {
+    let needs = [QueueVerb::Positions, QueueVerb::Cancel, QueueVerb::Browse];
+    trial.queue("orders", &QueueSpec { delays: true, ..trial.spec_with(needs) }).await
 }
 
 async fn comes_after(trial: &Trial, queue: &QueueTrial, ticks: u32) -> Result<(), Stop> {
@@ -123,15 +139,15 @@ async fn a_delay_outlasts_a_restart(trial: &mut Trial) -> Result<(), Stop> {
     Ok(())
 }
 
-fn cancel(queue: &QueueTrial, position: u64) -> Operation {
-    Operation::Cancel { queue: queue.name.clone(), position }
+fn cancel(queue: &QueueTrial, position: Option<u64>) -> Operation {
+    Operation::Cancel { queue: queue.name.clone(), position: position.unwrap_or(u64::MAX) }
 }
 
 const NOT_WAITING: Result<Outcome, CommitError> =
     Err(CommitError::Refused { operation: 0, cause: Refused::NotWaiting });
 
 async fn what_waits_is_cancelled_once(trial: &mut Trial) -> Result<(), Stop> {
-    let queue = delayed(trial).await?;
+    let queue = cancellable(trial).await?;
     let position = queue.send(Message { due: Due::After(trial.ticks(10)), ..event("a").into() }).await?;
     let other = queue.send(Message { due: Due::After(trial.ticks(10)), ..event("b").into() }).await?;
     let twice = queue.commit([cancel(&queue, other), cancel(&queue, other)]).await;
@@ -139,7 +155,11 @@ async fn what_waits_is_cancelled_once(trial: &mut Trial) -> Result<(), Stop> {
     ensure_eq!(twice, Err(refused), "a message cancelled twice in one commit");
     ensure_eq!(queue.one(cancel(&queue, position)).await, Ok(Outcome::Done), "the first cancel");
     ensure_eq!(queue.one(cancel(&queue, position)).await, NOT_WAITING, "the second cancel");
-    ensure_eq!(queue.one(cancel(&queue, other + 1000)).await, NOT_WAITING, "a position that never was");
+    ensure_eq!(
+        queue.one(cancel(&queue, other.map(|other| other + 1000))).await,
+        NOT_WAITING,
+        "a position that never was"
+    );
     trial.pass_ticks(12).await;
     ensure_eq!(queue.lease_ids(10).await?, ["b"], "messages of which one was cancelled");
     ensure_eq!(causes(&queue).await?, [], "dead letters");
@@ -147,7 +167,7 @@ async fn what_waits_is_cancelled_once(trial: &mut Trial) -> Result<(), Stop> {
 }
 
 async fn what_a_consumer_holds_is_not_cancelled(trial: &mut Trial) -> Result<(), Stop> {
-    let queue = delayed(trial).await?;
+    let queue = cancellable(trial).await?;
     let position = queue.send(event("a")).await?;
     let lease = queue.must_come("a message", Duration::ZERO).await?;
     ensure_eq!(queue.one(cancel(&queue, position)).await, NOT_WAITING, "a cancel of what is held");
@@ -164,5 +184,47 @@ async fn a_queue_without_delays_refuses_them(trial: &mut Trial) -> Result<(), St
     };
     ensure_eq!(key, "delays", "the key that would allow it");
     ensure_eq!(queue.len().await?, 0, "depth");
+    Ok(())
+}
+
+async fn a_cancelled_message_can_be_sent_again(trial: &mut Trial) -> Result<(), Stop> {
+    let needs = [QueueVerb::Positions, QueueVerb::Cancel];
+    let deduplication_window = Some(trial.ticks(500));
+    let queue = trial.queue("orders", &QueueSpec { deduplication_window, ..trial.spec_with(needs) }).await?;
+    let other = queue.send(event("b")).await?;
+    let position = queue.send(event("a")).await?;
+    ensure_eq!(queue.one(cancel(&queue, position)).await, Ok(Outcome::Done), "a cancel");
+    let again = queue.send(event("a")).await?;
+    ensure!(again > position, "the position of a message that was sent again: {again:?}");
+    let duplicate = queue.try_send(event("a")).await?;
+    ensure!(matches!(duplicate, Outcome::Duplicate(_)), "the same id once more: {duplicate:?}");
+    let duplicate = queue.try_send(event("b")).await?;
+    let is_first = matches!(duplicate, Outcome::Duplicate(receipt) if receipt.position == other);
+    ensure!(is_first, "an id of which no message was cancelled: {duplicate:?}");
+    ensure_eq!(queue.len().await?, 2, "depth");
+    Ok(())
+}
+
+async fn the_age_of_a_message_goes_on_while_it_is_repeated(trial: &mut Trial) -> Result<(), Stop> {
+    let ttl = Some(trial.ticks(20));
+    let spec = QueueSpec { ttl, ttl_counts: TtlCounts::Age, ..trial.spec_with([QueueVerb::Browse]) };
+    let queue = trial.queue("orders", &spec).await?;
+    queue.send(event("a")).await?;
+    for _ in 0..2 {
+        trial.pass_ticks(8).await;
+        let lease = queue.must_come("a message within `ttl`", trial.ticks(1)).await?;
+        queue.end(&lease, Settlement::Retry { after: Some(Duration::ZERO) }).await?;
+    }
+    trial.pass_ticks(6).await;
+    ensure_eq!(queue.lease_ids(10).await?, NOBODY, "messages that are older than `ttl`");
+    ensure_eq!(causes(&queue).await?, [("a".to_owned(), Cause::Expired)], "dead letters");
+    let wait = QueueSpec { ttl_counts: TtlCounts::Wait, ..spec };
+    let queue = trial.queue("patient", &wait).await?;
+    queue.send(event("a")).await?;
+    for _ in 0..4 {
+        trial.pass_ticks(8).await;
+        let lease = queue.must_come("a message that waits anew", trial.ticks(1)).await?;
+        queue.end(&lease, Settlement::Retry { after: Some(Duration::ZERO) }).await?;
+    }
     Ok(())
 }

@@ -9,7 +9,7 @@ use super::cases;
 use crate::conformance::case::{Stop, ensure, ensure_eq};
 use crate::conformance::trial::{Trial, check_refusals, many, name};
 use crate::log::{Cleanup, TopicSpec};
-use crate::queue::QueueSpec;
+use crate::queue::{QueueFeature, QueueSpec, QueueVerb, TtlCounts};
 use crate::support::{Declared, Emulation, EngineId, Feature, Refusal, Support};
 use crate::{DeclareError, Durability};
 
@@ -74,6 +74,11 @@ async fn try_queue(trial: &Trial, number: usize, spec: &QueueSpec) -> Result<(),
     let Some(declared) = resolved(declared, &spec.check(), spec)? else { return Ok(()) };
     let is_declared = declared.is_ok();
     let support = |feature| engine.support(feature);
+    if let Ok(Declared { verbs, .. }) = &declared {
+        let said =
+            QueueVerb::ALL.map(|verb| (verb.name(), support(QueueFeature::Verb(verb)).under(spec.emulation)));
+        ensure_eq!(verbs[..], said, "what is said of verbs when a queue is declared");
+    }
     check_declared(declared, &spec.features(), spec.emulation, engine.id(), support)?;
     let found = engine.depth(&queue).await.is_ok();
     ensure_eq!(found, is_declared, "whether the queue is there after {spec:?}");
@@ -106,7 +111,11 @@ fn queues_by_key(trial: &Trial) -> Vec<QueueSpec> {
     let mut waits = plain.clone();
     waits.redelivery.base = time;
     waits.redelivery.cap = time * 2;
-    vec![
+    let verbs = QueueVerb::ALL.map(|verb| trial.spec_with([verb]));
+    let mut keys = vec![
+        QueueSpec { ttl: Some(time), ttl_counts: TtlCounts::Age, ..plain.clone() },
+        QueueSpec { settlement_window: Duration::ZERO, ..plain.clone() },
+        QueueSpec { leases_per_consumer_max: Some(many(3)), ..plain.clone() },
         not_durable,
         QueueSpec { exclusive: true, ..plain.clone() },
         QueueSpec { auto_delete: Some(time), ..plain.clone() },
@@ -125,7 +134,9 @@ fn queues_by_key(trial: &Trial) -> Vec<QueueSpec> {
         QueueSpec { durability: Durability::SYNCED, ..plain.clone() },
         QueueSpec { durability: Durability { copies: 3, synced: 2 }, ..plain.clone() },
         plain,
-    ]
+    ];
+    keys.extend(verbs);
+    keys
 }
 
 fn topics_by_key(trial: &Trial) -> Vec<TopicSpec> {
@@ -178,7 +189,12 @@ fn any_queue(random: &mut Rng, plain: QueueSpec) -> QueueSpec {
     let optional = |random: &mut Rng| random.bool().then(|| time(random));
     let (ttl, auto_delete) = (optional(random), optional(random));
     let deduplication_window = optional(random);
+    let needs = QueueVerb::ALL.into_iter().filter(|_| random.u8(..4) == 0).collect();
     QueueSpec {
+        needs,
+        ttl_counts: if random.bool() { TtlCounts::Age } else { TtlCounts::Wait },
+        settlement_window: time(random),
+        leases_per_consumer_max: random.bool().then(|| many(random.u32(1..))),
         durable: random.bool(),
         exclusive: random.bool(),
         auto_delete,
@@ -203,6 +219,7 @@ fn any_topic(random: &mut Rng) -> TopicSpec {
         replicas: NonZeroU8::new(random.u8(1..5)).expect("above zero"),
         cleanup: if random.bool() { Cleanup::Compact } else { Cleanup::Delete },
         retention: time(random),
+        session_timeout_max: time(random),
         retention_bytes: random.bool().then(|| ByteSize::from_bytes(random.u64(..10_000_000))),
         record_bytes_max: ByteSize::from_bytes(random.u64(..1_000_000)),
         durability: if random.bool() { durability(random) } else { Durability::UNSYNCED },
