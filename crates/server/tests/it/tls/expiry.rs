@@ -61,7 +61,7 @@ async fn one_that_expires_in_force_stands_in_the_way_of_no_other() {
     authority.issue(folder.path(), "shop", &["shop.example"]);
     // Long enough for the server to start on a busy machine.
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
-    issue_until(&authority, folder.path(), "bank", "bank.example", since_1970.as_secs() + 8);
+    issue_until(&authority, folder.path(), "bank", "bank.example", since_1970.as_secs() + 15);
     let certificates = ["shop", "bank"].map(certificate).concat();
     let server = Server::start_among(folder, &traffic(&origin, "", &certificates));
     let folder = server.folder.path();
