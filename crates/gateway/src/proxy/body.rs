@@ -19,6 +19,7 @@ use super::exchange::Delivery;
 use super::headers;
 use super::patience::Patience;
 use super::reset::{Reset, reset};
+use super::stream_end;
 use crate::wire::Violation;
 
 /// The reason why a body ended before its time. It reaches hyper, which ends the connection.
@@ -188,10 +189,16 @@ impl BodySource {
         if self.attempt.get() != attempt || (*sent == 0 && attempt > 1 && !self.can_replay()) {
             return Poll::Ready(Some(Err(BodyError::Superseded)));
         }
-        if let Some(kept) = self.kept.borrow().get(*sent) {
+        let kept = self.kept.borrow();
+        if let Some(data) = kept.get(*sent) {
             *sent += 1;
-            return Poll::Ready(Some(Ok(Frame::data(kept.clone()))));
+            if *sent == kept.len() && self.complete.get() && self.trailers.borrow().is_none() {
+                // The last part is the end as well.
+                *sent += 1;
+            }
+            return Poll::Ready(Some(Ok(Frame::data(data.clone()))));
         }
+        drop(kept);
         if self.complete.get() {
             // The kept trailers come once, after the last kept frame.
             let trailers =
@@ -212,8 +219,7 @@ impl BodySource {
         }
         Poll::Ready(match ready!(polled) {
             None => {
-                self.complete.set(true);
-                *sent = self.kept.borrow().len() + 1;
+                self.complete(sent);
                 None
             }
             Some(Err(_)) => {
@@ -228,14 +234,24 @@ impl BodySource {
                     if let Err(error) = self.receive(data, sent) {
                         return Poll::Ready(Some(Err(error)));
                     }
+                    // Known only afterwards, the end would need a frame of its own behind this one; and where this
+                    // is the end, without data, it would be one that ends nothing: services take few of those.
+                    if self.incoming.borrow().is_end_stream() {
+                        self.complete(sent);
+                    }
                 } else if let Some(trailers) = frame.trailers_ref() {
                     *self.trailers.borrow_mut() = Some(trailers.clone());
-                    self.complete.set(true);
-                    *sent = self.kept.borrow().len() + 1;
+                    self.complete(sent);
                 }
                 Some(Ok(frame))
             }
         })
+    }
+
+    /// There is no more, and the attempt that has `sent` so much knows it.
+    fn complete(&self, sent: &mut usize) {
+        self.complete.set(true);
+        *sent = self.kept.borrow().len() + 1;
     }
 
     /// Waits for the end of the longest pause that there may be now, and tells its bound. Its timer is set by the
@@ -327,7 +343,9 @@ pub(super) enum ResponseBody {
 /// A service's body. It holds the exchange until its last byte, or until the deadline.
 #[derive(Debug)]
 pub(super) struct ServiceBody {
-    incoming: Incoming,
+    incoming: Option<Incoming>,
+    /// Whether its client gets none of it, whatever it is: it asked for the head alone, or the status says so.
+    is_bodiless: bool,
     held: Held,
 }
 
@@ -353,11 +371,27 @@ struct Watch {
 
 impl ServiceBody {
     pub(super) fn new(incoming: Incoming, delivery: Box<Delivery>) -> Self {
-        let mut body = Self { incoming, held: Held::Own(delivery) };
-        if body.incoming.is_end_stream() {
+        let ended = incoming.is_end_stream();
+        let is_bodiless = delivery.is_bodiless();
+        let mut body = Self { incoming: Some(incoming), is_bodiless, held: Held::Own(delivery) };
+        if ended {
             body.end(Delivery::complete);
         }
         body
+    }
+
+    /// Whether its client has all that it waits for, though the service has not ended its stream yet: a server
+    /// of HTTP/1.1 asks for nothing behind the last byte of a known length.
+    fn is_whole(&self) -> bool {
+        self.is_bodiless || self.size_hint().exact() == Some(0)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or_else(SizeHint::default, Body::size_hint)
     }
 
     /// Ends the exchange.
@@ -400,7 +434,8 @@ impl ServiceBody {
             watch.waits_for_service.set(false);
             *watch.reader.borrow_mut() = Some(context.waker().clone());
         }
-        match Pin::new(&mut self.incoming).poll_frame(context) {
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        match Pin::new(incoming).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
                 // Nobody asks for more after trailers, or after the last byte of a known length.
                 if let Some(trailers) = frame.trailers_ref() {
@@ -408,7 +443,7 @@ impl ServiceBody {
                         delivery.hear(trailers);
                         delivery.complete();
                     });
-                } else if self.incoming.is_end_stream() {
+                } else if self.is_end_stream() {
                     self.end(Delivery::complete);
                 } else {
                     self.watch();
@@ -440,10 +475,17 @@ impl ServiceBody {
 
 impl Drop for ServiceBody {
     fn drop(&mut self) {
+        let is_whole = self.is_whole();
+        let incoming = self.incoming.take();
         // The task that watches it is dropped only when its turn comes; the exchange ends now.
-        if let Held::Watched(watch, _) = &self.held {
-            drop(watch.delivery.take());
-        }
+        self.end(|delivery| {
+            if is_whole {
+                let connection = delivery.delivered();
+                if let (Some(incoming), Some(deadline)) = (incoming, delivery.deadline()) {
+                    stream_end::wait(incoming, connection, deadline);
+                }
+            }
+        });
     }
 }
 
@@ -467,14 +509,14 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own { bytes, .. } => bytes.is_empty(),
-            Self::Service(body) => body.incoming.is_end_stream(),
+            Self::Service(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Own { bytes, .. } => SizeHint::with_exact(bytes.len() as u64),
-            Self::Service(body) => body.incoming.size_hint(),
+            Self::Service(body) => body.size_hint(),
         }
     }
 }

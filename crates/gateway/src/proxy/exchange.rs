@@ -439,6 +439,19 @@ impl Delivery {
         }
     }
 
+    /// The client has all of it, though the service has not ended its stream yet; the connection is for whoever
+    /// waits for that.
+    pub(super) fn delivered(&mut self) -> Option<Connection> {
+        let connection = self.connection.take();
+        self.complete();
+        connection
+    }
+
+    /// Whether nothing of a body goes to the client (RFC 9110, section 6.4.1).
+    pub(super) fn is_bodiless(&self) -> bool {
+        self.exchange.manner.is_head || matches!(self.exchange.status, 204 | 304)
+    }
+
     /// A gRPC service says at last how the call went.
     pub(super) fn hear(&mut self, trailers: &HeaderMap) {
         if let Some((_, class)) = &mut self.attempt

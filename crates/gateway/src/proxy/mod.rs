@@ -55,6 +55,7 @@ mod seldom;
 mod send;
 mod signature;
 mod sockets;
+mod stream_end;
 mod streams;
 mod switch;
 mod telemetry;

@@ -129,7 +129,9 @@ fn called(mut request: Request<Incoming>) -> Response<Parts> {
     streamed("application/grpc", |source| async move {
         while let Some(frame) = request.frame().await {
             let Ok(frame) = frame else { return };
+            // The end of the request comes as a part without data, and would go out as a frame that ends nothing.
             if let Ok(data) = frame.into_data()
+                && !data.is_empty()
                 && !source.send(data).await
             {
                 return;

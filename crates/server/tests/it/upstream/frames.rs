@@ -40,6 +40,11 @@ impl Frame {
         Self::new(HEADERS, END_HEADERS | flags, 0, &[0x88])
     }
 
+    /// Trailers without compression: `grpc-status: 0`.
+    pub(super) fn no_error() -> Self {
+        Self::new(HEADERS, END_HEADERS | END_STREAM, 0, b"\x00\x0bgrpc-status\x010")
+    }
+
     pub(super) fn reset(code: u32) -> Self {
         Self::new(RST_STREAM, 0, 0, &code.to_be_bytes())
     }
@@ -66,6 +71,13 @@ impl Frame {
         bytes.extend(&self.payload);
         stream.write_all(&bytes).await
     }
+}
+
+/// Lets the other side send as much as it likes.
+pub(super) async fn open_wide(stream: &mut TcpStream) -> std::io::Result<()> {
+    let window = (1_u32 << 30).to_be_bytes();
+    Frame::new(SETTINGS, 0, 0, &[&[0, 4], &window[..]].concat()).write(stream).await?;
+    Frame::new(WINDOW_UPDATE, 0, 0, &window).write(stream).await
 }
 
 /// Begins to speak HTTP/2 as a client and asks for `/`, by GET, or by POST with a body that goes on.

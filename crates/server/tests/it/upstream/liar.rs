@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 
-use super::frames::{ACK, DATA, END_STREAM, Frame, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE};
+use super::frames::{self, ACK, DATA, END_STREAM, Frame, HEADERS, PING, RST_STREAM, SETTINGS};
 use crate::harness::{free_port, services};
 
 /// What becomes of a request.
@@ -22,6 +23,10 @@ pub(super) enum Lie {
     FramesAndClose(Vec<Frame>),
     /// Some frames are sent at once, and others when so many bytes of its body are there.
     After { first: Vec<Frame>, bytes: usize, then: Vec<Frame> },
+    /// Some frames are sent at once, and others when the gate lets it through; until then nothing is read.
+    Gated { first: Vec<Frame>, gate: Arc<Semaphore>, then: Vec<Frame> },
+    /// Each part of its body with data is sent back, and its end answered by trailers.
+    Echo,
     /// Nothing is read any more, though the windows are opened wide.
     Deaf,
 }
@@ -88,6 +93,7 @@ async fn speak(mut stream: TcpStream, script: &Mutex<VecDeque<Lie>>, log: &Log) 
     assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
     Frame::new(SETTINGS, 0, 0, &[]).write(&mut stream).await?;
     let mut waiting: Option<(usize, Vec<Frame>)> = None;
+    let mut echoes = false;
     loop {
         let frame = Frame::read(&mut stream).await?;
         log.frames.lock().expect("unpoisoned").push(frame.clone());
@@ -108,12 +114,21 @@ async fn speak(mut stream: TcpStream, script: &Mutex<VecDeque<Lie>>, log: &Log) 
                         waiting = Some((bytes, then));
                         (first, false)
                     }
+                    Lie::Gated { first, gate, then } => {
+                        write(&mut stream, first, frame.stream).await?;
+                        gate.acquire().await.expect("open").forget();
+                        (then, false)
+                    }
+                    Lie::Echo => {
+                        if !echoes {
+                            frames::open_wide(&mut stream).await?;
+                        }
+                        echoes = true;
+                        let end = frame.flags & END_STREAM != 0;
+                        (std::iter::once(Frame::ok(0)).chain(end.then(Frame::no_error)).collect(), false)
+                    }
                     Lie::Deaf => {
-                        let window = (1_u32 << 30).to_be_bytes();
-                        Frame::new(SETTINGS, 0, 0, &[&[0, 4], &window[..]].concat())
-                            .write(&mut stream)
-                            .await?;
-                        Frame::new(WINDOW_UPDATE, 0, 0, &window).write(&mut stream).await?;
+                        frames::open_wide(&mut stream).await?;
                         std::future::pending().await
                     }
                 };
@@ -122,6 +137,16 @@ async fn speak(mut stream: TcpStream, script: &Mutex<VecDeque<Lie>>, log: &Log) 
                     // What was sent is to arrive: closing with something unread would reset the connection.
                     return drain(stream).await;
                 }
+            }
+            DATA if echoes => {
+                let mut parts = Vec::new();
+                if !frame.payload.is_empty() {
+                    parts.push(Frame::new(DATA, 0, 0, &frame.payload));
+                }
+                if frame.flags & END_STREAM != 0 {
+                    parts.push(Frame::no_error());
+                }
+                write(&mut stream, parts, frame.stream).await?;
             }
             DATA => {
                 let Some((bytes, frames)) = waiting.take() else { continue };

@@ -1,6 +1,7 @@
 //! TLS and HTTP/2 towards services.
 
 mod collector;
+mod ends;
 mod explain;
 mod floods;
 mod frames;
