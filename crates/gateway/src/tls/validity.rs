@@ -33,7 +33,8 @@ impl<const N: usize> Own<'_, N> {
         let Self { name, at, shown_to, .. } = *self;
         let file = self.file.display();
         let now = clock.now().as_unix_nanos() / 1_000_000_000;
-        if certificate.not_after <= now {
+        // It is good through its last second (RFC 5280, section 4.1.2.5).
+        if certificate.not_after < now {
             let end = Timestamp::from_unix_seconds(certificate.not_after);
             let message =
                 format!("the certificate {name} in `{file}` expired at {end}: {shown_to} would refuse it");
