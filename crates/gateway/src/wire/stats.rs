@@ -13,12 +13,9 @@ pub(crate) struct WireStats {
 
 impl Default for WireStats {
     fn default() -> Self {
-        Self {
-            clients: std::array::from_fn(|_| Counter::default()),
-            services: std::array::from_fn(|_| Counter::default()),
-            connections_cut: Counter::default(),
-            streams_cut: Counter::default(),
-        }
+        let zeros = || std::array::from_fn(|_| Counter::default());
+        let (connections_cut, streams_cut) = (Counter::default(), Counter::default());
+        Self { clients: zeros(), services: zeros(), connections_cut, streams_cut }
     }
 }
 

@@ -105,12 +105,15 @@ impl Loaded {
     }
 
     /// Reads the files that the terms of TLS are made of; no terms where TLS is not spoken. A file that was
-    /// good yesterday may not be today.
+    /// good yesterday may not be today, but what it holds may stay where it is `in_force`.
     ///
     /// # Errors
     /// What is wrong with them.
-    pub(crate) fn terms(&self) -> Result<(Option<Terms>, Vec<Problem>), Vec<Problem>> {
-        Terms::load(&self.tls, &self.certificates, self.folder(), &WallClock::system())
+    pub(crate) fn terms(
+        &self,
+        in_force: Option<&Terms>,
+    ) -> Result<(Option<Terms>, Vec<Problem>), Vec<Problem>> {
+        Terms::load(&self.tls, &self.certificates, self.folder(), &WallClock::system(), in_force)
     }
 
     /// Reads the files of TLS towards the collector of traces; nothing where none is spoken to with TLS.
@@ -144,7 +147,25 @@ impl Loaded {
     /// # Errors
     /// Everything that is wrong with files and plan.
     pub(crate) fn plan(&self, previous: Option<&Plan>, events: &Events) -> Result<(Plan, Report), Report> {
-        let read = ServiceTerms::load(&self.traffic.services, self.folder(), &WallClock::system());
+        self.plan_beside(&ServiceTerms::default(), previous, events)
+    }
+
+    /// The same where only the files of TLS changed: what of them is in force may stay.
+    ///
+    /// # Errors
+    /// Everything that is wrong with files and plan.
+    pub(crate) fn plan_anew(&self, running: &Plan, events: &Events) -> Result<(Plan, Report), Report> {
+        self.plan_beside(&running.service_terms(), Some(running), events)
+    }
+
+    fn plan_beside(
+        &self,
+        in_force: &ServiceTerms,
+        previous: Option<&Plan>,
+        events: &Events,
+    ) -> Result<(Plan, Report), Report> {
+        let (services, clock) = (&self.traffic.services, WallClock::system());
+        let read = ServiceTerms::load(services, self.folder(), &clock, in_force);
         let (terms, doubts) = read.map_err(|problems| {
             let mut report = lint(&self.traffic);
             report.problems.splice(0..0, problems);
