@@ -49,7 +49,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "intertie-fuzz",
         ],
     ),
-    ("intertie-fuzz", &["intertie-core", "intertie-resilience", "intertie-gateway", "intertie-observe"]),
+    ("intertie-fuzz", &["intertie-core", "intertie-gateway", "intertie-observe"]),
     (
         "intertie-examples",
         &["intertie-core", "intertie-resilience", "intertie-discovery", "intertie-messaging"],

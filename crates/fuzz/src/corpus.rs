@@ -37,52 +37,10 @@ pub(crate) const ROUTES: &[&[u8]] = &[
     b"[::1] /a%20b/%C3%A9\n* /a b\n[::1] /a%20b/%c3%a9",
     b"* /a/../b\n* /a//b\nEXAMPLE.org /a/%2e%2e/b;x=y",
     b"* /{one}/x\n* /{other}/x\n* /1/x",
-];
-
-pub(crate) const CONFIG: &[&[u8]] = &[
-    br#"
-[defaults]
-deadline = "10s"
-
-[policy.standard]
-retry = { preset = "quick", attempts = 3, budget = "20%" }
-circuit_breaker = { preset = "standard", failures = 5, open = "30s" }
-attempt_timeout = "1s"
-bulkhead = { concurrent = 200, queue = 50, wait = "100ms" }
-rate_limiter = { limit = "100/s", burst = 200, by = "client_address" }
-
-[limit.plan]
-limit = "1000/h"
-by = "header:X-Api-Key"
-
-[service.orders]
-endpoints = [{ at = "127.0.0.1:7001", weight = 9 }, { at = "orders.internal:7002", weight = 1 }]
-balance = "weighted_round_robin"
-health_check = { path = "/health/ready", every = "5s" }
-outlier = { consecutive_failures = 5 }
-use = "standard"
-calls = ["files"]
-
-[service.files]
-endpoints = [{ at = "[::1]:7003" }]
-connect_timeout = "200ms"
-deadline = "400ms"
-
-[route."/orders/**"]
-to = "orders"
-limits = ["plan"]
-
-[route."POST /orders"]
-to = "orders"
-body_max = "64KiB"
-
-[route.downloads]
-match = { host = "files.example", path = "/**", method = ["GET", "HEAD"], headers = { x = "*" } }
-to = "files"
-retry = "off"
-"#,
-    b"[service.a]\nendpoints = [{ at = \"127.0.0.1:1\" }]\n[route.\"/**\"]\nto = \"a\"\nretry = { waits = [\"1s\", \"2s\"] }\n",
-    b"[service.a]\nendpoints = [{ at = \"127.0.0.1:1\" }]\n[route.\"GET /{id}\"]\nto = \"a\"\nbulkhead = { concurrent = 20, adaptive = { algorithm = \"aimd\", min = 5, max = 200, latency_max = \"100ms\" } }\ncircuit_breaker = { failure_rate = \"50%\", window = \"200 calls\", minimum_calls = 100 }\n",
+    b"* /a\tm=GET,HEAD\n* /a\tm=POST\th=x:1\n* /a\tm=PUT\n* /a\tm=DELETE\th=x:1",
+    b"* /a\th=x:1\tq=y:*\n* /a\th=x:*\n* /a\tq=y:1\n* /a?y=1&y=2&z\tm=POST\th=x:1\th=x:2",
+    b"a.example /**\tm=CONNECT\n* /**\tm=CONNECT\n* /x\tm=POST\na.example /x\tm=CONNECT",
+    b"* /a\tq=y:%31\th=X-Y:a, b\n* /a\tq=y:1\n* /a?%79=1\th=x-y:a\th=x-y:b",
 ];
 
 pub(crate) const ACCESS_LOG: &[&[u8]] = &[

@@ -232,7 +232,7 @@ fn check(path: &std::path::Path) -> ExitCode {
         Ok(loaded) => loaded,
         Err(refusal) => return refused(&refusal),
     };
-    let mut problems = match loaded.terms() {
+    let mut problems = match loaded.terms(None) {
         Ok((_, doubts)) => doubts,
         Err(problems) => return refused(&loaded.render(&problems)),
     };

@@ -7,6 +7,8 @@ mod demo;
 mod dependencies;
 mod explain;
 mod file;
+#[cfg(test)]
+mod fuzz;
 mod health;
 mod operation;
 mod plan;

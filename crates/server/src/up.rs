@@ -63,7 +63,7 @@ pub(crate) fn run(
 ) -> Result<(), Failure> {
     let events = Events::new(WallClock::system());
     let refused = |problems: Vec<_>| Failure::Refused(loaded.render(&problems));
-    let terms = loaded.terms().map_err(refused)?;
+    let terms = loaded.terms(None).map_err(refused)?;
     let collector = loaded.collector_terms().map_err(refused)?;
     let compiled = loaded.plan(None, &events);
     let (plan, report) = compiled.map_err(|report| Failure::Refused(loaded.render(&worth_saying(report))))?;

@@ -40,6 +40,10 @@ pub struct ClientLimitsConfig {
     #[serde(with = "quantity::duration")]
     #[schemars(with = "DurationText")]
     pub body_timeout: Duration,
+    /// Bytes a second that a client must send of a request's body on average, of the time in which it is waited for,
+    /// `body_timeout` of which is free: 1B to 1MiB. Slower before its service answers is answered 408. Default
+    /// "100B".
+    pub body_rate_min: ByteSize,
     /// How long a client may take nothing of an answer that waits for it. Then its connection is reset, in
     /// HTTP/2 the stream alone.
     /// Default "1min".
@@ -64,6 +68,7 @@ impl Default for ClientLimitsConfig {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(30),
+            body_rate_min: ByteSize::from_bytes(100),
             send_timeout: Duration::from_secs(60),
             upgrade_buffer: ByteSize::from_bytes(16 << 10),
             http2: Http2LimitsConfig::default(),
@@ -73,6 +78,9 @@ impl Default for ClientLimitsConfig {
 
 /// More than hyper's buffer takes could never be read.
 const HEADER_BYTES: std::ops::RangeInclusive<u64> = 1 << 10..=256 << 10;
+
+/// Faster than this not every line is.
+const BODY_RATE: std::ops::RangeInclusive<u64> = 1..=1 << 20;
 
 /// A tunnel reads as much at once, on its stack.
 pub(crate) const UPGRADE_BUFFER_MAX: usize = 64 << 10;
@@ -117,6 +125,10 @@ impl ClientLimitsConfig {
         }
         if self.body_timeout.is_zero() {
             wrong("body_timeout", "body_timeout is 0s; no body could be read".to_owned());
+        }
+        let rate = self.body_rate_min;
+        if !BODY_RATE.contains(&rate.bytes()) {
+            wrong("body_rate_min", format!("body_rate_min is {rate}; it must be from 1B to 1MiB"));
         }
         if self.send_timeout.is_zero() {
             wrong("send_timeout", "send_timeout is 0s; no answer could be written".to_owned());

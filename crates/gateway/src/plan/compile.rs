@@ -19,7 +19,7 @@ use super::lint::{Report, lint};
 use super::pattern::pattern;
 use super::quota_policy;
 use super::runtime::{LimitKey, Route, RouteLimiter, Service};
-use super::transport::Transport;
+use super::transport::{Security, Transport};
 use crate::config::{Problem, RouteConfig, Severity, TrafficConfig};
 use crate::route::Router;
 use crate::stats::RouteStats;
@@ -77,6 +77,14 @@ impl Plan {
 }
 
 impl Plan {
+    /// What services are spoken to under where that is TLS.
+    pub fn service_terms(&self) -> ServiceTerms {
+        ServiceTerms::collect(self.services.iter().filter_map(|service| match &service.transport.security {
+            Security::Tls(terms) => Some((service.name.to_string(), Arc::clone(terms))),
+            Security::Plain | Security::Unread => None,
+        }))
+    }
+
     /// The names of services that are spoken to in another way than by `previous`.
     pub fn changed_transports<'a>(&'a self, previous: &'a Self) -> impl Iterator<Item = &'a str> {
         let same = |service: &Service| {

@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::accept_failure::AcceptFailures;
 use crate::config::ClientLimitsConfig;
 use crate::stats::Counter;
 
@@ -18,6 +19,8 @@ pub(super) struct Admission {
     /// Only kept where addresses have a limit; no larger than `connections_max`.
     addresses: Mutex<HashMap<IpAddr, u32>>,
     refused: [Counter; 2],
+    /// Connections that could not be taken at all.
+    pub(super) failures: AcceptFailures,
 }
 
 /// The limit that kept a connection out.
@@ -47,6 +50,7 @@ impl Admission {
             open: AtomicUsize::new(0),
             addresses: Mutex::default(),
             refused: Default::default(),
+            failures: AcceptFailures::default(),
         }
     }
 

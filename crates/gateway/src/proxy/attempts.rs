@@ -30,7 +30,6 @@ use super::send::SendFailure;
 use super::tunnel::End;
 use super::upgraded::Granted;
 use super::worker::RouteRef;
-use crate::wire::Violation;
 
 #[cfg(test)]
 mod tests;
@@ -269,7 +268,7 @@ impl Call {
         match failure {
             SendFailure::Unsent(detail, error) => {
                 let detail = format!("no connection to the service: {detail}");
-                let failure = Failure::new(ErrorCode::ServiceUnreachable, detail).because(error);
+                let failure = Failure::new(ErrorCode::of_unopened(error), detail).because(error);
                 Missed::new(Class::Transient, failure)
             }
             SendFailure::NoUpgrade(error) => {
@@ -296,17 +295,15 @@ impl Call {
             SendFailure::Exchange { detail, error, closed_idle } => {
                 let detail = format!("the service gave no valid answer: {detail}");
                 let evidence = if closed_idle { Class::Unjudged } else { Class::Transient };
-                let failure = Failure::new(ErrorCode::ServiceFailed, detail).because(error);
+                let failure = Failure::new(ErrorCode::of_unanswered(error), detail).because(error);
                 Missed { evidence, ..Missed::new(Class::Transient, failure) }
             }
             SendFailure::Body(BodyError::TooLarge) => {
                 let max = self.route.settings.body_max.map_or(0, ByteSize::bytes);
                 Missed::new(Class::Unjudged, body_too_large(max))
             }
-            SendFailure::Body(BodyError::TooSlow) => {
-                let violation = Violation::BodyTimeout;
-                exchange.worker.refused.refused_request(violation);
-                exchange.worker.tell_seldom("request_refused", || exchange.client.told(violation));
+            SendFailure::Body(BodyError::TooSlow(violation)) => {
+                exchange.client.note_refusal(&exchange.worker, violation);
                 let failure = Failure::refused(violation, &exchange.worker.client_limits);
                 Missed::new(Class::Unjudged, failure)
             }

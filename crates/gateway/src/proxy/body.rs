@@ -17,8 +17,10 @@ use tokio::time::Sleep;
 use super::abort_on_drop::AbortOnDrop;
 use super::exchange::Delivery;
 use super::headers;
+use super::patience::Patience;
 use super::reset::{Reset, reset};
 use super::stream_end;
+use crate::wire::Violation;
 
 /// The reason why a body ended before its time. It reaches hyper, which ends the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +29,8 @@ pub(super) enum BodyError {
     TooLarge,
     /// The client's connection failed.
     Client,
-    /// The client paused for longer than `body_timeout`.
-    TooSlow,
+    /// The client let us wait for longer than this bound allows.
+    TooSlow(Violation),
     /// A later attempt took the body over.
     Superseded,
     /// The service's connection failed.
@@ -44,7 +46,7 @@ impl fmt::Display for BodyError {
         f.write_str(match self {
             Self::TooLarge => "the request body is longer than the route allows",
             Self::Client => "the client's body broke off",
-            Self::TooSlow => "the client's body paused for too long",
+            Self::TooSlow(_) => "the client's body was waited for too long",
             Self::Superseded => "a later attempt took the body over",
             Self::Service => "the service's body broke off",
             Self::Cancelled => "the service cancelled its answer",
@@ -59,7 +61,7 @@ static CANCELLED: LazyLock<h2::Error> = LazyLock::new(|| h2::Reason::CANCEL.into
 impl std::error::Error for BodyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::TooLarge | Self::Client | Self::TooSlow | Self::Superseded | Self::Cancelled => {
+            Self::TooLarge | Self::Client | Self::TooSlow(_) | Self::Superseded | Self::Cancelled => {
                 Some(&*CANCELLED)
             }
             Self::Service | Self::Deadline => None,
@@ -100,8 +102,10 @@ pub(super) struct BodySource {
     sender: RefCell<Option<Waker>>,
     replay_max: u64,
     body_max: Option<u64>,
-    /// The longest pause before the service answers.
-    pause_max: Duration,
+    /// How long the client may let us wait before the service answers.
+    patience: Patience,
+    /// How long it has let us wait in pauses that are over.
+    waited: Cell<Duration>,
     pause: RefCell<Option<Pause>>,
     /// Why the body ended early, for the answer.
     failure: Cell<Option<BodyError>>,
@@ -120,7 +124,7 @@ impl BodySource {
         incoming: Incoming,
         replay_max: u64,
         body_max: Option<u64>,
-        pause_max: Duration,
+        patience: Patience,
     ) -> Self {
         Self {
             incoming: RefCell::new(incoming),
@@ -134,7 +138,8 @@ impl BodySource {
             sender: RefCell::default(),
             replay_max,
             body_max,
-            pause_max,
+            patience,
+            waited: Cell::default(),
             pause: RefCell::default(),
             failure: Cell::new(None),
         }
@@ -205,12 +210,12 @@ impl BodySource {
         self.waiting.set(polled.is_pending());
         if polled.is_pending() {
             *self.sender.borrow_mut() = Some(context.waker().clone());
-            ready!(self.poll_pause(context));
-            self.failure.set(Some(BodyError::TooSlow));
-            return Poll::Ready(Some(Err(BodyError::TooSlow)));
+            let failure = BodyError::TooSlow(ready!(self.poll_pause(context)));
+            self.failure.set(Some(failure));
+            return Poll::Ready(Some(Err(failure)));
         }
-        if let Some(pause) = &mut *self.pause.borrow_mut() {
-            pause.since = None;
+        if let Some(since) = self.pause.borrow_mut().as_mut().and_then(|pause| pause.since.take()) {
+            self.waited.set(self.waited.get() + since.elapsed());
         }
         Poll::Ready(match ready!(polled) {
             None => {
@@ -249,23 +254,24 @@ impl BodySource {
         *sent = self.kept.borrow().len() + 1;
     }
 
-    /// Waits for the end of the longest pause. Its timer is set by the first pause, and set anew only when it
-    /// fires.
-    fn poll_pause(&self, context: &mut Context<'_>) -> Poll<()> {
+    /// Waits for the end of the longest pause that there may be now, and tells its bound. Its timer is set by the
+    /// first pause, and set anew only when it fires: no pause has to end before an earlier one had to.
+    fn poll_pause(&self, context: &mut Context<'_>) -> Poll<Violation> {
         if self.answered.get() {
             return Poll::Pending;
         }
         let now = tokio::time::Instant::now();
+        let (longest, bound) = self.patience.pause(self.received.get(), self.waited.get());
         let mut pause = self.pause.borrow_mut();
         let pause = pause.get_or_insert_with(|| Pause {
             since: Some(now),
-            timer: Box::pin(tokio::time::sleep_until(now + self.pause_max)),
+            timer: Box::pin(tokio::time::sleep_until(now + longest)),
         });
-        let over = *pause.since.get_or_insert(now) + self.pause_max;
+        let over = *pause.since.get_or_insert(now) + longest;
         loop {
             ready!(pause.timer.as_mut().poll(context));
             if now >= over {
-                return Poll::Ready(());
+                return Poll::Ready(bound);
             }
             pause.timer.as_mut().reset(over);
         }

@@ -26,10 +26,12 @@ use super::connect_request::ConnectRequest;
 use super::error_code::ErrorCode;
 use super::exchange::{Exchange, Settled};
 use super::headers::{self, Marks, Passage, Present};
+use super::patience::Patience;
 use super::rate_limit::push_item;
 use super::translate::is_authority;
 use super::upgrade::Upgrade;
 use super::worker::RouteRef;
+use crate::config::Protocol;
 use crate::plan::LimitKey;
 use crate::route::{Found, RequestView, request_host};
 
@@ -91,7 +93,13 @@ impl Call {
             let (allowed, service) = (&route.settings.upgrade, route.service.config.protocol);
             connect.upgrade(&parts, !incoming.is_end_stream(), allowed, service)?.map(Box::new)
         } else if present.any(Present::UPGRADE) && incoming.is_end_stream() {
-            Upgrade::asked(&parts, &route.settings.upgrade).map(Box::new)
+            // A service that is known to speak HTTP/2 gets a plain request, so no version would be the right one.
+            let speaks_http1 = route.service.config.protocol != Protocol::Http2;
+            let asked = Upgrade::asked(&parts, &route.settings.upgrade);
+            match asked {
+                Some(asked) if speaks_http1 => Some(Box::new(asked.of_known_version(&parts)?)),
+                asked => asked.map(Box::new),
+            }
         } else {
             None
         };
@@ -129,8 +137,8 @@ impl Call {
         } else {
             headers::frame_body(&mut parts.headers, present);
             let replay_max = if route.repeats() { route.settings.replay_body_max.bytes() } else { 0 };
-            let body_timeout = exchange.worker.client_limits.body_timeout;
-            Some(Rc::new(BodySource::new(incoming, replay_max, body_max, body_timeout)))
+            let patience = Patience::new(&exchange.worker.client_limits);
+            Some(Rc::new(BodySource::new(incoming, replay_max, body_max, patience)))
         };
         let path = parts.uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
         Ok(Self {

@@ -21,6 +21,7 @@ use super::observed::{Observation, Refusal};
 use super::streams::Streams;
 use super::tls::Secured;
 use super::upgraded::Upgraded;
+use super::worker::Worker;
 use crate::forwarded::Trust;
 use crate::wire::Violation;
 
@@ -103,8 +104,14 @@ impl Client {
         self.requests.get() > 0
     }
 
+    /// Counts a request of its that was refused, and tells of it.
+    pub(super) fn note_refusal(&self, worker: &Worker, violation: Violation) {
+        worker.refused.refused_request(violation);
+        worker.tell_seldom("request_refused", || self.told(violation));
+    }
+
     /// What an event says of a request of its that was refused.
-    pub(super) fn told(&self, violation: Violation) -> Vec<(&'static str, String)> {
+    fn told(&self, violation: Violation) -> Vec<(&'static str, String)> {
         vec![("client", self.address.to_string()), ("reason", violation.name().to_owned())]
     }
 

@@ -72,7 +72,7 @@ impl ConnectRequest {
             Asks::WebSocket => {
                 let key = parts.headers.get(SEC_WEBSOCKET_KEY);
                 let upgrade = key.and_then(|key| Upgrade::websocket(key, allowed));
-                upgrade.map(Some).ok_or_else(no_websocket)
+                upgrade.ok_or_else(no_websocket)?.of_known_version(parts).map(Some)
             }
         }
     }
@@ -97,6 +97,7 @@ fn names_host_and_port(parts: &Parts) -> bool {
 #[cfg(test)]
 mod tests {
     use http::Request;
+    use http::header::SEC_WEBSOCKET_VERSION;
 
     use super::*;
 
@@ -148,6 +149,7 @@ mod tests {
             let mut parts = parts("https://shop.example/chat");
             parts.extensions.insert(Protocol::from_static(name));
             parts.headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::from_static("the client's"));
+            parts.headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             let asked = ConnectRequest::read(&mut parts).expect("a WebSocket");
             assert_eq!(parts.method, Method::GET);
             assert_eq!(parts.headers[SEC_WEBSOCKET_KEY].len(), 24, "a key of our own");

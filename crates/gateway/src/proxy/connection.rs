@@ -176,17 +176,16 @@ fn refusal(worker: &Worker, client: &Client, request: &Request<Incoming>) -> Opt
         return unread.map(Refused::Unread);
     }
     let violation = violation(request, &HeadLimits::from(&worker.client_limits))?;
-    worker.refused.refused_request(violation);
-    worker.tell_seldom("request_refused", || client.told(violation));
+    client.note_refusal(worker, violation);
     Some(Refused::Read(violation))
 }
 
 async fn speak<S, A, B>(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     io: Io<S>,
     protocol: Protocol,
     service: A,
-    client: &Client,
+    client: &Rc<Client>,
     drain: watch::Receiver<bool>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -209,7 +208,7 @@ async fn speak<S, A, B>(
             }
         }
         Protocol::Http2 => {
-            let io = observe_frames(limits, io, &client.observation);
+            let io = observe_frames(worker, io, client);
             let connection = http2(limits, &client.streams).serve_connection(TokioIo::new(io), service);
             let mut connection = Box::pin(connection);
             let shut_down = http2::Connection::graceful_shutdown;
@@ -225,8 +224,7 @@ async fn speak<S, A, B>(
         }
     }
     if let Some(refusal) = client.refusal() {
-        worker.refused.refused_request(refusal.violation);
-        worker.tell_seldom("request_refused", || client.told(refusal.violation));
+        client.note_refusal(worker, refusal.violation);
     }
 }
 
@@ -246,13 +244,11 @@ fn observe<S>(limits: &ClientLimitsConfig, stream: S, observation: &Rc<Observati
 }
 
 /// A connection whose frames are counted before h2 reads them.
-fn observe_frames<S>(
-    limits: &ClientLimitsConfig,
-    stream: S,
-    observation: &Rc<Observation>,
-) -> ObservedFrames<S> {
-    let reader = FrameReader::new(FloodLimits::from(limits), MonotonicClock::now());
-    ObservedFrames::of_client(stream, reader, Rc::clone(observation))
+fn observe_frames<S>(worker: &Rc<Worker>, stream: S, client: &Rc<Client>) -> ObservedFrames<S> {
+    let reader = FrameReader::new(FloodLimits::from(&worker.client_limits), MonotonicClock::now());
+    let (worker, teller) = (Rc::clone(worker), Rc::clone(client));
+    let tell = Box::new(move |violation| teller.note_refusal(&worker, violation));
+    ObservedFrames::of_client(stream, reader, Rc::clone(&client.observation), tell)
 }
 
 /// hyper's part, which must be told only of limits above its own: what is over the limit it never sees.

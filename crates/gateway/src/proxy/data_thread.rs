@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
+use super::accept_failure::AcceptFailure;
 use super::access::AccessLogging;
 use super::admission::{Admission, Admitted};
 use super::audit::{AuditConfig, Auditor};
@@ -209,7 +210,11 @@ async fn accept(
             }
             Err(error) => {
                 // Out of descriptors or memory: others must finish first, and spinning helps nobody.
-                worker.events.tell("accept_failed", || vec![("error", error.to_string())]);
+                let failure = AcceptFailure::of(&error);
+                admission.failures.count(failure);
+                worker.events.tell("accept_failed", || {
+                    vec![("cause", failure.name().to_owned()), ("error", error.to_string())]
+                });
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }

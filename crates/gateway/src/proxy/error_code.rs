@@ -24,6 +24,8 @@ pub enum ErrorCode {
     ExpectationFailed,
     /// The connection was secured for another host.
     MisdirectedRequest,
+    /// A WebSocket is asked for in another version than there is.
+    UpgradeRequired,
     /// The rate limiter's quota is used up.
     RateLimited,
     /// The headers are more than the server takes.
@@ -32,7 +34,7 @@ pub enum ErrorCode {
     InternalError,
     /// The body comes in a transfer coding that is not known here.
     NotImplemented,
-    /// No connection to the service could be opened.
+    /// No connection to the service could be opened, for another reason than the time.
     ServiceUnreachable,
     /// The service closed the connection or sent no valid HTTP.
     ServiceFailed,
@@ -44,6 +46,10 @@ pub enum ErrorCode {
     CircuitOpen,
     /// No endpoint is healthy.
     NoEndpoint,
+    /// No connection to the service was open in time.
+    ConnectTimeout,
+    /// The service fell silent on a connection that was open.
+    ServiceSilent,
     /// An attempt took longer than its timeout.
     AttemptTimeout,
     /// The whole call took longer than its deadline.
@@ -64,7 +70,7 @@ pub(super) enum GrpcStatus {
 
 impl ErrorCode {
     /// All codes, by their status.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::BadRequest,
         Self::RouteNotFound,
         Self::MethodNotAllowed,
@@ -73,6 +79,7 @@ impl ErrorCode {
         Self::UriTooLong,
         Self::ExpectationFailed,
         Self::MisdirectedRequest,
+        Self::UpgradeRequired,
         Self::RateLimited,
         Self::HeadersTooLarge,
         Self::InternalError,
@@ -83,6 +90,8 @@ impl ErrorCode {
         Self::BulkheadFull,
         Self::CircuitOpen,
         Self::NoEndpoint,
+        Self::ConnectTimeout,
+        Self::ServiceSilent,
         Self::AttemptTimeout,
         Self::DeadlineExceeded,
         Self::VersionNotSupported,
@@ -102,6 +111,7 @@ impl ErrorCode {
             Self::MisdirectedRequest => {
                 (Http::MISDIRECTED_REQUEST, "MISDIRECTED_REQUEST", "Misdirected Request")
             }
+            Self::UpgradeRequired => (Http::UPGRADE_REQUIRED, "UPGRADE_REQUIRED", "Upgrade Required"),
             Self::RateLimited => (Http::TOO_MANY_REQUESTS, "RATE_LIMITED", "Rate Limited"),
             Self::HeadersTooLarge => {
                 (Http::REQUEST_HEADER_FIELDS_TOO_LARGE, "HEADERS_TOO_LARGE", "Headers Too Large")
@@ -114,6 +124,8 @@ impl ErrorCode {
             Self::BulkheadFull => (Http::SERVICE_UNAVAILABLE, "BULKHEAD_FULL", "Bulkhead Full"),
             Self::CircuitOpen => (Http::SERVICE_UNAVAILABLE, "CIRCUIT_OPEN", "Circuit Open"),
             Self::NoEndpoint => (Http::SERVICE_UNAVAILABLE, "NO_ENDPOINT", "No Endpoint"),
+            Self::ConnectTimeout => (Http::GATEWAY_TIMEOUT, "CONNECT_TIMEOUT", "Connect Timeout"),
+            Self::ServiceSilent => (Http::GATEWAY_TIMEOUT, "SERVICE_SILENT", "Service Silent"),
             Self::AttemptTimeout => (Http::GATEWAY_TIMEOUT, "ATTEMPT_TIMEOUT", "Attempt Timeout"),
             Self::DeadlineExceeded => (Http::GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED", "Deadline Exceeded"),
             Self::VersionNotSupported => {
@@ -146,6 +158,7 @@ impl ErrorCode {
             Self::RouteNotFound
             | Self::MethodNotAllowed
             | Self::MisdirectedRequest
+            | Self::UpgradeRequired
             | Self::NotImplemented
             | Self::VersionNotSupported => GrpcStatus::Unimplemented,
             Self::BadRequest | Self::ExpectationFailed | Self::LoopDetected | Self::InternalError => {
@@ -156,6 +169,8 @@ impl ErrorCode {
             | Self::NoEndpoint
             | Self::ServiceUnreachable
             | Self::ServiceFailed
+            | Self::ConnectTimeout
+            | Self::ServiceSilent
             | Self::AttemptTimeout => GrpcStatus::Unavailable,
         }
     }
@@ -170,6 +185,7 @@ impl ErrorCode {
             | Self::UriTooLong
             | Self::ExpectationFailed
             | Self::MisdirectedRequest
+            | Self::UpgradeRequired
             | Self::HeadersTooLarge
             | Self::NotImplemented
             | Self::VersionNotSupported => ProxyError::HttpRequestError,
@@ -180,10 +196,23 @@ impl ErrorCode {
             }
             Self::BulkheadFull => ProxyError::ConnectionLimitReached,
             Self::ServiceFailed => ProxyError::HttpProtocolError,
+            Self::ConnectTimeout => ProxyError::ConnectionTimeout,
+            Self::ServiceSilent => ProxyError::ConnectionReadTimeout,
             Self::AttemptTimeout | Self::DeadlineExceeded => ProxyError::HttpResponseTimeout,
             Self::LoopDetected => ProxyError::ProxyLoopDetected,
             Self::InternalError => ProxyError::ProxyInternalError,
         }
+    }
+
+    /// The code for a connection that could not be opened: whatever took too long is a 504 (RFC 9110, section
+    /// 15.6.5; RFC 9209, section 2.3).
+    pub(super) const fn of_unopened(error: ProxyError) -> Self {
+        if error.is_timeout() { Self::ConnectTimeout } else { Self::ServiceUnreachable }
+    }
+
+    /// The same for one that was open and gave no answer.
+    pub(super) const fn of_unanswered(error: ProxyError) -> Self {
+        if error.is_timeout() { Self::ServiceSilent } else { Self::ServiceFailed }
     }
 
     /// The code for a rejection by `policy`.

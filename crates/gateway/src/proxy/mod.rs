@@ -6,6 +6,7 @@
 //! outlier record and the counters exactly once, however the exchange ends.
 
 mod abort_on_drop;
+mod accept_failure;
 mod acceptance;
 mod access;
 mod admission;
@@ -42,6 +43,7 @@ mod multiplexed;
 mod observed;
 mod observed_frames;
 mod opening;
+mod patience;
 mod pool;
 mod preface;
 mod proxy_error;

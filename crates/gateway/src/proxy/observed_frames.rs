@@ -46,9 +46,12 @@ pub(super) struct Frames {
     observation: Rc<Observation>,
     held: Held,
     stood_in: bool,
-    /// Whether the other side is a service, with which the connection ends at once.
-    is_service: bool,
+    /// Tells of a request that h2 has refused itself; a client's alone. With a service the connection ends at
+    /// once.
+    tell: Option<Tell>,
 }
+
+type Tell = Box<dyn Fn(Violation)>;
 
 impl fmt::Debug for Frames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -58,25 +61,39 @@ impl fmt::Debug for Frames {
 
 impl<S> ObservedFrames<S> {
     /// A connection of a client.
-    pub(super) fn of_client(stream: S, reader: FrameReader, observation: Rc<Observation>) -> Self {
-        Self::by(Frames::new(reader, FrameWriter::default(), observation, false), stream)
+    pub(super) fn of_client(
+        stream: S,
+        reader: FrameReader,
+        observation: Rc<Observation>,
+        tell: Box<dyn Fn(Violation)>,
+    ) -> Self {
+        Self::by(Frames::new(reader, FrameWriter::default(), observation, Some(tell)), stream)
     }
 
     /// A connection to a service.
     pub(super) fn of_service(stream: S, reader: FrameReader, observation: Rc<Observation>) -> Self {
-        Self::by(Frames::new(reader, FrameWriter::to_service(), observation, true), stream)
+        Self::by(Frames::new(reader, FrameWriter::to_service(), observation, None), stream)
     }
 }
 
 impl Frames {
-    fn new(reader: FrameReader, writer: FrameWriter, observation: Rc<Observation>, is_service: bool) -> Self {
-        Self { reader, writer, observation, held: Held::default(), stood_in: false, is_service }
+    fn new(
+        reader: FrameReader,
+        writer: FrameWriter,
+        observation: Rc<Observation>,
+        tell: Option<Tell>,
+    ) -> Self {
+        Self { reader, writer, observation, held: Held::default(), stood_in: false, tell }
+    }
+
+    fn is_service(&self) -> bool {
+        self.tell.is_none()
     }
 
     fn refuse(&mut self, violation: Violation) {
         // No request has this number: none is answered for the connection.
-        self.observation.refuse(Refusal { request: 0, violation, stands_in: !self.is_service });
-        self.stood_in = !self.is_service;
+        self.observation.refuse(Refusal { request: 0, violation, stands_in: !self.is_service() });
+        self.stood_in = !self.is_service();
         if self.stood_in {
             self.held.replace(&stand_in(self.reader.open_block()));
         } else {
@@ -101,7 +118,7 @@ impl Inspector for Frames {
                 // What h2 was told makes it end the connection; until that is written it reads no more.
                 return Poll::Pending;
             }
-            if self.is_service
+            if self.is_service()
                 && let Some(refusal) = self.observation.refusal()
             {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, refusal.violation)));
@@ -129,20 +146,47 @@ impl Inspector for Frames {
         for slice in slices {
             let sent = &slice[..slice.len().min(length)];
             length -= sent.len();
-            self.writer.look(sent, |written| match written {
-                Written::Data(bytes) => self.reader.data_was_sent(bytes),
-                Written::Head => self.reader.head_was_sent(),
-                Written::Reset if self.is_service => self.reader.reset_was_sent(),
-                Written::Reset => {}
-                // What h2 ends itself, it tells the exchanges itself; heads for streams that have ended are not
-                // the way to earn more of them.
-                Written::MadeReset | Written::Goodbye if self.is_service => {}
-                Written::MadeReset => self.reader.was_made_to_reset(MonotonicClock::now),
-                Written::Goodbye => {
-                    let violation = Violation::Http2Error;
-                    self.observation.refuse(Refusal { request: 0, violation, stands_in: false });
-                }
+            let Self { reader, writer, observation, tell, .. } = self;
+            writer.look(sent, |written| match tell {
+                None => sent_to_service(reader, written),
+                Some(tell) => sent_to_client(reader, written, tell, observation),
             });
+        }
+    }
+}
+
+fn sent_to_service(reader: &mut FrameReader, written: Written) {
+    match written {
+        Written::Data(bytes) => reader.data_was_sent(bytes),
+        Written::Head { .. } => reader.head_was_sent(),
+        Written::Reset { .. } => reader.reset_was_sent(),
+        // What h2 ends itself, it tells the exchanges itself; heads for streams that have ended are not the way
+        // to earn more of them.
+        Written::MadeReset { .. } | Written::Refused { .. } | Written::Goodbye => {}
+    }
+}
+
+fn sent_to_client(reader: &mut FrameReader, written: Written, tell: &Tell, observation: &Observation) {
+    match written {
+        Written::Data(bytes) => reader.data_was_sent(bytes),
+        Written::Head { stream, only_a_status } => {
+            if reader.answer_was_sent(stream, only_a_status) {
+                tell(Violation::HeaderBytes);
+            }
+        }
+        Written::Reset { stream } => reader.stream_has_ended(stream),
+        Written::MadeReset { stream } => {
+            reader.stream_has_ended(stream);
+            reader.was_made_to_reset(MonotonicClock::now);
+        }
+        Written::Refused { stream } => {
+            reader.stream_has_ended(stream);
+            reader.was_made_to_reset(MonotonicClock::now);
+            tell(Violation::Http2Streams);
+        }
+        Written::Goodbye => {
+            let violation = Violation::Http2Error;
+            observation.refuse(Refusal { request: 0, violation, stands_in: false });
         }
     }
 }
@@ -169,7 +213,11 @@ mod tests {
                 .expect("limits");
         let observation = Rc::<Observation>::default();
         let reader = FrameReader::new(FloodLimits::from(&limits), MonotonicClock::now());
-        (client, ObservedFrames::of_client(server, reader, Rc::clone(&observation)), observation)
+        (
+            client,
+            ObservedFrames::of_client(server, reader, Rc::clone(&observation), Box::new(drop)),
+            observation,
+        )
     }
 
     /// What h2 gets to read of `bytes` that come in pieces of `piece` bytes, `room` bytes at a time.

@@ -78,6 +78,12 @@ impl ProxyError {
         }
     }
 
+    /// Whether the other side was waited for in vain, before a request was through: what RFC 9209 recommends a 504
+    /// for.
+    pub(super) const fn is_timeout(self) -> bool {
+        matches!(self, Self::DnsTimeout | Self::ConnectionTimeout | Self::ConnectionReadTimeout)
+    }
+
     /// What a message of a service that is not read on is.
     pub(super) const fn of_violation(violation: Violation) -> Self {
         match violation {

@@ -21,6 +21,10 @@ impl Source for Gateway {
             let labels = [("limit", limit.name())];
             snapshot.counter("connections_refused", help, &labels, self.admission.refused(limit));
         }
+        for (cause, count) in self.admission.failures.counts() {
+            let help = "Attempts to take a connection that failed, by what was missing.";
+            snapshot.counter("accept_failures", help, &[("cause", cause)], count);
+        }
         if let Some((terms, stats)) = &self.tls {
             read_tls(snapshot, &terms.borrow(), stats);
         }

@@ -1,9 +1,13 @@
 //! Whether a request asks for another protocol, and whether an answer grants it (RFC 9110, section 7.8).
 
-use http::header::{CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
+use super::answer::Failure;
+use super::error_code::ErrorCode;
 use crate::config::UpgradeProtocol;
 use crate::field::{only, words};
 
@@ -42,6 +46,24 @@ impl Upgrade {
         is_allowed.then(|| Self { protocol, accept: Some(accept_of(key.as_bytes())) })
     }
 
+    /// Whether a WebSocket is asked for in the version that there is (RFC 6455, section 4.2.2).
+    ///
+    /// # Errors
+    /// The answer, which names that version.
+    pub(super) fn of_known_version(self, parts: &Parts) -> Result<Self, Failure> {
+        let named = only(&parts.headers, &SEC_WEBSOCKET_VERSION);
+        if self.accept.is_none() || named.is_some_and(|version| version == WEBSOCKET_VERSION) {
+            return Ok(self);
+        }
+        // An answer in HTTP/2 has no `Upgrade`, without which there is no 426 (RFC 9110, section 15.5.22).
+        let code = match parts.version {
+            Version::HTTP_2 => ErrorCode::BadRequest,
+            _ => ErrorCode::UpgradeRequired,
+        };
+        let failure = Failure::new(code, "of all versions of WebSocket there is only 13 here");
+        Err(Failure { tells_websocket_version: true, ..failure })
+    }
+
     /// Says in a request, or in the answer that grants it, which protocol it is about.
     pub(super) fn write(&self, headers: &mut HeaderMap) {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -78,6 +100,15 @@ impl Upgrade {
 }
 
 const WEBSOCKET: &str = "websocket";
+
+/// The only version that was ever more than a draft.
+pub(super) const WEBSOCKET_VERSION: &str = "13";
+
+/// Says in an answer that a WebSocket is what can be asked for.
+pub(super) fn write_websocket(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static(WEBSOCKET));
+}
 
 /// What a client asks a service to answer in a WebSocket's handshake (RFC 6455, section 4.1).
 pub(super) fn fresh_key() -> HeaderValue {
@@ -179,6 +210,31 @@ mod tests {
         assert_eq!(asked("GET", Version::HTTP_10, &text, &allowed), None);
         assert_eq!(asked("GET", Version::HTTP_2, &text, &allowed), None);
         assert_eq!(asked("GET", Version::HTTP_11, &text, &[]), None);
+    }
+
+    #[test]
+    fn a_websocket_has_one_version() {
+        let judged = |version, text: &str| {
+            let mut parts = Request::builder().version(version).body(()).expect("a request").into_parts().0;
+            parts.headers = headers(text);
+            let websocket =
+                Upgrade::websocket(&HeaderValue::from_static(KEY), &[UpgradeProtocol::websocket()]);
+            let judged = websocket.expect("it is allowed").of_known_version(&parts);
+            judged.map(|_| ()).map_err(|failure| (failure.code, failure.tells_websocket_version))
+        };
+        assert_eq!(judged(Version::HTTP_11, "sec-websocket-version: 13"), Ok(()));
+        assert_eq!(judged(Version::HTTP_2, "sec-websocket-version: 13"), Ok(()));
+        for wrong in
+            ["8", "013", "13, 8", "", "13\nsec-websocket-version: 13", "13\nsec-websocket-version: 8"]
+        {
+            let text = format!("sec-websocket-version: {wrong}");
+            assert_eq!(judged(Version::HTTP_11, &text), Err((ErrorCode::UpgradeRequired, true)), "{wrong}");
+            assert_eq!(judged(Version::HTTP_2, &text), Err((ErrorCode::BadRequest, true)), "{wrong}");
+        }
+        assert_eq!(judged(Version::HTTP_11, "x: y"), Err((ErrorCode::UpgradeRequired, true)));
+        let other = asked("GET", Version::HTTP_11, "connection: upgrade\nupgrade: chat", &["chat"]);
+        let parts = Request::new(()).into_parts().0;
+        assert!(other.expect("it is allowed").of_known_version(&parts).is_ok(), "another protocol has none");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! From files to terms. What is wrong with a file is said at the key that names it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use super::names::{Names, is_name};
 use super::pem::{read_chain, read_key};
 use super::revocation::ClientTrust;
 use super::sessions;
+use super::validity::Own;
 use crate::config::{Problem, Severity};
 
 /// What handshakes are held under: certificates, versions, whose certificates are good.
@@ -43,6 +44,9 @@ impl Terms {
     /// Reads the files that `config` and `certificates` name, relative ones from `folder`, and returns the
     /// terms with warnings. Without an address that listens with TLS there are none.
     ///
+    /// A certificate that has expired is an error, unless it is the one that is shown under the terms `in_force`: to
+    /// refuse what stays anyway would keep other certificates from being renewed.
+    ///
     /// # Errors
     /// Everything that is wrong, with the keys that it is about.
     pub fn load(
@@ -50,12 +54,25 @@ impl Terms {
         certificates: &BTreeMap<String, CertificateConfig>,
         folder: &Path,
         clock: &WallClock,
+        in_force: Option<&Self>,
     ) -> Result<(Option<Self>, Vec<Problem>), Vec<Problem>> {
         let mut problems = config.problems(certificates);
         let provider = Arc::new(ring::default_provider());
         let mut served = BTreeMap::new();
         for (name, config) in certificates {
-            match read_certificate(name, config, folder, &provider, clock, &mut problems) {
+            let read = read_certificate(name, config, folder, &provider);
+            let timely = read.and_then(|read| {
+                let own = Own {
+                    name: &format!("`{name}`"),
+                    at: ["certificate", name, "chain"],
+                    file: &config.chain,
+                    shown_to: "clients",
+                    is_in_force: in_force.is_some_and(|terms| terms.shows(name, &read.key.cert)),
+                };
+                problems.extend(own.doubt(&read.certificate, clock)?);
+                Ok(read)
+            });
+            match timely {
                 Ok(read) => drop(served.insert(name.as_str(), read)),
                 Err(problem) => problems.push(problem),
             }
@@ -105,6 +122,12 @@ impl Terms {
         let handshake_timeout = config.handshake_timeout;
         let terms = Self { server: Arc::new(server), handshake_timeout, names, expiries, basis };
         Ok((Some(terms), problems))
+    }
+
+    /// Whether the certificate `name` is the first of `chain`.
+    fn shows(&self, name: &str, chain: &[CertificateDer<'static>]) -> bool {
+        let mut shown = self.basis.certificates.keys().zip(&self.basis.chains);
+        shown.any(|(known, shown)| known == name && shown.first() == chain.first())
     }
 
     /// Whether handshakes are held as under `other`: then its sessions may be resumed still.
@@ -175,8 +198,6 @@ fn read_certificate(
     config: &CertificateConfig,
     folder: &Path,
     provider: &CryptoProvider,
-    clock: &WallClock,
-    problems: &mut Vec<Problem>,
 ) -> Result<Served, Problem> {
     let at = |key| move |message: String| Problem::error(["certificate", name, key], message);
     let chain = read_chain(&folder.join(&config.chain)).map_err(at("chain"))?;
@@ -192,16 +213,6 @@ fn read_certificate(
             error => format!("`{}` can not be used: {error}", config.key.display()),
         })
     })?;
-    let now = clock.now().as_unix_nanos() / 1_000_000_000;
-    let doubtful = |message| Problem::warning(["certificate", name, "chain"], message);
-    if certificate.not_after <= now {
-        let end = Timestamp::from_unix_seconds(certificate.not_after);
-        problems
-            .push(doubtful(format!("the certificate in `{shown}` expired at {end}: clients will refuse it")));
-    } else if certificate.not_before > now {
-        let begin = Timestamp::from_unix_seconds(certificate.not_before);
-        problems.push(doubtful(format!("the certificate in `{shown}` is not valid before {begin}")));
-    }
     for wanted in &config.names {
         if !is_name(wanted) {
             let message = format!("`{wanted}` is no name such as \"shop.example\" or \"*.shop.example\"");
@@ -229,7 +240,7 @@ fn index(
     let entry = |name: &str, read: &Served| (Arc::clone(&read.key), name.to_owned());
     let default_entry = default.and_then(|name| served.get(name).map(|read| entry(name, read)));
     let mut names = Names::new(default_entry);
-    let mut owners = BTreeMap::new();
+    let (mut owners, mut told) = (BTreeMap::new(), BTreeSet::new());
     for (name, read) in served {
         if read.names.is_empty() && default != Some(*name) {
             let message = format!("`{name}` is never shown: it is for no DNS name and is not the default");
@@ -240,6 +251,8 @@ fn index(
             names.insert(wanted, entry(name, read));
             if let Some(other) = owners.insert(wanted, *name)
                 && other != *name
+                // Two that share one name mostly share all of them.
+                && told.insert((other, *name))
             {
                 let message = format!("`{wanted}` is in the certificates `{other}` and `{name}`");
                 let place = vec!["certificate".to_owned(), other.to_owned()];

@@ -16,6 +16,7 @@ mod revocation;
 mod service;
 mod sessions;
 mod stats;
+mod validity;
 
 pub use config::{CertificateConfig, ClientCertificates, ExpiredCrls, MinimumVersion, TlsConfig};
 pub use expiry::tell_of_expired_lists;

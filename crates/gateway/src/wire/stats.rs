@@ -3,12 +3,20 @@ use crate::proxy::Cut;
 use crate::stats::Counter;
 
 /// What was refused, by side and reason, and who was cut off.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct WireStats {
     clients: [Counter; Violation::ALL.len()],
     services: [Counter; Violation::ALL.len()],
     connections_cut: Counter,
     streams_cut: Counter,
+}
+
+impl Default for WireStats {
+    fn default() -> Self {
+        let zeros = || std::array::from_fn(|_| Counter::default());
+        let (connections_cut, streams_cut) = (Counter::default(), Counter::default());
+        Self { clients: zeros(), services: zeros(), connections_cut, streams_cut }
+    }
 }
 
 impl WireStats {

@@ -51,6 +51,10 @@ pub(crate) enum Violation {
     HeaderTimeout,
     /// A body that paused for longer than `body_timeout`.
     BodyTimeout,
+    /// A body that came slower than `body_rate_min`.
+    BodyRate,
+    /// More streams open together than `http2.streams_max`.
+    Http2Streams,
     /// More streams that end in a reset than `http2.resets_max` (CVE-2023-44487, CVE-2025-8671).
     Http2Resets,
     /// More SETTINGS than `http2.settings_max` (CVE-2019-9515).
@@ -72,7 +76,7 @@ pub(crate) enum Violation {
 
 impl Violation {
     /// All of them, in the order of their counters.
-    pub(crate) const ALL: [Self; 32] = [
+    pub(crate) const ALL: [Self; 34] = [
         Self::BareCarriageReturn,
         Self::BareLineFeed,
         Self::ControlCharacter,
@@ -97,6 +101,8 @@ impl Violation {
         Self::UriBytes,
         Self::HeaderTimeout,
         Self::BodyTimeout,
+        Self::BodyRate,
+        Self::Http2Streams,
         Self::Http2Resets,
         Self::Http2Settings,
         Self::Http2Pings,
@@ -134,6 +140,8 @@ impl Violation {
             Self::UriBytes => "uri_bytes_max",
             Self::HeaderTimeout => "header_timeout",
             Self::BodyTimeout => "body_timeout",
+            Self::BodyRate => "body_rate_min",
+            Self::Http2Streams => "http2.streams_max",
             Self::Http2Resets => "http2.resets_max",
             Self::Http2Settings => "http2.settings_max",
             Self::Http2Pings => "http2.pings_max",
@@ -173,6 +181,8 @@ impl fmt::Display for Violation {
             Self::UriBytes => "the target is longer than uri_bytes_max",
             Self::HeaderTimeout => "the headers took longer than header_timeout",
             Self::BodyTimeout => "the body paused for longer than body_timeout",
+            Self::BodyRate => "the body came slower than body_rate_min",
+            Self::Http2Streams => "more streams are open than http2.streams_max",
             Self::Http2Resets => "more streams were reset than http2.resets_max",
             Self::Http2Settings => "there are more SETTINGS frames than http2.settings_max",
             Self::Http2Pings => "there are more PING frames than http2.pings_max",

@@ -13,7 +13,7 @@ use crate::file::Loaded;
 /// # Errors
 /// What is wrong with the files that they are made of, ready to be printed.
 pub(super) fn explain(loaded: &Loaded, host: &str) -> Result<String, String> {
-    let (terms, _) = loaded.terms().map_err(|problems| loaded.render(&problems))?;
+    let (terms, _) = loaded.terms(None).map_err(|problems| loaded.render(&problems))?;
     let mut section = Section::new(loaded, "\nTLS", &["tls"], 19);
     let Some(terms) = terms else {
         section.sentence("no address listens with TLS");

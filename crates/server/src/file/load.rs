@@ -78,7 +78,7 @@ impl Loaded {
     ///
     /// # Errors
     /// What is wrong, ready to be printed.
-    fn parse(path: &Path, text: String) -> Result<Self, String> {
+    pub(crate) fn parse(path: &Path, text: String) -> Result<Self, String> {
         let (file, source): (File, Source) = Source::parse(path, text, &KIND)?;
         let traffic = TrafficConfig {
             defaults: file.defaults,
@@ -105,12 +105,15 @@ impl Loaded {
     }
 
     /// Reads the files that the terms of TLS are made of; no terms where TLS is not spoken. A file that was
-    /// good yesterday may not be today.
+    /// good yesterday may not be today, but what it holds may stay where it is `in_force`.
     ///
     /// # Errors
     /// What is wrong with them.
-    pub(crate) fn terms(&self) -> Result<(Option<Terms>, Vec<Problem>), Vec<Problem>> {
-        Terms::load(&self.tls, &self.certificates, self.folder(), &WallClock::system())
+    pub(crate) fn terms(
+        &self,
+        in_force: Option<&Terms>,
+    ) -> Result<(Option<Terms>, Vec<Problem>), Vec<Problem>> {
+        Terms::load(&self.tls, &self.certificates, self.folder(), &WallClock::system(), in_force)
     }
 
     /// Reads the files of TLS towards the collector of traces; nothing where none is spoken to with TLS.
@@ -144,7 +147,25 @@ impl Loaded {
     /// # Errors
     /// Everything that is wrong with files and plan.
     pub(crate) fn plan(&self, previous: Option<&Plan>, events: &Events) -> Result<(Plan, Report), Report> {
-        let read = ServiceTerms::load(&self.traffic.services, self.folder(), &WallClock::system());
+        self.plan_beside(&ServiceTerms::default(), previous, events)
+    }
+
+    /// The same where only the files of TLS changed: what of them is in force may stay.
+    ///
+    /// # Errors
+    /// Everything that is wrong with files and plan.
+    pub(crate) fn plan_anew(&self, running: &Plan, events: &Events) -> Result<(Plan, Report), Report> {
+        self.plan_beside(&running.service_terms(), Some(running), events)
+    }
+
+    fn plan_beside(
+        &self,
+        in_force: &ServiceTerms,
+        previous: Option<&Plan>,
+        events: &Events,
+    ) -> Result<(Plan, Report), Report> {
+        let (services, clock) = (&self.traffic.services, WallClock::system());
+        let read = ServiceTerms::load(services, self.folder(), &clock, in_force);
         let (terms, doubts) = read.map_err(|problems| {
             let mut report = lint(&self.traffic);
             report.problems.splice(0..0, problems);
@@ -270,42 +291,5 @@ impl Loaded {
         problems.extend(server.audit_log.iter().flat_map(AuditLogConfig::problems));
         problems.extend(server.traces.iter().flat_map(TracesConfig::problems));
         problems
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use intertie_fuzz::Mutations;
-
-    use super::*;
-
-    /// A file with every section, and one whose positions are not those of its bytes.
-    const CORPUS: &[&[u8]] = &[
-        include_bytes!("../../../../examples/shop/intertie.toml"),
-        "[server]\nlisten = [\"127.0.0.1:0\"]\r\n[service.\"größe\"]\n\tendpoints = [{ at = \"127.0.0.1:1\" }]\n\
-         [route.\"/ü/**\"]\nto = \"größe\" # ☂\nretry = { attempts = 0 }\nuse = [1, 2]\n"
-            .as_bytes(),
-        b"[tls]\nlisten = [\"127.0.0.1:8443\"]\n[certificate.a]\nchain = \"a.pem\"\nkey = \"a.key\"\n\
-          [server.client_limits]\nheaders_max = 5\n[[route]]\nto = 'x'\n",
-    ];
-
-    /// Whatever stands in a file, what is wrong with it is said, with a position in it.
-    #[test]
-    fn any_file_is_understood_or_refused_in_words() {
-        for (number, input) in Mutations::new(CORPUS, 1).take(10_000).enumerate() {
-            let Ok(text) = String::from_utf8(input) else { continue };
-            let path = Path::new("x.toml");
-            let refused = match Loaded::parse(path, text.clone()) {
-                Ok(loaded) => {
-                    let problems = intertie_gateway::plan::lint(&loaded.traffic).problems;
-                    if problems.is_empty() { continue } else { loaded.render(&problems) }
-                }
-                Err(refused) => refused,
-            };
-            let is_told = refused.starts_with("error: ")
-                || refused.starts_with("warning: ")
-                || refused.starts_with("note: ");
-            assert!(is_told, "mutation {number}: {text:?}: {refused:?}");
-        }
     }
 }

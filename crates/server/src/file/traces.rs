@@ -113,7 +113,8 @@ impl TracesConfig {
         let config = self.tls.clone().unwrap_or_default();
         let at = ["server", "traces", "tls"];
         let clock = WallClock::system();
-        let (terms, doubts) = ServiceTls::read(at, &config, host(&uri), Protocol::Http1, folder, &clock)?;
+        let (terms, doubts) =
+            ServiceTls::read(at, &config, host(&uri), Protocol::Http1, folder, &clock, None)?;
         Ok((Some(terms), doubts))
     }
 

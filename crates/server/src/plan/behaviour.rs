@@ -70,16 +70,18 @@ impl Known {
         // A client that took nothing says nothing against the service either.
         let broke_off = cut.is_some_and(|how| !["deadline", "send_timeout"].contains(&how));
         let timed_out = is(ErrorCode::AttemptTimeout) || is(ErrorCode::DeadlineExceeded);
+        let unreachable = is(ErrorCode::ServiceUnreachable) || is(ErrorCode::ConnectTimeout);
+        let failed = is(ErrorCode::ServiceFailed) || is(ErrorCode::ServiceSilent);
         let last = if left || timed_out {
             Reply::Hang
-        } else if is(ErrorCode::ServiceUnreachable) {
+        } else if unreachable {
             Reply::Unreachable
-        } else if is(ErrorCode::ServiceFailed) || broke_off {
+        } else if failed || broke_off {
             Reply::Answer(Class::Transient)
         } else {
             Reply::Answer(request.status.map_or(Class::Unjudged, Class::of_http_status))
         };
-        let unserved = code.is_some() && !is(ErrorCode::ServiceFailed) && !is(ErrorCode::ServiceUnreachable);
+        let unserved = code.is_some() && !failed && !unreachable;
         if (attempts == 0 && !left) || (unserved && last != Reply::Hang) {
             return Self::Nothing;
         }
@@ -153,6 +155,8 @@ mod tests {
             ("503 30.0ms endpoint=a", Reply::Answer(Class::Unavailable)),
             ("502 30.0ms endpoint=a error=SERVICE_FAILED", Reply::Answer(Class::Transient)),
             ("502 30.0ms endpoint=a error=SERVICE_UNREACHABLE", Reply::Unreachable),
+            ("504 30.0ms endpoint=a error=CONNECT_TIMEOUT", Reply::Unreachable),
+            ("504 30.0ms endpoint=a error=SERVICE_SILENT", Reply::Answer(Class::Transient)),
             ("504 30.0ms endpoint=a error=ATTEMPT_TIMEOUT", Reply::Hang),
             ("504 30.0ms endpoint=a error=DEADLINE_EXCEEDED", Reply::Hang),
             ("200 30.0ms endpoint=a cut=service_broke_off", Reply::Answer(Class::Transient)),

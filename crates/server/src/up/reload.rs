@@ -65,7 +65,7 @@ impl Server {
             Ok(None) => return,
             Err(refusal) => return self.refuse(&refusal),
         };
-        let (terms, doubts) = match fresh.terms() {
+        let (terms, doubts) = match fresh.terms(None) {
             Ok(terms) => terms,
             Err(problems) => return self.refuse(&fresh.render(&problems)),
         };
@@ -114,7 +114,8 @@ impl Server {
     /// Puts the changed files of TLS into force, for handshakes from now on. Files that do not fit together
     /// are refused; the old terms stay.
     pub(super) fn reload_terms(&mut self) {
-        match self.loaded.terms() {
+        let running = self.gateway.follow_tls().map(|terms| Arc::clone(&terms.borrow()));
+        match self.loaded.terms(running.as_deref()) {
             Ok((Some(terms), doubts)) => {
                 if self.gateway.update_tls(terms) {
                     eprint!("{}", self.loaded.render(&doubts));
@@ -138,7 +139,7 @@ impl Server {
             Ok(whole) => whole,
             Err(refusal) => return self.refuse(&refusal),
         };
-        match whole.plan(Some(&running), &self.events) {
+        match whole.plan_anew(&running, &self.events) {
             Ok((plan, report)) => {
                 let changed: Vec<_> = plan.changed_transports(&running).map(str::to_owned).collect();
                 if !changed.is_empty() {

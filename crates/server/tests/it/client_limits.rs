@@ -24,24 +24,34 @@ fn request(target: usize, headers: usize, value: usize) -> String {
     format!("GET /{} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{headers}\r\n", "t".repeat(target - 1))
 }
 
-/// A request within the limits passes, one above is refused with `status`, `code` and words.
-async fn check(limits: &str, within: &str, above: &str, refusal: [&str; 3]) {
+/// One request was refused for `reason`, which a counter and a line tell.
+async fn check_told(server: &Server, reason: &str) {
+    let line = server.wait_for("request_refused");
+    assert!(line.contains("client=127.0.0.1") && line.contains(&format!("reason={reason}")), "{line}");
+    let series = format!("intertie_messages_refused_total{{from=\"client\",reason=\"{reason}\"}}");
+    until(async || server.metric(&series).await == 1.0, "it is counted").await;
+}
+
+/// A request within the limits passes, one above is refused with `status`, `code` and words, counted and told for
+/// `reason`.
+async fn check(limits: &str, within: &str, above: &str, refusal: [&str; 4]) {
     let (origin, server) = serving(limits).await;
     let passed = raw(&server, within).await;
     assert!(passed.starts_with("HTTP/1.1 200 "), "{limits}: {passed}");
     assert_eq!(origin.take().0.len(), 1);
     let refused = raw(&server, above).await;
-    let [status, code, words] = refusal;
+    let [status, code, words, reason] = refusal;
     assert!(refused.starts_with(&format!("HTTP/1.1 {status} ")), "{limits}: {refused}");
     assert!(refused.contains(code) && refused.contains(words), "{limits}: {refused}");
     assert_eq!(origin.take(), (Vec::new(), Vec::new()));
+    check_told(&server, reason).await;
 }
 
 #[tokio::test]
 async fn a_target_is_as_long_as_its_limit_at_most() {
-    let words = ["414", "URI_TOO_LONG", "the target is longer than uri_bytes_max, 100B"];
+    let words = ["414", "URI_TOO_LONG", "the target is longer than uri_bytes_max, 100B", "uri_bytes_max"];
     check("uri_bytes_max = \"100B\"", &request(100, 1, 1), &request(101, 1, 1), words).await;
-    let words = ["414", "URI_TOO_LONG", "uri_bytes_max, 8KiB"];
+    let words = ["414", "URI_TOO_LONG", "uri_bytes_max, 8KiB", "uri_bytes_max"];
     check("", &request(8 << 10, 1, 1), &request((8 << 10) + 1, 1, 1), words).await;
 }
 
@@ -52,7 +62,7 @@ async fn a_head_is_as_long_as_its_limit_at_most() {
         [("header_bytes_max = \"1KiB\"\nuri_bytes_max = \"1B\"", 1 << 10, "1KiB"), ("", 32 << 10, "32KiB")]
     {
         let words = format!("the headers are longer than header_bytes_max, {name}");
-        let refusal = ["431", "HEADERS_TOO_LARGE", &words];
+        let refusal = ["431", "HEADERS_TOO_LARGE", &words, "header_bytes_max"];
         check(limits, &request(1, 1, max - rest), &request(1, 1, max - rest + 1), refusal).await;
     }
 }
@@ -61,7 +71,7 @@ async fn a_head_is_as_long_as_its_limit_at_most() {
 async fn a_head_has_as_many_headers_as_its_limit_at_most() {
     for (limits, max) in [("headers_max = 3", 3), ("", 100), ("headers_max = 300", 300)] {
         let words = format!("there are more headers than headers_max, {max}");
-        let refusal = ["431", "HEADERS_TOO_LARGE", &words];
+        let refusal = ["431", "HEADERS_TOO_LARGE", &words, "headers_max"];
         check(limits, &request(1, max - 2, 1), &request(1, max - 1, 1), refusal).await;
     }
 }
@@ -89,6 +99,7 @@ async fn a_head_that_comes_drop_by_drop_is_answered_408() {
     assert_eq!(&head, b"HTTP/1.1 408");
     assert!(started.elapsed() >= Duration::from_millis(400), "it had its time");
     assert_eq!(origin.take(), (Vec::new(), Vec::new()));
+    check_told(&server, "header_timeout").await;
     let late = raw(&server, "GET / HTTP/1.1\r\nhost: a\r\n").await;
     let words = "the headers took longer than header_timeout, 400ms";
     assert!(late.contains("REQUEST_TIMEOUT") && late.contains(words), "{late}");

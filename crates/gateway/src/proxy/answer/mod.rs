@@ -7,7 +7,7 @@ mod grpc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, VARY};
+use http::header::{ACCEPT, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, VARY};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response};
 use intertie_core::clock::WallClock;
@@ -17,6 +17,7 @@ use intertie_core::rejection::{Policy, Rejection};
 use super::error_code::ErrorCode;
 use super::headers::{Present, mark_exhausted};
 use super::proxy_error::ProxyError;
+use super::upgrade::{WEBSOCKET_VERSION, write_websocket};
 use crate::config::ClientLimitsConfig;
 use crate::wire::Violation;
 use document::Document;
@@ -32,6 +33,8 @@ pub(super) struct Failure {
     pub(super) retry_after: Option<Duration>,
     /// For 405: the methods that routes want.
     pub(super) allow: Option<HeaderValue>,
+    /// Whether the client is told which version of WebSocket there is.
+    pub(super) tells_websocket_version: bool,
     /// The policy that rejected the call, to be counted when this is what the client gets.
     pub(super) rejected_by: Option<Policy>,
     /// Whether retries were used up or refused: the caller must not add its own.
@@ -49,6 +52,7 @@ impl Failure {
             detail,
             retry_after: None,
             allow: None,
+            tells_websocket_version: false,
             rejected_by: None,
             exhausted: false,
             proxy_error,
@@ -71,6 +75,9 @@ impl Failure {
             }
             Violation::BodyTimeout => {
                 (ErrorCode::RequestTimeout, format!(", {}", format_duration(limits.body_timeout)))
+            }
+            Violation::BodyRate => {
+                (ErrorCode::RequestTimeout, format!(", {} a second", limits.body_rate_min))
             }
             Violation::UnknownCoding => (ErrorCode::NotImplemented, String::new()),
             Violation::MajorVersion => (ErrorCode::VersionNotSupported, String::new()),
@@ -107,6 +114,12 @@ impl Failure {
         }
         if let Some(allow) = self.allow {
             headers.insert(ALLOW, allow);
+        }
+        if self.tells_websocket_version {
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(WEBSOCKET_VERSION));
+        }
+        if self.code == ErrorCode::UpgradeRequired {
+            write_websocket(headers);
         }
         let About { request_id, route, clock, pages } = *about;
         let (code, detail) = (self.code, self.detail.as_str());

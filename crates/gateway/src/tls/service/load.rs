@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use intertie_core::clock::{Timestamp, WallClock};
+use intertie_core::clock::WallClock;
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
 use rustls::{ClientConfig, RootCertStore, version};
@@ -17,6 +17,7 @@ use super::config::ServiceTlsConfig;
 use crate::config::{Problem, Protocol, ServiceConfig, Severity};
 use crate::tls::certificate::Certificate;
 use crate::tls::pem::{read_chain, read_key};
+use crate::tls::validity::Own;
 
 /// The terms of all services that are spoken to with TLS, by name.
 #[derive(Debug, Clone, Default)]
@@ -41,6 +42,8 @@ struct Basis {
 
 impl ServiceTerms {
     /// Reads the files that `services` name, relative ones from `folder`, and returns the terms with warnings.
+    /// A certificate of ours that has expired is an error, unless it is the one that is shown under the terms
+    /// `in_force`.
     ///
     /// # Errors
     /// Everything that is wrong, with the keys that it is about.
@@ -48,6 +51,7 @@ impl ServiceTerms {
         services: &BTreeMap<String, ServiceConfig>,
         folder: &Path,
         clock: &WallClock,
+        in_force: &Self,
     ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
         let mut problems = Vec::new();
         let mut terms = BTreeMap::new();
@@ -55,7 +59,8 @@ impl ServiceTerms {
             let Some(config) = &service.tls else { continue };
             let hosts = service.endpoints.iter().map(|endpoint| endpoint.at.host());
             let at = ["service", name, "tls"];
-            match ServiceTls::read(at, config, hosts, service.protocol, folder, clock) {
+            let in_force = in_force.of(name).map(Arc::as_ref);
+            match ServiceTls::read(at, config, hosts, service.protocol, folder, clock, in_force) {
                 Ok((read, doubts)) => {
                     terms.insert(name.clone(), Arc::new(read));
                     problems.extend(doubts);
@@ -74,6 +79,11 @@ impl ServiceTerms {
         self.0.get(name)
     }
 
+    /// Those of services by their names.
+    pub(crate) fn collect(terms: impl IntoIterator<Item = (String, Arc<ServiceTls>)>) -> Self {
+        Self(terms.into_iter().collect())
+    }
+
     /// The files that the terms are made of.
     pub fn files(services: &BTreeMap<String, ServiceConfig>, folder: &Path) -> Vec<PathBuf> {
         let named = services.values().filter_map(|service| service.tls.as_ref());
@@ -84,7 +94,8 @@ impl ServiceTerms {
 
 impl ServiceTls {
     /// Reads the files that `config` names, relative ones from `folder`, for a service at `hosts`, and returns
-    /// what connections to it are opened under, with warnings. `at` is where `config` stands.
+    /// what connections to it are opened under, with warnings. `at` is where `config` stands, and `in_force` what
+    /// connections are opened under so far.
     ///
     /// # Errors
     /// Everything that is wrong, with the keys that it is about.
@@ -95,10 +106,16 @@ impl ServiceTls {
         protocol: Protocol,
         folder: &Path,
         clock: &WallClock,
+        in_force: Option<&Self>,
     ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
         let mut problems = config.problems(at, hosts);
-        let read = Self::load(at, config, protocol, folder, clock, &mut problems);
-        match read {
+        let timely = Self::load(at, config, protocol, folder).and_then(|read| {
+            let is_in_force =
+                in_force.is_some_and(|shown| shown.basis.chain.first() == read.basis.chain.first());
+            problems.extend(read.doubt(at, is_in_force, clock)?);
+            Ok(read)
+        });
+        match timely {
             Ok(read) if problems.iter().all(|problem| problem.severity != Severity::Error) => {
                 Ok((read, problems))
             }
@@ -115,8 +132,6 @@ impl ServiceTls {
         config: &ServiceTlsConfig,
         protocol: Protocol,
         folder: &Path,
-        clock: &WallClock,
-        problems: &mut Vec<Problem>,
     ) -> Result<Self, Problem> {
         let (whole, [a, b, c]) = (|message: String| Problem::error(at, message), at);
         let at = |key| move |message: String| Problem::error([a, b, c, key], message);
@@ -159,10 +174,6 @@ impl ServiceTls {
                         error => format!("it can not be used: {error}"),
                     })
                 })?;
-                problems.extend(doubt(&chain[0], clock).map(|doubt| {
-                    let message = format!("the certificate in `{shown}` {doubt}");
-                    Problem::warning([a, b, c, "certificate"], message)
-                }));
                 (client, chain)
             }
             _ => (builder.with_no_client_auth(), Vec::new()),
@@ -175,6 +186,20 @@ impl ServiceTls {
         client.alpn_protocols = offered.iter().map(|name| name.as_bytes().to_vec()).collect();
         let basis = Basis { config: config.clone(), protocol, roots, chain };
         Ok(Self { client: Arc::new(client), server_name: config.server_name.clone(), basis })
+    }
+
+    /// What the service will say against our own certificate because of its time.
+    ///
+    /// # Errors
+    /// When it has expired.
+    fn doubt(&self, at: [&str; 3], is_in_force: bool, clock: &WallClock) -> Result<Option<Problem>, Problem> {
+        let Some(path) = &self.basis.config.certificate else { return Ok(None) };
+        let Some(own) = self.basis.chain.first().and_then(|own| Certificate::read(own)) else {
+            return Ok(None);
+        };
+        let [a, b, c] = at;
+        let (name, at) = (format!("of `{a}.{b}.{c}`"), [a, b, c, "certificate"]);
+        Own { name: &name, at, file: path, shown_to: "the service", is_in_force }.doubt(&own, clock)
     }
 
     /// Whether connections are opened as under `other`: then its sessions may be resumed still.
@@ -201,20 +226,5 @@ impl ServiceTls {
     /// Never for a host that loading has seen.
     pub(crate) fn server_name(&self, host: &str) -> Result<ServerName<'static>, InvalidDnsNameError> {
         ServerName::try_from(self.server_name.as_deref().unwrap_or(host)).map(|name| name.to_owned())
-    }
-}
-
-/// What services will say against a certificate of ours because of its time.
-fn doubt(certificate: &CertificateDer<'_>, clock: &WallClock) -> Option<String> {
-    let certificate = Certificate::read(certificate)?;
-    let now = clock.now().as_unix_nanos() / 1_000_000_000;
-    if certificate.not_after <= now {
-        let end = Timestamp::from_unix_seconds(certificate.not_after);
-        Some(format!("expired at {end}: the service will refuse it"))
-    } else if certificate.not_before > now {
-        let begin = Timestamp::from_unix_seconds(certificate.not_before);
-        Some(format!("is not valid before {begin}: the service will refuse it"))
-    } else {
-        None
     }
 }

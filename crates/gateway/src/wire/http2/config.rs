@@ -17,6 +17,8 @@ pub(crate) struct FloodLimits {
     pub(super) continuations: u32,
     /// Bytes of one header block as they are sent.
     pub(super) block_bytes: usize,
+    /// Streams whose answers are waited for.
+    pub(super) unanswered: usize,
 }
 
 impl From<&ClientLimitsConfig> for FloodLimits {
@@ -34,7 +36,13 @@ impl From<&ClientLimitsConfig> for FloodLimits {
             .continuations_max
             .map_or_else(|| continuations_for(config.header_bytes_max), NonZeroU32::get);
         let block_bytes = CodecLimits::from(config).header_list_bytes as usize;
-        Self { window: http2.flood_window, most: most.map(NonZeroU32::get), continuations, block_bytes }
+        Self {
+            window: http2.flood_window,
+            most: most.map(NonZeroU32::get),
+            continuations,
+            block_bytes,
+            unanswered: 2 * http2.streams_max.get() as usize,
+        }
     }
 }
 
@@ -58,7 +66,7 @@ pub(crate) struct CodecLimits {
     /// The largest payload that a client may send.
     pub(crate) frame_bytes: u32,
     /// Bytes of a header list. Twice `header_bytes_max`, so that what is above that is answered by us and not
-    /// by h2, which would neither say nor count why.
+    /// by h2, which would not say why.
     pub(crate) header_list_bytes: u32,
     /// Streams that the client has reset and nobody has looked at.
     pub(crate) resets_unseen: usize,

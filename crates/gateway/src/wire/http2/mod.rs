@@ -6,11 +6,14 @@
 //! neither keeps a payload.
 
 mod config;
+#[cfg(test)]
+mod cost;
 mod flood;
 mod header;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod unanswered;
 mod writer;
 
 /// Bytes of what a client says first (RFC 9113, section 3.4).

@@ -2,6 +2,7 @@ use intertie_core::clock::Instant;
 
 use super::flood::{Counted, Flood};
 use super::header::{CODE_BYTES, FrameHeader, HEADER_BYTES, kind};
+use super::unanswered::Unanswered;
 use super::{FloodLimits, PREFACE_BYTES};
 use crate::wire::{INTERIM_MAX, Seen, Violation};
 
@@ -18,6 +19,8 @@ pub(crate) struct FrameReader {
     refused: Option<Violation>,
     /// For a service: the heads of answers that may come.
     heads: Option<Heads>,
+    /// For a client: what it asked.
+    unanswered: Unanswered,
     /// Whether GOAWAY came.
     said_goodbye: bool,
 }
@@ -74,6 +77,7 @@ impl FrameReader {
             block: None,
             refused: None,
             heads: None,
+            unanswered: Unanswered::default(),
             said_goodbye: false,
         }
     }
@@ -84,11 +88,23 @@ impl FrameReader {
         Self { left: 0, heads: Some(heads), ..Self::new(limits, now) }
     }
 
-    /// A request was sent, or an answer.
+    /// A request was sent.
     pub(crate) fn head_was_sent(&mut self) {
         if let Some(heads) = &mut self.heads {
             heads.expect();
         }
+    }
+
+    /// Headers were sent to the client; `only_a_status` where they end their stream and have no other field.
+    /// Tells whether they are an answer that h2 made itself, since the header list was longer than it takes:
+    /// hyper's have a date.
+    pub(crate) fn answer_was_sent(&mut self, stream: u32, only_a_status: bool) -> bool {
+        self.unanswered.take(stream) && only_a_status
+    }
+
+    /// A stream of the client was reset.
+    pub(crate) fn stream_has_ended(&mut self, stream: u32) {
+        self.unanswered.take(stream);
     }
 
     /// A stream was cancelled: what the other side answered until it knew still comes.
@@ -124,6 +140,7 @@ impl FrameReader {
                     return Seen { passed, violation: None };
                 };
                 *code = FAILED;
+                self.unanswered.take(header.stream);
             }
             match self.judge(header, is_empty_data, &now) {
                 Ok(()) => self.left = header.frame_bytes(),
@@ -178,11 +195,13 @@ impl FrameReader {
     }
 
     fn headers(&mut self, header: FrameHeader) -> Result<(), Violation> {
-        if let Some(heads) = &mut self.heads
-            && !header.ends_stream()
-            && !heads.take()
-        {
-            return Err(Violation::Unasked);
+        match &mut self.heads {
+            Some(heads) => {
+                if !header.ends_stream() && !heads.take() {
+                    return Err(Violation::Unasked);
+                }
+            }
+            None => self.unanswered.came(header.stream, self.limits.unanswered),
         }
         let begun = Block { stream: header.stream, bytes: header.length as usize, continuations: 0 };
         self.end_or_keep(begun, header)

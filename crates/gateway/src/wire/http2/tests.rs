@@ -9,14 +9,19 @@ use super::{FloodLimits, FrameReader, FrameWriter, Written};
 use crate::config::ClientLimitsConfig;
 use crate::wire::{Seen, Violation};
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const WINDOW: Duration = Duration::from_secs(10);
 const MOST: u32 = 3;
-const LIMITS: FloodLimits =
-    FloodLimits { window: WINDOW, most: [MOST; Counted::KINDS], continuations: 2, block_bytes: 100 };
+const LIMITS: FloodLimits = FloodLimits {
+    window: WINDOW,
+    most: [MOST; Counted::KINDS],
+    continuations: 2,
+    block_bytes: 100,
+    unanswered: 4,
+};
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
+pub(super) const DATA: u8 = 0;
+pub(super) const HEADERS: u8 = 1;
 const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
@@ -26,7 +31,7 @@ const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const UNKNOWN: u8 = 0xf0;
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let [_, a, b, c] = (payload.len() as u32).to_be_bytes();
     [&[a, b, c, kind, flags][..], &stream.to_be_bytes(), payload].concat()
 }
@@ -265,13 +270,13 @@ fn what_is_written_tells_what_the_client_made_of_it() {
     ];
     let bytes = frames.concat();
     let expected = [
-        Written::Head,
+        Written::Head { stream: 1, only_a_status: false },
         Written::Data(99),
-        Written::Reset,
-        Written::Reset,
-        Written::Reset,
-        Written::MadeReset,
-        Written::MadeReset,
+        Written::Reset { stream: 1 },
+        Written::Reset { stream: 1 },
+        Written::Reset { stream: 1 },
+        Written::MadeReset { stream: 1 },
+        Written::Refused { stream: 1 },
         Written::Goodbye,
         Written::Data(0),
     ];
@@ -279,6 +284,52 @@ fn what_is_written_tells_what_the_client_made_of_it() {
     for cuts in [&[][..], &each] {
         assert_eq!(written(&bytes, cuts), expected);
     }
+}
+
+#[test]
+fn an_answer_of_nothing_but_a_status_is_h2s_own_unless_it_ends_a_body() {
+    let own = [
+        &[0x48, 0x83, 0x69, 0x90, 0xff][..],
+        &[0x08, 0x83, 0x69, 0x90, 0xff],
+        &[0x3f, 0xe1, 0x1f, 0x48, 0x83, 0x69, 0x90, 0xff],
+        &[0x20, 0xbe],
+        &[0xbe],
+        &[0xff, 0x05],
+    ];
+    // What is no status, what has more fields, and what is cut off.
+    let others =
+        [&[0x88][..], &[0xbe, 0xbe], &[0x89, 0xbe], &[0x48, 0x83, 0x69], &[0xff, 0x85], &[0x3f, 0xe1], &[]];
+    for (block, only_a_status) in
+        own.iter().map(|block| (block, true)).chain(others.iter().map(|block| (block, false)))
+    {
+        let bytes = frame(HEADERS, 5, 7, block);
+        let told = |only_a_status| [Written::Head { stream: 7, only_a_status }];
+        assert_eq!(written(&bytes, &[]), told(only_a_status), "{block:?}");
+        assert_eq!(written(&bytes, &(0..bytes.len()).collect::<Vec<_>>()), told(only_a_status), "{block:?}");
+        assert_eq!(written(&frame(HEADERS, 4, 7, block), &[]), told(false), "more follows");
+    }
+    let now = Instant::from_nanos(0);
+    let mut reader = reader();
+    let ask = |reader: &mut FrameReader, stream| {
+        assert_eq!(look(reader, &frame(HEADERS, 4, stream, &[0x82]), &[], now).violation, None);
+    };
+    ask(&mut reader, 1);
+    assert!(!reader.answer_was_sent(1, false), "an answer");
+    assert!(!reader.answer_was_sent(1, true), "trailers");
+    ask(&mut reader, 3);
+    ask(&mut reader, 3);
+    assert!(reader.answer_was_sent(3, true));
+    assert!(!reader.answer_was_sent(3, true), "its own trailers are no request");
+    ask(&mut reader, 5);
+    reader.stream_has_ended(5);
+    look(&mut reader, &frame(HEADERS, 5, 7, &[0x82]), &[], now);
+    look(&mut reader, &frame(RST_STREAM, 0, 7, &[0; 4]), &[], now);
+    assert!(!reader.answer_was_sent(5, true) && !reader.answer_was_sent(7, true), "they have ended");
+    for stream in (9..29).step_by(2) {
+        ask(&mut reader, stream);
+    }
+    let followed = (9..29).step_by(2).filter(|stream| reader.answer_was_sent(*stream, true)).count();
+    assert_eq!(followed, LIMITS.unanswered);
 }
 
 #[test]
@@ -358,7 +409,7 @@ fn what_is_sent_to_a_service_begins_with_the_preface() {
     let mut told = Vec::new();
     let bytes = [PREFACE, &frame(SETTINGS, 0, 0, &[]), &frame(HEADERS, 5, 1, &[0; 5])].concat();
     bytes.iter().for_each(|byte| writer.look(&[*byte], |written| told.push(written)));
-    assert_eq!(told, [Written::Head]);
+    assert_eq!(told, [Written::Head { stream: 1, only_a_status: false }]);
 }
 
 #[test]

@@ -6,9 +6,18 @@ const NO_ERROR: u32 = 0;
 const INTERNAL_ERROR: u32 = 2;
 const CANCEL: u32 = 8;
 
+/// The code of REFUSED_STREAM: h2 resets with it what is above the limit of streams, and nothing else.
+const REFUSED_STREAM: u32 = 7;
+
 /// The most bytes of a frame that are looked at: its header, and where GOAWAY has its code behind the number
 /// of a stream.
 const LOOKED_AT_MAX: usize = HEADER_BYTES + 8;
+
+/// HPACK's representations of `:status` by its index, 8, with a value of its own (RFC 7541, section 6.2).
+const STATUS_LITERALS: [u8; 3] = [0x48, 0x08, 0x18];
+
+/// The first index of a field that was sent before, as a byte (RFC 7541, sections 2.3.3 and 6.1).
+const INDEXED_FIRST: u8 = 0x80 | 62;
 
 /// Follows what h2 sends from frame to frame, however its writes are cut.
 #[derive(Debug, Default)]
@@ -26,12 +35,18 @@ pub(crate) struct FrameWriter {
 pub(crate) enum Written {
     /// So many bytes of a body, with its padding.
     Data(u32),
-    /// A request, or an answer.
-    Head,
+    /// Headers: of a request, of an answer or behind a body.
+    Head {
+        stream: u32,
+        /// Whether they end the stream, and are one field that can be a status.
+        only_a_status: bool,
+    },
     /// A stream was reset.
-    Reset,
+    Reset { stream: u32 },
     /// The same because of what the client did.
-    MadeReset,
+    MadeReset { stream: u32 },
+    /// The same because it was one too many.
+    Refused { stream: u32 },
     /// The connection ends because of what the client did.
     Goodbye,
 }
@@ -75,19 +90,47 @@ impl FrameWriter {
             Some(header) if matches!(header.kind, kind::RST_STREAM | kind::GOAWAY) => {
                 header.frame_bytes().min(LOOKED_AT_MAX)
             }
+            Some(header) if header.kind == kind::HEADERS && header.frame_bytes() <= LOOKED_AT_MAX => {
+                header.frame_bytes()
+            }
             _ => HEADER_BYTES,
         }
     }
 }
 
 fn meaning(header: &FrameHeader, payload: &[u8]) -> Option<Written> {
+    let stream = header.stream;
     let code = |at: usize| payload.get(at..)?.first_chunk().copied().map(u32::from_be_bytes);
     match header.kind {
         kind::DATA => Some(Written::Data(header.length)),
-        kind::HEADERS => Some(Written::Head),
-        kind::RST_STREAM if matches!(code(0)?, NO_ERROR | INTERNAL_ERROR | CANCEL) => Some(Written::Reset),
-        kind::RST_STREAM => Some(Written::MadeReset),
+        kind::HEADERS => {
+            let only_a_status = header.ends_stream() && can_be_a_status(payload);
+            Some(Written::Head { stream, only_a_status })
+        }
+        kind::RST_STREAM => Some(match code(0)? {
+            NO_ERROR | INTERNAL_ERROR | CANCEL => Written::Reset { stream },
+            REFUSED_STREAM => Written::Refused { stream },
+            _ => Written::MadeReset { stream },
+        }),
         kind::GOAWAY if code(4)? != NO_ERROR => Some(Written::Goodbye),
         _ => None,
+    }
+}
+
+/// Whether a header block has one field, which is a status or was sent before.
+fn can_be_a_status(block: &[u8]) -> bool {
+    match block {
+        // A new size of the table, of one byte or of more.
+        [0x20..=0x3e, rest @ ..] => can_be_a_status(rest),
+        [0x3f, rest @ ..] => {
+            let end = rest.iter().position(|byte| byte & 0x80 == 0);
+            end.is_some_and(|end| can_be_a_status(&rest[end + 1..]))
+        }
+        [0xff, more @ .., last] => last & 0x80 == 0 && more.iter().all(|byte| byte & 0x80 != 0),
+        [index] => *index >= INDEXED_FIRST,
+        [literal, length, value @ ..] => {
+            STATUS_LITERALS.contains(literal) && usize::from(length & 0x7f) == value.len()
+        }
+        [] => false,
     }
 }

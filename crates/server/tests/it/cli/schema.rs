@@ -198,6 +198,7 @@ uri_bytes_max = "16KiB"
 header_timeout = "5s"
 idle_timeout = "1min"
 body_timeout = "10s"
+body_rate_min = "1KiB"
 send_timeout = "20s"
 upgrade_buffer = "4KiB"
 

@@ -1,6 +1,7 @@
-//! Clients that others wrote, through the gateway: curl, wrk, h2load, Python, Node and a browser.
+//! Clients that others wrote, through the gateway: curl, wrk, h2load, Python, httpx, Node and a browser.
 
 mod browser;
+mod httpx;
 pub(crate) mod packages;
 mod websockets;
 

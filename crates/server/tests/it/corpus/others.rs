@@ -1,6 +1,8 @@
 //! The corpus through nginx and HAProxy beside ours: who refuses what.
 
+mod haproxy;
 mod judgement;
+mod nginx;
 mod proxies;
 
 use std::fmt::Write as _;
@@ -13,13 +15,11 @@ use tokio::net::{TcpListener, TcpStream};
 use super::recorder::{self, Recorder};
 use super::{answers, requests, statuses, to};
 use crate::harness::Server;
-use judgement::judge;
+use judgement::{Judgement, Rules, judge};
 use proxies::Proxy;
 
 /// How long a proxy may take to close a connection before it counts as open.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-const NAMES: [&str; 3] = ["ours", "nginx", "HAProxy"];
 
 /// Sends `bytes` and reads until the other side closes.
 async fn say(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
@@ -39,8 +39,8 @@ async fn say(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
 /// What became of a request: the statuses that came back, and what its service got that it should not have.
 async fn request(proxy: SocketAddr, service: &Recorder, case: &requests::Case) -> String {
     let heard = say(proxy, case.bytes).await;
-    let found: Vec<_> = statuses(&heard).iter().map(ToString::to_string).collect();
-    let mut outcome = if found.is_empty() { "closed".to_owned() } else { found.join(" ") };
+    let found = statuses(&heard);
+    let mut outcome = in_words(&found);
     let (complete, doubtful) = service.take();
     if complete.iter().any(|request| request.head.contains("/smuggled")) {
         outcome += ", smuggled";
@@ -51,6 +51,12 @@ async fn request(proxy: SocketAddr, service: &Recorder, case: &requests::Case) -
     outcome
 }
 
+/// Whether a head has an end of a line, or of a string, that is none.
+fn is_doubtful(head: &[u8]) -> bool {
+    let lines = String::from_utf8_lossy(head).replace("\r\n", "");
+    lines.contains(['\r', '\n', '\0'])
+}
+
 /// What a client gets of an answer.
 async fn answer(proxy: SocketAddr, method: &str) -> String {
     let request = format!("{method} / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
@@ -58,7 +64,7 @@ async fn answer(proxy: SocketAddr, method: &str) -> String {
     let mut heard = heard.as_slice();
     let end = loop {
         let Some(end) = heard.windows(4).position(|window| window == b"\r\n\r\n") else {
-            return if heard.is_empty() { "closed" } else { "no HTTP" }.to_owned();
+            return if heard.is_empty() { "cut off" } else { "no HTTP" }.to_owned();
         };
         if !heard.starts_with(b"HTTP/1.1 1") {
             break end;
@@ -78,11 +84,15 @@ async fn answer(proxy: SocketAddr, method: &str) -> String {
         }
         (None, None) => Some(body.to_vec()),
     };
-    match whole {
+    let mut outcome = match whole {
         Some(_) if status != 200 => status.to_string(),
         Some(body) => format!("200 `{}`", body.escape_ascii()),
-        None => "200, cut off".to_owned(),
+        None => "cut off".to_owned(),
+    };
+    if is_doubtful(&heard[..end]) {
+        outcome += ", forwarded in doubt";
     }
+    outcome
 }
 
 /// A service that says `bytes` to whatever it is asked, and closes a moment later.
@@ -105,23 +115,67 @@ async fn liar(bytes: &'static [u8]) -> SocketAddr {
 
 /// A clause as the page has it.
 fn shown(clause: &str) -> String {
-    clause.replace("9110 ", "RFC 9110, ")
+    clause
+        .split_once(' ')
+        .map_or(clause.to_owned(), |(document, section)| format!("RFC {document}, {section}"))
 }
 
-fn row(table: &mut String, name: &str, clause: &str, outcomes: &[String], allowed: Option<&[&[u16]]>) {
-    let judged = judge(name, clause, outcomes, allowed);
-    let clause = shown(clause);
-    let [ours, nginx, haproxy] = outcomes else { unreachable!("three proxies") };
-    let _ = writeln!(table, "| {name} | {clause} | {ours} | {nginx} | {haproxy} | {judged} |");
+/// A case of either direction, as the page has it.
+struct Row {
+    name: String,
+    clause: String,
+    allowed: Vec<String>,
+    /// Why ours is none of them.
+    departure: Option<&'static str>,
+    judgements: [&'static [Judgement]; 2],
 }
 
-/// Writes the tables of docs/corpus.md where `INTERTIE_CORPUS` is set, as `cargo xtask corpus` does: it takes
-/// nginx and HAProxy.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn write_the_page_of_the_corpus() {
-    if std::env::var_os("INTERTIE_CORPUS").is_none() {
-        return;
+fn departure(departures: &[(&str, &'static str)], name: &str) -> Option<&'static str> {
+    departures.iter().find(|(known, _)| *known == name).map(|(_, why)| *why)
+}
+
+fn request_row(case: &requests::Case) -> Row {
+    Row {
+        name: case.name.to_owned(),
+        clause: shown(case.clause),
+        allowed: case.outcomes.allowed.iter().map(|statuses| in_words(statuses)).collect(),
+        departure: departure(requests::DEPARTURES, case.name),
+        judgements: [nginx::REQUESTS, haproxy::REQUESTS],
     }
+}
+
+fn answer_row(case: &answers::Case) -> Row {
+    Row {
+        name: case.shown(),
+        clause: shown(case.clause),
+        allowed: case.outcomes.allowed.iter().map(|gets| gets.shown()).collect(),
+        departure: departure(answers::DEPARTURES, case.name),
+        judgements: [nginx::ANSWERS, haproxy::ANSWERS],
+    }
+}
+
+/// The statuses of one connection as the page has them.
+fn in_words(statuses: &[u16]) -> String {
+    let words: Vec<_> = statuses.iter().map(ToString::to_string).collect();
+    if words.is_empty() { "closed".to_owned() } else { words.join(" ") }
+}
+
+impl Row {
+    /// Its line in the page, and which disagreements in it nobody has judged.
+    fn line(&self, outcomes: &[String; 3]) -> (String, Vec<String>) {
+        let Self { name, clause, allowed, .. } = self;
+        let rules = Rules { allowed, departure: self.departure, judgements: self.judgements };
+        let (judged, missing) = judge(name, &rules, outcomes);
+        let [ours, nginx, haproxy] = outcomes;
+        let allowed = allowed.join(", ");
+        (format!("| {name} | {clause} | {allowed} | {ours} | {nginx} | {haproxy} | {judged} |"), missing)
+    }
+}
+
+/// Writes docs/corpus.md.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "it takes nginx and HAProxy, and writes a page: `cargo xtask corpus` runs it"]
+async fn write_the_page_of_the_corpus() {
     let mut page = judgement::HEAD.to_owned();
     let _ = writeln!(
         page,
@@ -130,52 +184,90 @@ async fn write_the_page_of_the_corpus() {
         proxies::version("nginx"),
         proxies::version("haproxy")
     );
-    let columns =
-        format!("| case | clause | {} | judgement |\n|---|---|---|---|---|---|\n", NAMES.join(" | "));
+    let columns = "\
+         | case | clause | the RFC allows | ours | nginx | HAProxy | judgement |\n\
+         |---|---|---|---|---|---|---|\n";
     let recorder = Recorder::start().await;
     let ours = Server::start(&to(recorder.address));
     let (nginx, haproxy) = (Proxy::nginx(recorder.address), Proxy::haproxy(recorder.address));
     let proxies = [ours.address, nginx.ready().await, haproxy.ready().await];
     let _ = recorder.take();
+    let mut unjudged = Vec::new();
     page += "## Requests\n\n";
-    page += &columns;
+    page += columns;
     for case in requests::CASES {
-        let mut outcomes = Vec::new();
-        for proxy in proxies {
-            outcomes.push(request(proxy, &recorder, case).await);
+        let mut outcomes = [const { String::new() }; 3];
+        for (outcome, proxy) in outcomes.iter_mut().zip(proxies) {
+            *outcome = request(proxy, &recorder, case).await;
         }
-        row(&mut page, case.name, case.clause, &outcomes, Some(case.allowed));
+        let (line, missing) = request_row(case).line(&outcomes);
+        unjudged.extend(missing);
+        page += &(line + "\n");
     }
     page += "\n## Answers\n\n";
-    page += &columns;
+    page += columns;
     for case in answers::CASES {
         let service = liar(case.bytes).await;
         let ours = Server::start(&to(service));
         let (nginx, haproxy) = (Proxy::nginx(service), Proxy::haproxy(service));
-        let mut outcomes = Vec::new();
-        for proxy in [ours.address, nginx.ready().await, haproxy.ready().await] {
-            outcomes.push(answer(proxy, case.method).await);
+        let proxies = [ours.address, nginx.ready().await, haproxy.ready().await];
+        let mut outcomes = [const { String::new() }; 3];
+        for (outcome, proxy) in outcomes.iter_mut().zip(proxies) {
+            *outcome = answer(proxy, case.method).await;
         }
-        let name =
-            if case.method == "GET" { case.name.to_owned() } else { format!("{}, to HEAD", case.name) };
-        row(&mut page, &name, case.clause, &outcomes, None);
+        let (line, missing) = answer_row(case).line(&outcomes);
+        unjudged.extend(missing);
+        page += &(line + "\n");
     }
     std::fs::write(crate::cli::root().join("docs/corpus.md"), page).expect("written");
+    assert!(unjudged.is_empty(), "nobody has judged these:\n{}", unjudged.join("\n"));
 }
 
-/// The page knows each case, with the outcome that the corpus has for ours.
+/// The outcomes that the page has for a case.
+fn outcomes(page: &str, row: &Row) -> [String; 3] {
+    let start = format!("| {} | {} | {} |", row.name, row.clause, row.allowed.join(", "));
+    let line = page.lines().find_map(|line| line.strip_prefix(&start));
+    let line =
+        line.unwrap_or_else(|| panic!("`cargo xtask corpus` writes docs/corpus.md, which lacks {start}"));
+    let mut cells = line.split('|').map(|cell| cell.trim().to_owned());
+    std::array::from_fn(|_| cells.next().expect("a cell for each proxy"))
+}
+
+/// The page knows each case with the outcome that the corpus has for ours, and has a judgement wherever another
+/// proxy does not do as ours; no judgement is left over.
 #[test]
-fn the_page_of_the_corpus_is_complete() {
+fn each_disagreement_in_the_page_of_the_corpus_is_judged() {
     let page = std::fs::read_to_string(crate::cli::root().join("docs/corpus.md")).expect("the page");
+    let (by_request, by_answer) = page.split_once("\n## Answers\n").expect("two tables");
+    let (mut faults, mut used) = (Vec::new(), Vec::new());
+    let mut check = |part: &str, row: &Row, is_ours: &dyn Fn(&str) -> bool| {
+        let outcomes = outcomes(part, row);
+        let (line, missing) = row.line(&outcomes);
+        faults.extend(missing);
+        if !part.lines().any(|known| known == line) {
+            faults.push(format!("the page has another judgement than {line}"));
+        }
+        if !is_ours(&outcomes[0]) {
+            faults.push(format!("{}: ours is not {}", row.name, outcomes[0]));
+        }
+        for (judgements, outcome) in row.judgements.iter().zip(&outcomes[1..]) {
+            if *outcome != outcomes[0] {
+                used.push((judgements.as_ptr(), row.name.clone()));
+            }
+        }
+    };
     for case in requests::CASES {
-        let ours: Vec<_> = case.allowed[0].iter().map(ToString::to_string).collect();
-        let row = format!("\n| {} | {} | {} |", case.name, shown(case.clause), ours.join(" "));
-        assert!(page.contains(&row), "`cargo xtask corpus` writes docs/corpus.md, which lacks {row}");
+        check(by_request, &request_row(case), &|found| found == in_words(case.outcomes.ours));
     }
     for case in answers::CASES {
-        let name =
-            if case.method == "GET" { case.name.to_owned() } else { format!("{}, to HEAD", case.name) };
-        let row = format!("\n| {name} | {} |", shown(case.clause));
-        assert!(page.contains(&row), "`cargo xtask corpus` writes docs/corpus.md, which lacks {row}");
+        check(by_answer, &answer_row(case), &|found| case.outcomes.ours.is(found));
     }
+    for judgements in [nginx::REQUESTS, nginx::ANSWERS, haproxy::REQUESTS, haproxy::ANSWERS] {
+        for case in judgements.iter().flat_map(|judgement| judgement.cases) {
+            if !used.contains(&(judgements.as_ptr(), (*case).to_owned())) {
+                faults.push(format!("{case} is judged, but nobody disagrees"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{} faults\n{}", faults.len(), faults.join("\n"));
 }

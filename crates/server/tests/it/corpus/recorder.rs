@@ -81,9 +81,8 @@ fn complete(bytes: &[u8]) -> Result<Option<(Recorded, usize)>, &'static str> {
         return Err("a bare end of a line");
     }
     let mut lines = head.split("\r\n");
-    if lines.next().is_none_or(|line| line.split(' ').count() != 3) {
-        return Err("a first line");
-    }
+    let first: Vec<_> = lines.next().unwrap_or_default().split(' ').collect();
+    let [_, _, version] = first.as_slice() else { return Err("a first line") };
     let (mut lengths, mut codings) = (Vec::new(), Vec::new());
     for line in lines {
         let (name, value) = line.split_once(": ").ok_or("a field")?;
@@ -92,7 +91,7 @@ fn complete(bytes: &[u8]) -> Result<Option<(Recorded, usize)>, &'static str> {
         }
         match name.to_ascii_lowercase().replace('_', "-").as_str() {
             "content-length" => lengths.push(value),
-            "transfer-encoding" => codings.push(value),
+            "transfer-encoding" => codings.push(value.to_ascii_lowercase()),
             _ => {}
         }
     }
@@ -104,7 +103,8 @@ fn complete(bytes: &[u8]) -> Result<Option<(Recorded, usize)>, &'static str> {
             let Some(body) = bytes[start..].get(..length) else { return Ok(None) };
             (body.to_vec(), start + length)
         }
-        ([], ["chunked"]) => match chunks(&bytes[start..])? {
+        ([], [_]) if *version == "HTTP/1.0" => return Err("a transfer coding in HTTP/1.0"),
+        ([], [coding]) if coding == "chunked" => match chunks(&bytes[start..])? {
             Some((body, length)) => (body, start + length),
             None => return Ok(None),
         },
@@ -154,11 +154,12 @@ fn the_recorder_sees_what_is_in_doubt() {
         "GET / HTTP/1.1\r\ncontent-length: 0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
         "GET / HTTP/1.1\r\ntransfer-encoding: x, chunked\r\n\r\n0\r\n\r\n",
         "GET / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1\r\nab\r\n0\r\n\r\n",
+        "GET / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
         "GET / HTTP/1.1\r\ncontent_length: 3\r\ntransfer-encoding: chunked\r\n\r\n",
     ] {
         assert!(complete(doubtful.as_bytes()).is_err(), "{doubtful:?}");
     }
-    let good = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nx: y\r\n\r\n";
+    let good = "POST / HTTP/1.1\r\ntransfer-encoding: Chunked\r\n\r\n2\r\nab\r\n0\r\nx: y\r\n\r\n";
     let (recorded, length) = complete(good.as_bytes()).expect("good").expect("complete");
     assert_eq!((recorded.body.as_slice(), length), (&b"ab"[..], good.len()));
     assert_eq!(complete(&good.as_bytes()[..good.len() - 1]), Ok(None));

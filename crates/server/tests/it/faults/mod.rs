@@ -1,6 +1,8 @@
 //! What a service can do wrong, and what the gateway makes of it: status, error code, line of the access log,
 //! events, counters, evidence against the endpoint.
 
+mod alone;
+mod names;
 mod proxy_status;
 mod resources;
 mod service;
@@ -47,9 +49,9 @@ fn traffic(service: &Service, case: &Case) -> String {
     let services = WAYS.map(|Way { name, .. }| {
         format!(
             "\n[service.{name}]\nendpoints = [{{ at = \"{}\" }}]\nconnect_timeout = \"300ms\"\n\
-             idle_timeout = \"5s\"\n\n\
+             idle_timeout = \"5s\"\n{}\n\n\
              [route.\"/{name}/**\"]\nto = \"{name}\"\nuse = \"all\"\n",
-            service.address
+            service.address, case.keys
         )
     });
     policy + &services.concat()
@@ -93,6 +95,21 @@ impl Sum {
     }
 }
 
+/// Whether a call that got no connection was made twice, whatever its method, and one that the service may have seen
+/// only as its method allows. The breaker opens with the second failure and then lets none through.
+fn repeats_as_it_must(found: &str, way: Way, before: &Sum) -> bool {
+    let (outcome, attempts) = found.rsplit_once(" ×").expect("attempts");
+    let unsent = ["SERVICE_UNREACHABLE", "CONNECT_TIMEOUT"].iter().any(|code| outcome.contains(code));
+    let failed = unsent || outcome.contains("SERVICE_FAILED");
+    let is_closed = before.failed() == 0;
+    match (failed, way.idempotent || unsent) {
+        (false, _) => true,
+        (true, true) => attempts == if is_closed { "2" } else { "1" },
+        // The first may have got no connection.
+        (true, false) => attempts == "1" || is_closed,
+    }
+}
+
 impl Scene<'_> {
     /// Asks until two attempts were made.
     async fn ask_in(&self, way: Way) -> Sum {
@@ -107,6 +124,11 @@ impl Scene<'_> {
             let found = self.ask(way, &sum.requests.to_string()).await;
             let is_expected = expected.split(" or ").any(|expected| expected == found);
             assert!(is_expected, "{}, {way:?}: {found} instead of {expected}", self.case.fault);
+            assert!(
+                repeats_as_it_must(&found, way, &sum),
+                "{}, {way:?}: {found} after {sum:?}",
+                self.case.fault
+            );
             sum.add(&found);
         }
         sum
@@ -135,7 +157,9 @@ impl Scene<'_> {
         let logged = line["status"].as_u64().unwrap_or_default();
         assert!(status.is_none_or(|status| u64::from(status) == logged), "{status:?}, {line}");
         assert_eq!(line["cut"].is_null(), whole, "{}, {way:?}: {line}", self.case.fault);
+        let (code, detail) = code.map_or((None, String::new()), |(code, detail)| (Some(code), detail));
         assert_eq!(line["error"].as_str(), code.as_deref(), "{line}");
+        assert!(detail.starts_with(words_of(code.as_deref())), "{}, {way:?}: {detail}", self.case.fault);
         assert!(line["endpoint"].is_string(), "{line}");
         let told = line["cut"].as_str().or(code.as_deref()).unwrap_or("-");
         format!("{logged} {told} ×{}", line["attempts"])
@@ -189,8 +213,18 @@ impl Scene<'_> {
     }
 }
 
-/// Whether a body came to its end, and the error code in it.
-async fn read(mut body: hyper::body::Incoming) -> (bool, Option<String>) {
+/// What the detail of an answer begins with, by its code.
+fn words_of(code: Option<&str>) -> &'static str {
+    match code {
+        Some("SERVICE_UNREACHABLE" | "CONNECT_TIMEOUT") => "no connection to the service: ",
+        Some("SERVICE_FAILED") => "the service gave no valid answer: ",
+        Some("ATTEMPT_TIMEOUT") => "an attempt took longer than its attempt_timeout",
+        _ => "",
+    }
+}
+
+/// Whether a body came to its end, and the error's code and detail in it.
+async fn read(mut body: hyper::body::Incoming) -> (bool, Option<(String, String)>) {
     let mut kept = Vec::new();
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return (false, None) };
@@ -199,7 +233,9 @@ async fn read(mut body: hyper::body::Incoming) -> (bool, Option<String>) {
         }
     }
     let document: Value = serde_json::from_slice(&kept).unwrap_or_default();
-    (true, document["errors"][0]["code"].as_str().map(str::to_owned))
+    let error = &document["errors"][0];
+    let text = |key: &str| error[key].as_str().map(str::to_owned);
+    (true, text("code").zip(text("detail")))
 }
 
 /// All metrics by their series.

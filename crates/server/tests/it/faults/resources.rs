@@ -5,9 +5,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::harness::{Answer, Client, Origin, Server, full, until};
+use super::alone::alone;
+use crate::harness::{Answer, Client, OWN, Origin, Server, full, until};
 
 const POLICY: &str = "retry = { attempts = 2, base = \"1ms\", budget_minimum = 100 }\n\
      circuit_breaker = { preset = \"sensitive\", failures = 2 }\n";
@@ -28,8 +30,10 @@ fn starting_with(folder: &Path, command: &str) -> String {
     program.to_str().expect("UTF-8").to_owned()
 }
 
-/// Nobody's fault: it counts as unjudged, opens no breaker, and is over when it is over.
-async fn check_unblamed(server: &Server, service: SocketAddr, failed: f64) {
+/// Nobody's fault: it counts as unjudged, opens no breaker, and is over when it is over. Each of the `refused`
+/// requests was tried twice, and is told in the access log and counted as refused.
+async fn check_unblamed(server: &Server, log: &Path, service: SocketAddr, refused: usize) {
+    let failed = 2.0 * refused as f64;
     let labels = format!("service=\"origin\",endpoint=\"{service}\"");
     let series = format!("intertie_attempts_total{{{labels},outcome=\"unjudged\"}}");
     assert_eq!(server.metric(&series).await, failed);
@@ -37,34 +41,36 @@ async fn check_unblamed(server: &Server, service: SocketAddr, failed: f64) {
     assert_eq!(server.metric(&series).await, 0.0);
     let series = format!("intertie_circuit_breaker_opened_total{{{labels}}}");
     assert_eq!(server.metric(&series).await, 0.0);
+    let series = "intertie_request_errors_total{route=\"/**\",error=\"SERVICE_UNREACHABLE\"}";
+    assert_eq!(server.metric(series).await, refused as f64);
+    let lines = || -> Vec<Value> {
+        let text = std::fs::read_to_string(log).expect("a log");
+        let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+        lines.filter(|line: &Value| line["method"] == "POST").collect()
+    };
+    until(async || lines().len() == refused, "each has its line").await;
+    for line in lines() {
+        let told = (&line["status"], &line["error"], &line["attempts"], &line["endpoint"]);
+        assert_eq!(
+            told,
+            (&502.into(), &"SERVICE_UNREACHABLE".into(), &2.into(), &service.to_string().into())
+        );
+    }
 }
-
-const ALONE: &str = "INTERTIE_TEST_ALONE_IN_A_NETWORK";
 
 /// In a network of its own that has few ports: in this one, others would run out of them too.
 #[test]
 fn when_no_port_is_left_the_service_is_not_blamed() {
-    if std::env::var_os(ALONE).is_some() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        return runtime.block_on(without_ports());
-    }
-    let set_up =
-        "ip link set lo up && echo 40000 40031 > /proc/sys/net/ipv4/ip_local_port_range && exec \"$@\"";
     let name = "faults::resources::when_no_port_is_left_the_service_is_not_blamed";
-    let output = Command::new("unshare")
-        .args(["--net", "--map-root-user", "sh", "-c", set_up, "sh"])
-        .arg(std::env::current_exe().expect("a path"))
-        .args(["--exact", name, "--nocapture"])
-        .env(ALONE, "")
-        .output()
-        .expect("unshare runs");
-    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    let set_up = "echo 40000 40031 > /proc/sys/net/ipv4/ip_local_port_range";
+    alone(name, &["--net"], set_up, without_ports());
 }
 
 async fn without_ports() {
     let origin = Origin::statuses(&[200]).await;
-    let server = Server::start(&traffic(origin.address));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let log = folder.path().join("access.log");
+    let server = Server::start_logging(log.to_str().expect("UTF-8"), &traffic(origin.address));
     let client = Client::new(server.address);
     // Connections to other addresses may have the same ports, so the client and the scrapes have enough.
     let held: Vec<_> =
@@ -73,7 +79,7 @@ async fn without_ports() {
     for number in 1..=3 {
         let refused = client.post("/", &[], "body").await;
         is_ours(&refused, "Cannot assign requested address");
-        check_unblamed(&server, origin.address, 2.0 * f64::from(number)).await;
+        check_unblamed(&server, &log, origin.address, number).await;
     }
     drop(held);
     // The client runs out of ports too, until the kernel gives back those of closed connections.
@@ -99,13 +105,16 @@ async fn when_no_descriptor_is_left_clients_wait_and_the_service_is_not_blamed()
     let folder = tempfile::tempdir().expect("a temporary folder");
     let origin = Origin::statuses(&[200]).await;
     let program = starting_with(folder.path(), &format!("ulimit -n {DESCRIPTORS}"));
-    let server = Server::start_binary(&program, "threads = 1", &traffic(origin.address));
+    let log = folder.path().join("access.log");
+    let own = OWN.replace("\"off\"", &format!("{log:?}"));
+    let text = format!("{own}threads = 1\n{}", traffic(origin.address));
+    let server = Server::start_by(folder, Command::new(program), &text);
     // The first stays; the others leave it no descriptor for a connection to the service.
     let mut first = Client::new(server.address).connect().await.expect("connects");
     let held: Vec<_> =
         (0..DESCRIPTORS).map(|_| TcpStream::connect(server.address).expect("the queue takes it")).collect();
     let line = server.wait_for("accept_failed");
-    assert!(line.contains("Too many open files"), "{line}");
+    assert!(line.contains("cause=descriptors") && line.contains("Too many open files"), "{line}");
     first
         .write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
         .await
@@ -120,5 +129,12 @@ async fn when_no_descriptor_is_left_clients_wait_and_the_service_is_not_blamed()
     drop(held);
     // Whoever waited in the queue meanwhile is served, or was gone.
     assert_eq!(Client::new(server.address).get("/").await.status, 200);
-    check_unblamed(&server, origin.address, 2.0).await;
+    check_unblamed(&server, &log, origin.address, 1).await;
+    let failures =
+        async |cause| server.metric(&format!("intertie_accept_failures_total{{cause={cause:?}}}")).await;
+    let are_all_told = async || failures("descriptors").await == server.count("accept_failed") as f64;
+    until(are_all_told, "each event is counted").await;
+    for cause in ["system_descriptors", "memory", "connection"] {
+        assert_eq!(failures(cause).await, 0.0, "{cause}");
+    }
 }

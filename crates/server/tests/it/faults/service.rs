@@ -22,6 +22,8 @@ pub(super) enum Listening {
 /// What is done on a connection, one after the other.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Step {
+    /// Reads one byte, and leaves the others.
+    ReadByte,
     /// Reads a request to the end of its body.
     Read,
     /// Reads a request to the end of its head, and a few bytes more.
@@ -99,6 +101,7 @@ fn perform(mut stream: TcpStream, steps: &[Step]) {
     stream.set_nodelay(true).expect("a TCP socket");
     for step in steps {
         let done = match *step {
+            Step::ReadByte => stream.read_exact(&mut [0]),
             Step::Read => read_request(&mut stream, true),
             Step::ReadHead => read_request(&mut stream, false),
             Step::Say(words) => stream.write_all(words),

@@ -1,7 +1,9 @@
 //! Each fault of a service and what comes of it.
 
 use super::service::Listening::{self, Does, IsFull, LeavesInQueue, Refuses};
-use super::service::Step::{DripForEver, HalfClose, Hang, Ignore, Read, ReadHead, Reset, Say, SayForEver};
+use super::service::Step::{
+    DripForEver, HalfClose, Hang, Ignore, Read, ReadByte, ReadHead, Reset, Say, SayForEver,
+};
 
 /// One fault. The service has two attempts, a breaker and an attempt timeout above it.
 #[derive(Debug, Clone, Copy)]
@@ -12,6 +14,8 @@ pub(super) struct Case {
     pub(super) body: usize,
     /// Whether the connection carried a good request before.
     pub(super) kept: bool,
+    /// Keys of the service.
+    pub(super) keys: &'static str,
     /// Status, error code or how the body was cut, attempts: for a method that may be repeated. Where a race
     /// decides between two outcomes, both.
     pub(super) idempotent: &'static str,
@@ -58,7 +62,11 @@ const fn case(
     counted: Counted,
     refused: &'static str,
 ) -> Case {
-    Case { fault, service, body: 0, kept: false, idempotent, other, counted, refused }
+    Case { fault, service, body: 0, kept: false, keys: "", idempotent, other, counted, refused }
+}
+
+const fn keys(keys: &'static str, case: Case) -> Case {
+    Case { keys, ..case }
 }
 
 /// The same fault on a connection that carried a good request before.
@@ -83,6 +91,7 @@ const FAILED_ONCE_OR_NOT_REACHED: &str = "502 SERVICE_FAILED ×1 or 502 SERVICE_
 const LATE: &str = "504 ATTEMPT_TIMEOUT ×2";
 const LATE_ONCE: &str = "504 ATTEMPT_TIMEOUT ×1";
 const NOT_REACHED: &str = "502 SERVICE_UNREACHABLE ×2";
+const NOT_REACHED_IN_TIME: &str = "504 CONNECT_TIMEOUT ×2";
 const BROKEN_OFF: &str = "200 service_broke_off ×1";
 const OVER: &str = "200 deadline ×1";
 const FINE: &str = "200 - ×1";
@@ -93,8 +102,13 @@ use Counted::{Success, Transient, Unjudged};
 pub(super) const CASES: &[Case] = &[
     // No connection: nothing was sent, so that anything may be sent again.
     case("refuses connections", Refuses, NOT_REACHED, NOT_REACHED, Transient, ""),
-    case("does not answer the handshake, its queue is full", IsFull, NOT_REACHED, NOT_REACHED, Transient, ""),
+    case("does not answer the handshake, its queue is full", IsFull, NOT_REACHED_IN_TIME, NOT_REACHED_IN_TIME, Transient, ""),
     // Closed early.
+    // Here it is known whether a byte of the request went out.
+    keys("protocol = \"http2\"", case("closes where it should begin to speak HTTP/2", Does(&[]), NOT_REACHED, NOT_REACHED, Transient, "")),
+    keys("tls = { server_name = \"a.example\" }", case("closes in the handshake of TLS", Does(&[ReadByte]), NOT_REACHED, NOT_REACHED, Transient, "")),
+    case("closes behind the first byte", Does(&[ReadByte]), FAILED, FAILED_ONCE, Transient, ""),
+    // Here it is not.
     case("closes at once", Does(&[]), FAILED_OR_NOT_REACHED, FAILED_ONCE_OR_NOT_REACHED, Transient, ""),
     case("closes behind the request", Does(&[Read]), FAILED, FAILED_ONCE, Transient, ""),
     case("resets behind the request", Does(&[Read, Reset]), FAILED, FAILED_ONCE, Transient, ""),

@@ -60,13 +60,38 @@ async fn requests_have_the_limits_that_they_have_in_http1() {
     check("", (1, 1, 32_000), (1, 1, 33_000), words).await;
 }
 
+/// The request of this number, with the same header so many times: sent once on its connection, and then as one
+/// byte each.
+fn compressed(number: u8, times: usize) -> Vec<u8> {
+    let mut block = GET.to_vec();
+    if number == 0 {
+        // A name of one byte and a value of 1,050, both kept (RFC 7541, section 6.2.1).
+        block.extend([0x40, 1, b'x', 0x7f, 0x9b, 0x07]);
+        block.extend([b'v'; 1050]);
+    }
+    // Each further request keeps its authority too, which comes before it in the table.
+    block.extend(vec![0xbe + number; times]);
+    frame(HEADERS, END_HEADERS | END_STREAM, u32::from(number) * 2 + 1, &block)
+}
+
 #[tokio::test]
-async fn a_header_list_twice_as_long_as_the_limit_is_answered_431_without_words() {
+async fn a_header_list_twice_as_long_as_the_limit_is_answered_431_without_words_and_counted() {
     let origin = Origin::statuses(&[200]).await;
     let server = Server::start(&traffic("", origin.address));
-    let answer = Client::new(server.address).http2().send(request(1, 70, 1050)).await;
-    assert_eq!((answer.status, answer.body.len()), (431, 0));
-    assert!(origin.received().is_empty());
+    let mut client = RawClient::connect(server.address).await;
+    let series = "intertie_messages_refused_total{from=\"client\",reason=\"header_bytes_max\"}";
+    // One that we answer ourselves is among them: h2 then sends its own in another way.
+    for (number, times, is_last, counted) in
+        [(0, 70, true, 1.0), (1, 70, true, 2.0), (2, 35, false, 3.0), (3, 70, true, 4.0), (4, 1, false, 4.0)]
+    {
+        let stream = u32::from(number) * 2 + 1;
+        client.send(&compressed(number, times)).await;
+        let head = client.next_of(HEADERS).await;
+        assert_eq!((head.stream, head.flags & END_STREAM != 0), (stream, is_last), "{number}");
+        until(async || server.metric(series).await == counted, "it is counted").await;
+    }
+    until(async || origin.received().len() == 1, "the last is served").await;
+    assert!(server.wait_for("request_refused").contains("reason=header_bytes_max"));
 }
 
 #[tokio::test]
@@ -84,6 +109,10 @@ async fn one_stream_more_than_the_limit_is_refused_and_may_be_tried_again() {
         let refused = client.next_of(RST_STREAM).await;
         assert_eq!((refused.stream, refused.code()), (most * 2 + 1, REFUSED_STREAM));
         until(async || origin.received().len() == most as usize, "the others are under way").await;
+        let told = server.wait_for("request_refused");
+        assert!(told.contains("client=127.0.0.1") && told.contains("reason=http2.streams_max"), "{told}");
+        let series = "intertie_messages_refused_total{from=\"client\",reason=\"http2.streams_max\"}";
+        until(async || server.metric(series).await == 1.0, "it is counted").await;
     }
 }
 

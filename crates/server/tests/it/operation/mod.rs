@@ -7,6 +7,7 @@ mod notify;
 mod takeover;
 mod threads;
 mod uninterrupted;
+mod units;
 
 use std::process::Command;
 

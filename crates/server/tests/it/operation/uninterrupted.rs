@@ -10,6 +10,7 @@ use http::Request;
 
 use super::{end, file, processes, successor};
 use crate::harness::{Client, Origin, PATIENCE, Server, answer, full, signal, until};
+use crate::tls::{self, Authority};
 
 /// How many takeovers, and as many changes of the threads. `cargo xtask takeovers` asks for a thousand.
 fn rounds() -> usize {
@@ -24,28 +25,39 @@ struct Tally {
     stop: AtomicBool,
     connections: AtomicU64,
     kept: AtomicU64,
+    secure: AtomicU64,
+}
+
+/// A whole file as the others have it, with a listener that speaks TLS.
+fn secure_file(origin: &Origin, threads: usize) -> String {
+    let certificate = "chain = \"shop.crt\"\nkey = \"shop.key\"";
+    let plain = file(origin, &format!("threads = {threads}"));
+    format!("{plain}[tls]\nlisten = [\"127.0.0.1:0\"]\n[certificate.shop]\n{certificate}\n")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn takeovers_and_changes_of_threads_refuse_and_reset_nobody() {
     let origin = Origin::start(|_| async { answer(200, &[], "ok") }).await;
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let server = Server::start_by(folder, super::binary(), &file(&origin, "threads = 1"));
+    let authority = Arc::new(Authority::new("roots"));
+    authority.issue(folder.path(), "shop", &["shop.example"]);
+    let server = Server::start_by(folder, super::binary(), &secure_file(&origin, 1));
     let tally = Arc::new(Tally::default());
-    let address = server.address;
+    let (address, secure) = (server.address, server.tls);
     let mut clients = Vec::new();
-    for number in 0..7 {
-        let tally = Arc::clone(&tally);
+    for number in 0..8 {
+        let (tally, authority) = (Arc::clone(&tally), Arc::clone(&authority));
         clients.push(std::thread::spawn(move || match number {
             0..4 => new_connections(address, &tally),
             4 | 5 => kept_connections(address, &tally),
-            _ => http2_connections(address, &tally),
+            6 => http2_connections(address, &tally),
+            _ => secure_connections(secure, &authority, &tally),
         }));
     }
     let mut process = server.process();
     for round in 1..=rounds() {
         let threads = round % 4 + 1;
-        std::fs::write(&server.file, file(&origin, &format!("threads = {threads}"))).expect("written");
+        std::fs::write(&server.file, secure_file(&origin, threads)).expect("written");
         signal(process, "HUP");
         server.wait_for_nth("config_reloaded", round);
         signal(process, "USR2");
@@ -61,9 +73,11 @@ async fn takeovers_and_changes_of_threads_refuse_and_reset_nobody() {
     let (connections, kept) = (tally.connections.load(Ordering::Relaxed), tally.kept.load(Ordering::Relaxed));
     assert!(connections > rounds() as u64 * 4, "{connections} connections");
     assert!(kept > rounds() as u64, "{kept} requests on kept connections");
+    let secure = tally.secure.load(Ordering::Relaxed);
+    assert!(secure > rounds() as u64 / 2, "{secure} connections with TLS");
     println!(
-        "{0} takeovers and {0} changes of threads: {connections} connections and {kept} requests on kept ones, \
-         0 refused or reset",
+        "{0} takeovers and {0} changes of threads: {connections} connections, {secure} with TLS, and {kept} requests \
+         on kept ones, 0 refused or reset",
         rounds()
     );
     until(async || processes(&server.file) == 1, "those before are gone").await;
@@ -125,6 +139,20 @@ fn http2_connections(address: SocketAddr, tally: &Tally) {
         let answer = runtime.block_on(client.try_send(request)).expect("nobody is refused or reset");
         assert_eq!(answer.status, 200);
         tally.connections.fetch_add(1, Ordering::Relaxed);
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// A connection with TLS for each request, its handshake among what must not be cut off.
+fn secure_connections(address: SocketAddr, authority: &Authority, tally: &Tally) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    while !tally.stop.load(Ordering::Relaxed) {
+        let answer = runtime.block_on(async {
+            let stream = tokio::net::TcpStream::connect(address).await.expect("nobody is refused");
+            tls::get_over(authority, stream).await
+        });
+        assert_eq!(answer.status, 200);
+        tally.secure.fetch_add(1, Ordering::Relaxed);
         std::thread::sleep(PAUSE);
     }
 }

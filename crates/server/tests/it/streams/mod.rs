@@ -2,11 +2,13 @@
 
 mod connect;
 mod connect_http2;
+mod dripping;
 mod events;
 mod expect;
 mod lies;
 mod slow;
 mod upgrades;
+mod websocket_version;
 mod websockets_http2;
 
 use std::net::SocketAddr;

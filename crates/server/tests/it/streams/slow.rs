@@ -38,7 +38,7 @@ async fn a_body_that_pauses_for_too_long_is_answered_408() {
 #[tokio::test]
 async fn a_body_may_take_its_time_in_short_pauses_and_any_once_it_is_answered() {
     let mut played = Played::start().await;
-    let server = Server::start(&limited("body_timeout = \"500ms\"", played.address));
+    let server = Server::start(&limited("body_timeout = \"500ms\"\nbody_rate_min = \"1B\"", played.address));
     let started = Instant::now();
     let mut client = client(&server, "POST /up HTTP/1.1\r\nhost: a\r\ncontent-length: 12\r\n\r\n").await;
     let (mut service, _) = played.asked().await;

@@ -1,5 +1,6 @@
 //! What is said of files that can not work.
 
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use super::authority::Authority;
@@ -26,6 +27,8 @@ fn refused(tls: &str, prepare: impl FnOnce(&Path, &Authority), words: &str, plac
     assert_eq!(code, 2, "{tls}{said}");
     assert!(said.starts_with(&format!("error: {words}")), "`{words}` is not how it begins:\n{said}");
     assert!(said.contains(&format!("intertie.toml:{place}\n")), "not at {place}:\n{said}");
+    let begins = |severity: &str| said.lines().filter(|line| line.starts_with(severity)).count();
+    assert_eq!((begins("error: "), begins("warning: ")), (1, 0), "one error and nothing else:\n{said}");
 }
 
 fn write(name: &'static str, text: impl AsRef<[u8]>) -> impl FnOnce(&Path, &Authority) {
@@ -72,25 +75,54 @@ fn each_wrong_file_has_its_error() {
     refused(&tls, directory, "`shop.key` is no regular file", "5:1");
 }
 
+/// Root may read what it may not open to others, but not what is not there.
 #[test]
-fn a_certificate_out_of_its_time_is_a_warning() {
+fn what_can_not_be_read_is_said_of_the_file() {
     let tls = format!("[tls]\nlisten = [\"127.0.0.1:8443\"]\n{SHOP}");
-    for (from, to, words) in [
-        (2019, 2020, "expired at 2020-01-01T00:00:00.000Z: clients will refuse it"),
-        (2400, 2401, "is not valid before 2400-01-01T00:00:00.000Z"),
-    ] {
-        let (code, said) = check(&tls, |folder, authority| {
-            let issued = authority.sign(|parameters| {
-                parameters.subject_alt_names =
-                    vec![rcgen::SanType::DnsName("shop.example".try_into().expect("ASCII"))];
-                parameters.not_before = rcgen::date_time_ymd(from, 1, 1);
-                parameters.not_after = rcgen::date_time_ymd(to, 1, 1);
-            });
-            issued.write(folder, "shop");
+    let linked = |to: &'static str| {
+        move |folder: &Path, _: &Authority| {
+            std::fs::remove_file(folder.join("shop.crt")).expect("removed");
+            symlink(to, folder.join("shop.crt")).expect("made");
+        }
+    };
+    refused(&tls, linked("nowhere.crt"), "there is no file `shop.crt`", "4:1");
+    refused(&tls, linked("shop.crt"), "`shop.crt` can not be read: ", "4:1");
+    refused(&tls, linked("other.crt/shop.crt"), "`shop.crt` can not be read: ", "4:1");
+    refused(&tls, linked("."), "`shop.crt` is no regular file", "4:1");
+    refused(&tls, linked("/dev/zero"), "`shop.crt` is no regular file", "4:1");
+}
+
+/// Writes the certificate `shop`, good from the one year to the other.
+fn timed(from: i32, to: i32) -> impl FnOnce(&Path, &Authority) {
+    move |folder, authority| {
+        let issued = authority.sign(|parameters| {
+            parameters.subject_alt_names =
+                vec![rcgen::SanType::DnsName("shop.example".try_into().expect("ASCII"))];
+            parameters.not_before = rcgen::date_time_ymd(from, 1, 1);
+            parameters.not_after = rcgen::date_time_ymd(to, 1, 1);
         });
-        assert_eq!(code, 1, "{said}");
-        assert!(said.starts_with(&format!("warning: the certificate in `shop.crt` {words}")), "{said}");
+        issued.write(folder, "shop");
     }
+}
+
+#[test]
+fn a_certificate_that_has_expired_is_an_error_and_one_that_is_early_a_warning() {
+    let tls = format!("[tls]\nlisten = [\"127.0.0.1:8443\"]\n{SHOP}");
+    let named = "the certificate `shop` in `shop.crt`";
+    let expired = format!("{named} expired at 2020-01-01T00:00:00.000Z: clients would refuse it");
+    refused(&tls, timed(2019, 2020), &expired, "4:1");
+    let (code, said) = check(&tls, timed(2400, 2401));
+    assert_eq!(code, 1, "{said}");
+    let early =
+        format!("warning: {named} is not valid before 2400-01-01T00:00:00.000Z: clients will refuse it");
+    assert!(said.starts_with(&early), "{said}");
+    // The server itself says the same, and does not start.
+    let folder = folder(format!("{tls}{REST}"));
+    timed(2019, 2020)(folder.path(), &Authority::new("roots"));
+    let run = intertie(folder.path(), &["up", "intertie.toml"]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    assert!(run.stderr.starts_with(&format!("error: {expired}")), "{}", run.stderr);
+    assert_eq!(run.stderr.matches("error: ").count(), 1, "{}", run.stderr);
 }
 
 /// What is said of a list that was to be replaced long ago.
@@ -156,7 +188,9 @@ fn each_wrong_setting_has_its_error() {
             "4:14",
         ),
     ] {
-        refused(&tls, |_, _| {}, words, place);
+        // There, so that its absence is not the second thing that is wrong.
+        let list = |folder: &Path, authority: &Authority| authority.revoke(folder, "roots.crl", &[], 2400);
+        refused(&tls, list, words, place);
     }
 }
 

@@ -3,6 +3,7 @@
 mod authority;
 mod client;
 mod clients;
+mod expiry;
 mod files;
 mod handshakes;
 mod misdirected;

@@ -147,7 +147,8 @@ async fn a_handshake_ends_with_connect_timeout() {
     let server = Server::start_among(folder, &before(&[address], &keys, ""));
     let started = Instant::now();
     let answer = Client::new(server.address).get("/").await;
-    assert_eq!((answer.status, answer.code().as_str()), (502, "SERVICE_UNREACHABLE"));
+    assert_eq!((answer.status, answer.code().as_str()), (504, "CONNECT_TIMEOUT"));
+    assert_eq!(answer.header("proxy-status"), Some("intertie; error=connection_timeout"));
     assert!(answer.text().contains("no TLS handshake within connect_timeout"), "{}", answer.text());
     assert!(started.elapsed() < Duration::from_secs(5), "the deadline is 30s: {:?}", started.elapsed());
     assert_eq!(handshakes(&server, address, "timed_out").await, 1.0);
@@ -229,6 +230,29 @@ async fn changed_files_retire_the_connections_that_trusted_others() {
         until(async || origin.seen.open() == 1, "connections of old trust are closed").await;
         assert!(opened >= 2.0, "{opened}");
     }
+}
+
+/// What we show to a service is looked at as what we show to clients.
+#[tokio::test]
+async fn a_certificate_of_ours_that_has_expired_is_not_taken() {
+    let (folder, authority) = folder();
+    authority.issue(folder.path(), "gateway", &["gateway.example"]);
+    let origin = Origin::telling(Terms::mutual(folder.path(), "orders", &authority)).await;
+    let keys = "tls = { roots = \"roots.crt\", server_name = \"orders.example\", certificate = \"gateway.crt\", \
+        key = \"gateway.key\" }";
+    let server = Server::start_among(folder, &before(&[origin.address], keys, ""));
+    let client = Client::new(server.address);
+    assert_eq!(client.get("/").await.status, 200);
+    let expired = authority.sign(|parameters| parameters.not_after = rcgen::date_time_ymd(2020, 1, 1));
+    expired.write(server.folder.path(), "gateway");
+    let told = server.wait_for("service_tls_refused");
+    let words = "the certificate of `service.origin.tls` in `gateway.crt` expired at 2020-01-01";
+    assert!(told.contains(words), "{told}");
+    assert_eq!(server.metric("intertie_service_tls_reloads_total{outcome=\"refused\"}").await, 1.0);
+    assert_eq!(client.get("/").await.status, 200, "under the old one");
+    authority.issue(server.folder.path(), "gateway", &["gateway.example"]);
+    server.wait_for("service_tls_reloaded services=origin");
+    assert_eq!(client.get("/").await.status, 200);
 }
 
 #[tokio::test]

@@ -93,6 +93,12 @@ fn client_limits_that_can_not_hold() {
         ("header_timeout = \"0s\"", "2:1 header_timeout", "header_timeout is 0s; no request could be read"),
         ("idle_timeout = \"0s\"", "2:1 idle_timeout", "idle_timeout is 0s; no request could be read"),
         ("body_timeout = \"0s\"", "2:1 body_timeout", "body_timeout is 0s; no body could be read"),
+        ("body_rate_min = \"0B\"", "2:1 body_rate_min", "body_rate_min is 0B; it must be from 1B to 1MiB"),
+        (
+            "body_rate_min = \"2MiB\"",
+            "2:1 body_rate_min",
+            "body_rate_min is 2MiB; it must be from 1B to 1MiB",
+        ),
         ("send_timeout = \"0s\"", "2:1 send_timeout", "send_timeout is 0s; no answer could be written"),
         (
             "upgrade_buffer = \"1023B\"",

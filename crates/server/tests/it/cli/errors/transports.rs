@@ -83,8 +83,11 @@ fn files_of_tls_that_can_not_be_used() {
     let (_, run) = checked("certificate = \"own.crt\", key = \"own.key\"");
     assert_eq!(run.code, 0, "{}", run.stderr);
     let (messages, run) = checked("certificate = \"expired.crt\", key = \"expired.key\"");
-    assert_eq!((run.code, messages.len()), (1, 1), "{}", run.stderr);
-    assert!(messages[0].severity == "warning" && messages[0].text.contains("expired at 2020-01-01"));
+    assert_eq!((run.code, messages.len()), (2, 1), "{}", run.stderr);
+    let error = the_error_of(messages);
+    assert_eq!(error.places, ["3:30 certificate"], "{error:?}");
+    let words = "the certificate of `service.shop.tls` in `expired.crt` expired at 2020-01-01T00:00:00.000Z: the service would refuse it";
+    assert!(error.text.contains(words), "{error:?}");
 }
 
 fn the_error_of(mut messages: Vec<Message>) -> Message {

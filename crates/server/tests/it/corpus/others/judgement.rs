@@ -5,51 +5,49 @@ pub(super) const HEAD: &str = "\
 # The corpus of messages in doubt
 
 What becomes of each message of the corpus in `crates/server/tests/it/corpus` here, in nginx and in HAProxy, each before the same service; made by `cargo xtask corpus`.
-A cell of a request has the final statuses that came back, `closed` where none did; a cell of an answer has the client's status and body.
+A cell of a request has the final statuses that came back, `closed` where none did; a cell of an answer has the client's status and body, `cut off` where the connection ended before its time.
 *Smuggled* is a second request that reached the service and that none of its readers may have seen; *forwarded in doubt* is a message that can be read in two ways.
-Clauses are of RFC 9112 unless another is named.
+What the RFC allows is what the clause leaves, where SHOULD counts as MUST; clauses are of RFC 9112 unless another is named.
+Most messages that the RFC lets a proxy mend are refused here: a request by 400, an answer by 502.
+Where another proxy differs from ours, the last column says whether its outcome is allowed, and why it differs.
 nginx and HAProxy have their defaults but for short waits.
 
 ";
 
-/// Disagreements that need more words than the rule has.
-const JUDGED: &[(&str, &str)] = &[];
-
-/// One line on why the proxies differ, empty where they do not. `allowed` are the statuses that the RFC allows,
-/// which are looked up where they are known.
-pub(super) fn judge(name: &str, clause: &str, outcomes: &[String], allowed: Option<&[&[u16]]>) -> String {
-    if outcomes.iter().all(|outcome| *outcome == outcomes[0]) {
-        return String::new();
-    }
-    if let Some((_, judged)) = JUDGED.iter().find(|(known, _)| *known == name) {
-        return (*judged).to_owned();
-    }
-    let others =
-        outcomes[1..].iter().zip(["nginx", "HAProxy"]).filter(|(outcome, _)| **outcome != outcomes[0]);
-    let clause = &super::shown(clause);
-    let lines: Vec<_> =
-        others.map(|(other, name)| difference(name, clause, &outcomes[0], other, allowed)).collect();
-    lines.join("; ")
+/// Why a proxy does not do as ours, one sentence for each kind.
+pub(super) struct Judgement {
+    pub(super) words: &'static str,
+    pub(super) cases: &'static [&'static str],
 }
 
-fn difference(name: &str, clause: &str, ours: &str, other: &str, allowed: Option<&[&[u16]]>) -> String {
-    let refuses = |outcome: &str| {
-        outcome.starts_with(['4', '5', 'c']) || outcome.contains(" 4") || outcome.contains("cut off")
+/// What a case is judged by.
+pub(super) struct Rules<'a> {
+    pub(super) allowed: &'a [String],
+    /// Why ours is none of those.
+    pub(super) departure: Option<&'static str>,
+    /// On nginx and on HAProxy.
+    pub(super) judgements: [&'static [Judgement]; 2],
+}
+
+/// Why the proxies differ, empty where they do not, and what nobody has judged yet.
+pub(super) fn judge(name: &str, rules: &Rules<'_>, outcomes: &[String; 3]) -> (String, Vec<String>) {
+    let (mut judged, mut missing) = (Vec::new(), Vec::new());
+    let others = outcomes[1..].iter().zip(["nginx", "HAProxy"]).zip(rules.judgements);
+    for ((outcome, proxy), judgements) in others.filter(|((outcome, _), _)| **outcome != outcomes[0]) {
+        let verdict = if rules.allowed.contains(outcome) { "allowed" } else { "not allowed" };
+        let mut known = judgements.iter().filter(|judgement| judgement.cases.contains(&name));
+        match (known.next(), known.next()) {
+            (Some(judgement), None) => judged.push((proxy, format!("{verdict}: {}", judgement.words))),
+            (None, _) => missing.push(format!("{proxy}, {verdict}: {name}: {outcome}")),
+            (Some(_), Some(_)) => missing.push(format!("{proxy}: {name} is judged twice")),
+        }
+    }
+    let judged = match judged.as_slice() {
+        [(one, of_one), (other, of_other)] if of_one == of_other => {
+            vec![format!("{one} and {other}, {of_one}")]
+        }
+        each => each.iter().map(|(proxy, judgement)| format!("{proxy}, {judgement}")).collect(),
     };
-    if other.contains("in doubt") || other == "no HTTP" {
-        return format!("{name} passes on what {clause} does not allow");
-    }
-    if ours == "400" && matches!(other, "501" | "505") {
-        return format!("{name} has the status that RFC 9110, 15.6 made for it");
-    }
-    let statuses: Vec<u16> = other.split([' ', ',']).filter_map(|word| word.parse().ok()).collect();
-    let permitted = allowed.map(|allowed| allowed.contains(&statuses.as_slice()));
-    match (refuses(ours), refuses(other), permitted) {
-        (true, true, _) => format!("{name} refuses too, in another way"),
-        (_, _, Some(false)) => format!("{name} does what {clause} does not allow"),
-        (true, false, Some(true)) => format!("{clause} allows {name} to be lenient"),
-        (true, false, None) => format!("{name} passes on what {clause} lets a proxy refuse"),
-        (false, true, _) => format!("{name} refuses what {clause} allows"),
-        (false, false, _) => format!("{name} passes it on in another form"),
-    }
+    let departure = rules.departure.map(|why| format!("ours departs: {why}"));
+    (departure.into_iter().chain(judged).collect::<Vec<_>>().join("; "), missing)
 }
