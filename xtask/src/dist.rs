@@ -47,15 +47,26 @@ fn build(compiler: &Compiler, target: &Path, flag: &str) -> Result<PathBuf> {
         .args(["build", "--locked", "--profile", "dist", "--package", "intertie", "--target", &compiler.host])
         .arg("--target-dir")
         .arg(target)
-        .env("RUSTFLAGS", flags(env::var("RUSTFLAGS").ok().as_deref(), flag));
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(own_flags().as_deref(), flag));
     run(command)?;
     Ok(target.join(&compiler.host).join("dist/intertie"))
 }
 
-/// What the user wants of every build, and `flag`.
+/// Between flags, which may have spaces in them.
+const SEPARATOR: &str = "\x1f";
+
+/// What the user wants of every build, in cargo's encoding.
+fn own_flags() -> Option<String> {
+    env::var("CARGO_ENCODED_RUSTFLAGS").ok().or_else(|| {
+        let flags = env::var("RUSTFLAGS").ok()?;
+        Some(flags.split_whitespace().collect::<Vec<_>>().join(SEPARATOR))
+    })
+}
+
+/// `own` and `flag`, in cargo's encoding.
 fn flags(own: Option<&str>, flag: &str) -> String {
     match own {
-        Some(own) if !own.trim().is_empty() => format!("{own} {flag}"),
+        Some(own) if !own.is_empty() => format!("{own}{SEPARATOR}{flag}"),
         _ => flag.to_owned(),
     }
 }
@@ -76,7 +87,8 @@ fn train(server: &Path) -> Result<()> {
             "--exact",
             "--nocapture",
         ])
-        .env("INTERTIE_TRAINING", server);
+        .env("INTERTIE_TRAINING", server)
+        .env_remove("LLVM_PROFILE_FILE");
     run(command)
 }
 
@@ -131,8 +143,8 @@ mod tests {
 
     #[test]
     fn a_user_s_flags_are_kept() {
-        assert_eq!(flags(Some("-Ctarget-cpu=native"), "-Cx"), "-Ctarget-cpu=native -Cx");
-        assert_eq!((flags(Some(" "), "-Cx"), flags(None, "-Cx")), ("-Cx".to_owned(), "-Cx".to_owned()));
+        assert_eq!(flags(Some("-Ctarget-cpu=native"), "-Cx=a b"), "-Ctarget-cpu=native\x1f-Cx=a b");
+        assert_eq!((flags(Some(""), "-Cx"), flags(None, "-Cx")), ("-Cx".to_owned(), "-Cx".to_owned()));
     }
 
     #[test]

@@ -18,7 +18,7 @@ usage: gateway [flags]
   --seconds N      seconds of one measurement, after 2 s of warm-up     [default 5]
   --only A,B       these subjects only: intertie, nginx, haproxy, envoy [default all]
   --modes A,B      these modes only: plain, work, h2, tls, handshake,
-                   resumed, large, steady                               [default all]
+                   resumed, large, upload, steady                       [default all]
   --memory         no load: what the subjects keep in memory for routes and idle connections
   --no-build       take target/trained/intertie as it is
   --append FILE    append the table to FILE too

@@ -70,8 +70,8 @@ fn run(args: &Args) -> Result<()> {
         certificate::make(dir.path())?;
     }
     let origin = Origin::start(dir.path())?;
-    let (dir, origin_port, seconds) = (dir.path(), origin.port(), args.seconds);
-    let mut bench = Bench { dir, origin_port, load: &load, seconds, steady: None };
+    let (dir, origin_port, sink_port) = (dir.path(), origin.port(), origin::start_sink()?);
+    let mut bench = Bench { dir, origin_port, sink_port, load: &load, seconds: args.seconds, steady: None };
     if !args.memory && args.modes.contains(&Mode::Steady) {
         bench.find_steady(&subjects)?;
     }

@@ -22,6 +22,8 @@ use crate::workdir::free_ports;
 pub struct Bench<'a> {
     pub dir: &'a Path,
     pub origin_port: u16,
+    /// The origin of [`Mode::Upload`].
+    pub sink_port: u16,
     pub load: &'a load::Tools,
     pub seconds: Seconds,
     /// Requests in a second, in [`Mode::Steady`]; found out first.
@@ -75,7 +77,8 @@ impl Bench<'_> {
         let [port, admin_port] = free_ports()?;
         let dir = self.dir.join(subject.kind.name());
         fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
-        let (origin_port, steady) = (self.origin_port, self.steady);
+        let origin_port = if mode == Mode::Upload { self.sink_port } else { self.origin_port };
+        let steady = self.steady;
         let site =
             Site { mode, routes, port, admin_port, origin_port, steady, dir: &dir, certificates: self.dir };
         // All that is in it is of this measurement.

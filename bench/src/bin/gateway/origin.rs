@@ -1,9 +1,12 @@
-//! The one server behind all subjects: nginx with fixed answers.
+//! The one server behind all subjects: nginx with fixed answers; and, for uploads, one that reads them to their end
+//! first, since nginx answers before.
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::mode;
 use crate::probe;
@@ -67,7 +70,6 @@ fn config(port: u16) -> String {
     server {{
         listen 127.0.0.1:{port};
         default_type text/plain;
-        client_max_body_size 2m;
 
         location / {{
             return 200 "{body}";
@@ -88,4 +90,45 @@ fn config(port: u16) -> String {
 "#
         ),
     )
+}
+
+/// Starts what takes uploads, and tells its port. It ends with this process.
+pub fn start_sink() -> Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).context("find a free port")?;
+    let port = listener.local_addr().context("find a free port")?.port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            // Its subject sees how it ends.
+            std::thread::spawn(move || swallow(&stream));
+        }
+    });
+    Ok(port)
+}
+
+/// Answers each request once its body is there.
+fn swallow(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: {BODY_BYTES}\r\n\r\n{}",
+        "0123456789abcdef".repeat(BODY_BYTES / 16)
+    );
+    let mut reader = BufReader::with_capacity(256 * 1024, stream);
+    loop {
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+            if line == "\r\n" {
+                break;
+            }
+            let field = line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+            if let Some((_, value)) = field {
+                length = value.trim().parse().map_err(std::io::Error::other)?;
+            }
+        }
+        std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink())?;
+        (&*stream).write_all(answer.as_bytes())?;
+    }
 }

@@ -151,6 +151,12 @@ impl BodySource {
     /// since it asked last.
     pub(super) fn attempt(self: &Rc<Self>, number: u32) -> RequestBody {
         self.attempt.set(number);
+        // What the client was asked for by the attempt before, and how that ended, is no part of this one; nor is
+        // the time between the two a pause of its own.
+        self.answered.set(false);
+        if let Some(pause) = self.pause.borrow_mut().as_mut() {
+            pause.since = None;
+        }
         if let Some(superseded) = self.sender.take() {
             superseded.wake();
         }
@@ -481,8 +487,8 @@ impl Drop for ServiceBody {
         self.end(|delivery| {
             if is_whole {
                 let connection = delivery.delivered();
-                if let (Some(incoming), Some(deadline)) = (incoming, delivery.deadline()) {
-                    stream_end::wait(incoming, connection, deadline);
+                if let Some(incoming) = incoming {
+                    stream_end::wait(incoming, connection, delivery.deadline());
                 }
             }
         });

@@ -209,13 +209,15 @@ async fn accept(
                 }
             }
             Err(error) => {
-                // Out of descriptors or memory: others must finish first, and spinning helps nobody.
                 let failure = AcceptFailure::of(&error);
                 admission.failures.count(failure);
                 worker.events.tell("accept_failed", || {
                     vec![("cause", failure.name().to_owned()), ("error", error.to_string())]
                 });
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                if failure != AcceptFailure::Connection {
+                    // Others must finish first, and spinning helps nobody.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
             }
         }
     }

@@ -1,5 +1,7 @@
 //! The end of a service's stream, when it comes behind an answer that is whole without it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -7,10 +9,16 @@ use tokio::time::{Instant, timeout_at};
 
 use super::pool::Connection;
 
-/// Keeps the stream, and its place on `connection`, until the service has ended it or `deadline` is over.
+/// How long it may come after the answer. Streams that wait have places that others need.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Keeps the stream, and its place on `connection`, until the service has ended it, at most for [`PATIENCE`] and until
+/// `deadline`.
 ///
 /// One that is dropped before is reset, and the service takes an answer for given up that its client has.
-pub(super) fn wait(mut incoming: Incoming, connection: Option<Connection>, deadline: Instant) {
+pub(super) fn wait(mut incoming: Incoming, connection: Option<Connection>, deadline: Option<Instant>) {
+    let latest = Instant::now() + PATIENCE;
+    let latest = deadline.map_or(latest, |deadline| deadline.min(latest));
     tokio::task::spawn_local(async move {
         let _connection = connection;
         let ended = async {
@@ -20,6 +28,6 @@ pub(super) fn wait(mut incoming: Incoming, connection: Option<Connection>, deadl
             {}
         };
         // An error is an end too.
-        let _ = timeout_at(deadline, ended).await;
+        let _ = timeout_at(latest, ended).await;
     });
 }

@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -132,7 +133,11 @@ impl AccessLogConfig {
                 wrong(key, format!("{key} has {count} names; it may have {max}"));
             }
         }
+        let mut seen = HashSet::new();
         for name in &self.headers {
+            if !seen.insert(name.to_ascii_lowercase()) {
+                wrong("headers", format!("`{name}` is there twice"));
+            }
             match HeaderName::from_bytes(name.as_bytes()) {
                 Err(_) => wrong("headers", format!("`{name}` is no header name")),
                 Ok(known) if NEVER.contains(&known.as_str()) => {

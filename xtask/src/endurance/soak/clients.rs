@@ -59,9 +59,13 @@ impl Clients {
                 let outcome = outcome(&connections, kind, slow, leaves).await;
                 figures.add(place, outcome);
             });
-            while present.try_join_next().is_some() {}
+            while let Some(done) = present.try_join_next() {
+                done.expect("no client panics");
+            }
         }
-        while present.join_next().await.is_some() {}
+        while let Some(done) = present.join_next().await {
+            done.expect("no client panics");
+        }
     }
 }
 

@@ -178,7 +178,7 @@ impl Watch<'_> {
             );
         }
         let told = self.gateway.events("config_reloaded")?;
-        ensure!(reloads == 0 || told > 0, "{reloads} reloads, and none was told");
+        ensure!(told == reloads as usize, "{reloads} reloads, and {told} were told");
         Ok(memory)
     }
 }

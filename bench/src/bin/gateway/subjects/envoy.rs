@@ -142,11 +142,10 @@ fn access_log(site: &Site<'_>) -> String {
                   path: "%REQ(:PATH)%"
                   status: "%RESPONSE_CODE%"
                   route: "%ROUTE_NAME%"
-                  bytes_sent: "%BYTES_SENT%"
                   duration_ms: "%DURATION%"
                   client: "%DOWNSTREAM_REMOTE_ADDRESS%"
-                  upstream: "%UPSTREAM_HOST%"
-                  user_agent: "%REQ(USER-AGENT)%"
+                  host: "%REQ(:AUTHORITY)%"
+                  endpoint: "%UPSTREAM_HOST%"
                   trace: "%REQ(TRACEPARENT)%"
 "#,
         site.access_log().display()

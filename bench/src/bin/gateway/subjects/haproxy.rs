@@ -82,7 +82,8 @@ fn work(site: &Site<'_>, routes: &Path) -> String {
 frontend gateway
     bind 127.0.0.1:{port}
     log global
-    log-format '{{"time":"%tr","request_id":"%[var(txn.request)]","method":"%HM","path":"%HP","status":%ST,"route":"%[var(txn.route)]","bytes_sent":%B,"duration_ms":%Ta,"client":"%ci","upstream":"%s","upstream_ms":%Tr,"trace":"%[var(txn.trace)]"}}'
+    log-format '{{"time":"%tr","request_id":"%[var(txn.request)]","client":"%ci","method":"%HM","host":"%[var(txn.host)]","path":"%HP","status":%ST,"duration_ms":%Ta,"route":"%[var(txn.route)]","endpoint":"%s","trace":"%[var(txn.trace)]"}}'
+    http-request set-var(txn.host) req.hdr(host)
     http-request set-var(txn.route) path,map_beg({routes})
     http-request return status 404 unless {{ var(txn.route) -m found }}
     http-request track-sc0 var(txn.route) table limits

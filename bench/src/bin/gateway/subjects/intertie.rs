@@ -34,7 +34,7 @@ pub fn prepare(build: bool) -> Result<(PathBuf, String)> {
     ensure!(binary.is_file(), "there is no target/trained/intertie; without --no-build it is built");
     let version = tools::self_description(&binary, &["--version"])?;
     let number = version.split_whitespace().last().unwrap_or("unknown");
-    Ok((binary, format!("{number} ({})", commit(root)?)))
+    Ok((binary, format!("{number} (guided by a profile, {})", commit(root)?)))
 }
 
 fn commit(root: &Path) -> Result<String> {

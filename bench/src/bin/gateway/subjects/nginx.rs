@@ -119,9 +119,8 @@ fn plain(site: &Site<'_>, protocol: &str, more: &str) -> String {
 
 /// What intertie's access log tells of a request, in its form. Lines are gathered, as intertie gathers them.
 const ACCESS_LOG: &str = r#"    log_format json escape=json '{"time":"$time_iso8601","request_id":"$request_id","method":"$request_method",'
-        '"path":"$uri","status":$status,"route":"$route","bytes_sent":$body_bytes_sent,"duration":$request_time,'
-        '"client":"$remote_addr","upstream":"$upstream_addr","upstream_time":"$upstream_response_time",'
-        '"user_agent":"$http_user_agent","trace":"$trace"}';
+        '"client":"$remote_addr","host":"$host","path":"$uri","status":$status,"duration":$request_time,'
+        '"route":"$route","endpoint":"$upstream_addr","trace":"$trace"}';
 "#;
 
 /// A location per route with a rate limit of its own. The bulkhead is `max_conns`, passive health `max_fails`, the

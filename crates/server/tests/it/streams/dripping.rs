@@ -43,6 +43,22 @@ async fn check_logged(log: &Path, status: u16, code: &str) {
     assert_eq!(told, (&status.into(), &code.into(), &1.into()), "{line}");
 }
 
+/// A service that answers before it has the body, and then is asked again, changes nothing of the client's bounds.
+#[tokio::test]
+async fn a_repetition_waits_no_longer_for_the_client() {
+    let mut played = Played::start().await;
+    let keys = "deadline = \"off\"\nattempt_timeout = \"off\"\nretry = { attempts = 2, base = \"1ms\" }";
+    let limits = "[server.client_limits]\nbody_timeout = \"500ms\"\n";
+    let server = Server::start(&format!("{limits}{}", chatting(played.address, keys)));
+    let mut client = client(&server, &UPLOAD.replace("POST", "PUT")).await;
+    client.write_all(b"begun").await.expect("written");
+    let (mut service, _) = played.asked().await;
+    service.write_all(b"HTTP/1.1 503 Later\r\ncontent-length: 0\r\n\r\n").await.expect("written");
+    let (_service, _) = played.asked().await;
+    let answer = rest(&mut client).await;
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("body_timeout"), "{answer}");
+}
+
 const UPLOAD: &str = "POST /up HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\n";
 const REFUSED: &str = "intertie_messages_refused_total{from=\"client\",reason=\"body_rate_min\"}";
 

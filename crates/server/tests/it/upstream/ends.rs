@@ -217,7 +217,7 @@ async fn an_answer_is_whole_with_its_last_byte_however_its_stream_ends() {
                 then: vec![data(END_STREAM, b"")],
             };
             let liar = Liar::start(&[lie]).await;
-            let logging = Logging::start(&liar, "");
+            let logging = Logging::start(&liar, if waits { "deadline = \"off\"" } else { "" });
             let client = Client::new(logging.server.address);
             let request = Request::builder().method(&method).uri("/").body(full("")).expect("a request");
             assert_eq!(client.send(request).await.text(), text);
@@ -233,12 +233,12 @@ async fn an_answer_is_whole_with_its_last_byte_however_its_stream_ends() {
     }
 }
 
-/// The end of a stream is waited for no longer than the answer would be.
+/// The end of a stream is waited for no longer than the answer would be, and for two seconds at most.
 #[tokio::test]
-async fn a_stream_that_does_not_end_is_let_go_at_the_deadline() {
-    for (method, answer, text) in whole() {
+async fn a_stream_that_does_not_end_is_let_go() {
+    for ((method, answer, text), deadline) in whole().into_iter().zip(["300ms", "30s", "off"]) {
         let liar = Liar::start(&[Lie::Frames(answer)]).await;
-        let logging = Logging::start(&liar, "deadline = \"300ms\"");
+        let logging = Logging::start(&liar, &format!("deadline = \"{deadline}\""));
         let client = Client::new(logging.server.address);
         let request = Request::builder().method(method).uri("/").body(full("")).expect("a request");
         assert_eq!(client.send(request).await.text(), text);
