@@ -36,7 +36,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("intertie-messaging", &["intertie-core", "intertie-idempotency", "intertie-resilience"]),
     ("intertie-simulated-disk", &[]),
     // Itself with the bugs that its tests seed.
-    ("intertie-engine-embedded", &["intertie-core", "intertie-simulated-disk", "intertie-engine-embedded"]),
+    (
+        "intertie-engine-embedded",
+        &[
+            "intertie-core",
+            "intertie-idempotency",
+            "intertie-messaging",
+            "intertie-simulated-disk",
+            "intertie-engine-embedded",
+        ],
+    ),
     ("intertie-gateway", &["intertie-core", "intertie-resilience", "intertie-discovery"]),
     (
         "intertie",

@@ -1,9 +1,9 @@
 //! Everything durable in one data directory: SQLite behind one writer that commits in groups.
 //!
-//! The patterns that keep something (queues, topics, the inbox, idempotency records, later the event store,
-//! sagas and timers) are states of one [`store::Store`], with their tables in one file, so that one
-//! transaction reaches across all of them. Any tool that reads SQLite opens that file, also while it is in
-//! use; one that writes to it stops the store.
+//! [`Embedded`] is the engine: queues, inboxes and the records of requests are parts of one state of one
+//! [`store::Store`], with their tables in one file, so that one transaction reaches across all of them.
+//! Topics, the event store, sagas and timers join the same file; they are not in the tree yet. Any tool that
+//! reads SQLite opens that file, also while it is in use; one that writes to it stops the store.
 //!
 //! # What is promised, and when
 //!
@@ -40,11 +40,12 @@
 //! sync: 293,000 rows a second): 64 in 470 µs would be 136,000 a second. That is arithmetic: on a real disk it was
 //! measured on a busy machine only, whose disk synced 590 to 1,010 times a second: 13,000 to 36,000.
 //!
-//! Counted for 64 callers who append records of 256 bytes to one table (the example `appends`): a group is one sync, 22
-//! writes of 54 KiB in all (the log, and later the database), 6 calls for locks, and 5,200 instructions of the
-//! writer for each record. One statement for each row instead of [`store::State::flush`] makes that 6,800; a table
-//! `WITHOUT ROWID`, 7,500 and 73 KiB; pages of 8 KiB, 5,500 and 68 KiB in 15 writes. A file that gives nothing back
-//! would save 2 writes and 350 instructions. How often the log is moved to the database changes nothing here.
+//! Counted for 64 callers who append records of 256 bytes to one table (the example `appends`): a group is
+//! one sync, 22 writes of 54 KiB in all (the log, and later the database), 6 calls for locks, and 5,200
+//! instructions of the writer for each record. One statement for each row instead of [`store::State::flush`]
+//! makes that 6,800; a table `WITHOUT ROWID`, 7,500 and 73 KiB; pages of 8 KiB, 5,500 and 68 KiB in 15
+//! writes. A file that gives nothing back would save 2 writes and 350 instructions. How often the log is
+//! moved to the database changes nothing here.
 //!
 //! To share a sync, a group waits for callers of the last one to come back, for at most
 //! [`gather`](store::StoreConfig::gather): 64 callers made groups of 46 without it, and of 63.9 with the
@@ -54,12 +55,19 @@
 //! the database yet, the writer moves it there, with a sync of each file: 16 MiB are 4,096 pages, and for all
 //! writers a pause of some tens of milliseconds. Readers do not wait for it.
 //!
+//! What queues cost stands with their tables, in `queue/tables.rs`: a message that is sent, leased and
+//! acknowledged is six rows written and one read. Memory holds what happens next and not what waits: the
+//! heads of what is ready, the leases that are out, the settlements that are remembered. A lease is as fast
+//! however much waits behind it, and opening reads queues, leases and settlements, and no message that nobody
+//! holds.
+//!
 //! What of the store is in memory is bounded by its settings: 64 MiB of commands that wait, 64 MiB of pages
 //! of the writer and 8 MiB of each of two readers are the defaults, and what the states keep.
 //!
-//! On the disk a reserve, at least [`checkpoint_after`](store::StoreConfig::checkpoint_after) larger than the log, keeps
-//! the room that opening needs for a copy of the log: so a store that a full disk stopped opens on that full disk, and
-//! can be read and emptied. Where there is no room for a reserve, the store says so (`store_reserve_short`) and goes on.
+//! On the disk a reserve, at least [`checkpoint_after`](store::StoreConfig::checkpoint_after) larger than the
+//! log, keeps the room that opening needs for a copy of the log: so a store that a full disk stopped opens on
+//! that full disk, and can be read and emptied. Where there is no room for a reserve, the store says so
+//! (`store_reserve_short`) and goes on.
 //!
 //! SQLite syncs by `fsync` unless it is built with `LIBSQLITE3_FLAGS=-DHAVE_FDATASYNC=1`, as this workspace
 //! does. The promise is the same; one caller alone makes a fifth fewer commits.
@@ -70,4 +78,14 @@
 //! and in the write-ahead log it ends the log there; [`store::maintenance::verify`] and backups are for that.
 //! Network filesystems are refused where they can be told, since their locks and syncs promise less.
 
+mod content;
+mod embedded;
+mod inbox;
+mod moment;
+mod queue;
+mod requests;
+mod state;
 pub mod store;
+mod wakes;
+
+pub use embedded::{Embedded, EmbeddedConfig};

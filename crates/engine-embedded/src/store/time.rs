@@ -24,7 +24,10 @@ struct Time {
 }
 
 impl Time {
-    fn now(&mut self, wall: Timestamp, monotonic: Instant) -> Timestamp {
+    /// Reads the wall clock first. The other way round a pause between both would be counted twice, by the wall clock now
+    /// and by the monotonic clock the next time, and each such pause would put the time further ahead for good.
+    fn now(&mut self, wall: impl FnOnce() -> Timestamp, monotonic: impl FnOnce() -> Instant) -> Timestamp {
+        let (wall, monotonic) = (wall(), monotonic());
         let passed = monotonic.saturating_since(self.at);
         self.last = later(self.last, passed).max(wall).min(LATEST);
         self.at = self.at.max(monotonic);
@@ -57,8 +60,8 @@ impl Clock {
 
     /// The present time. While the wall clock is fixed, it moves by that clock alone.
     pub(super) fn now(&mut self) -> Timestamp {
-        let passed = if self.wall.is_fixed() { Duration::ZERO } else { self.origin.elapsed() };
-        self.time.now(self.wall.now(), Instant::from_nanos(nanos(passed)))
+        let passed = || if self.wall.is_fixed() { Duration::ZERO } else { self.origin.elapsed() };
+        self.time.now(|| self.wall.now(), || Instant::from_nanos(nanos(passed())))
     }
 
     /// How far `now` is ahead of the wall clock.
@@ -102,7 +105,7 @@ mod tests {
     fn it_goes_on_while_the_wall_clock_is_behind_and_follows_it_ahead() {
         let mut time = Time { last: seconds(0), at: Instant::ORIGIN };
         let mut at = |wall, monotonic: u64| {
-            time.now(seconds(wall), Instant::from_nanos(monotonic * 1_000_000_000)).as_unix_nanos()
+            time.now(|| seconds(wall), || Instant::from_nanos(monotonic * 1_000_000_000)).as_unix_nanos()
                 / 1_000_000_000
         };
         // An hour back at the third reading, caught up and passed at the last.
@@ -119,10 +122,30 @@ mod tests {
             let (mut monotonic, mut before) = (0, 0);
             for (wall, passed) in steps {
                 monotonic += passed;
-                let now = time.now(Timestamp::from_unix_nanos(wall), Instant::from_nanos(monotonic)).as_unix_nanos();
+                let now = time.now(|| Timestamp::from_unix_nanos(wall), || Instant::from_nanos(monotonic));
+                let now = now.as_unix_nanos();
                 prop_assert!(now >= before + passed && now >= wall);
                 prop_assert!(now == before + passed || now == wall, "it is one of the two");
                 before = now;
+            }
+        }
+
+        #[test]
+        fn pauses_while_the_clocks_are_read_put_it_nowhere(
+            steps in proptest::collection::vec((0_u64..1000, 0_u64..1000), 1..100),
+        ) {
+            let mut time = Time { last: Timestamp::from_unix_nanos(0), at: Instant::ORIGIN };
+            let is = std::cell::Cell::new(0);
+            let pass = |nanos| is.replace(is.get() + nanos) + nanos;
+            for (before, between) in steps {
+                pass(before);
+                let first = is.get();
+                // Whichever is read second is read after a pause.
+                let read = std::cell::Cell::new(false);
+                let clock = || if read.replace(true) { pass(between) } else { is.get() };
+                let now = time.now(|| Timestamp::from_unix_nanos(clock()), || Instant::from_nanos(clock()));
+                let now = now.as_unix_nanos();
+                prop_assert!(now >= first && now <= is.get(), "{} is neither before nor after {}", now, is.get());
             }
         }
 

@@ -1,10 +1,13 @@
 //! What a store promises, on whole directories.
 
+mod conformance;
 mod crashes;
 mod faults;
 mod kill;
 mod ledger;
 mod maintenance;
+mod queue_crashes;
+mod queues;
 mod store;
 mod timed;
 mod workload;
