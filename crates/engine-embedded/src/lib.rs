@@ -37,8 +37,9 @@
 //! A commit takes one sync, whatever the number of commands in it, so the rate grows with those who wait
 //! together. On a disk that syncs in 250 µs one caller makes less than 4,000 commits a second. 64 callers who
 //! share each sync also share it with the work on 64 rows of 256 bytes, which took 220 µs here (without a
-//! sync: 293,000 rows a second): 64 in 470 µs would be 136,000 a second. That is arithmetic: on a real disk it was
-//! measured on a busy machine only, whose disk synced 590 to 1,010 times a second: 13,000 to 36,000.
+//! sync: 293,000 rows a second): 64 in 470 µs would be 136,000 a second. That is arithmetic: the example
+//! `appends` made 114,000 to 140,000 on a disk while others used the machine, and 13,000 to 36,000 when its disk
+//! synced no more than 590 to 1,010 times a second.
 //!
 //! Counted for 64 callers who append records of 256 bytes to one table (the example `appends`): a group is
 //! one sync, 22 writes of 54 KiB in all (the log, and later the database), 6 calls for locks, and 5,200
