@@ -1,8 +1,8 @@
 //! Everything durable in one data directory: SQLite behind one writer that commits in groups.
 //!
-//! [`Embedded`] is the engine: queues, inboxes and the records of requests are parts of one state of one
+//! [`Embedded`] is the engine: queues, topics, inboxes and the records of requests are parts of one state of one
 //! [`store::Store`], with their tables in one file, so that one transaction reaches across all of them.
-//! Topics, the event store, sagas and timers join the same file; they are not in the tree yet. Any tool that
+//! The event store, sagas and timers join the same file; they are not in the tree yet. Any tool that
 //! reads SQLite opens that file, also while it is in use; one that writes to it stops the store.
 //!
 //! # What is promised, and when
@@ -62,6 +62,12 @@
 //! however much waits behind it, and opening reads queues, leases and settlements, and no message that nobody
 //! holds.
 //!
+//! What topics cost stands with theirs, in `log/tables.rs`: a record is one row, and nothing is read to append it.
+//! Its place is known from memory, and so is the end of its partition to whoever reads, who asks the file only
+//! when there is something, on a connection of its own, a page at a time. A reader that is slow, or a group that
+//! is a million records behind, takes no memory and holds nobody up; it holds no record back either: what is over
+//! by `retention` is removed, whether a group has read it or not.
+//!
 //! What of the store is in memory is bounded by its settings: 64 MiB of commands that wait, 64 MiB of pages
 //! of the writer and 8 MiB of each of two readers are the defaults, and what the states keep.
 //!
@@ -82,10 +88,12 @@
 mod content;
 mod embedded;
 mod inbox;
+mod log;
 mod moment;
 mod queue;
 mod requests;
 mod state;
+mod statement;
 pub mod store;
 mod wakes;
 

@@ -20,6 +20,7 @@ pub(crate) use commit::Change;
 
 use crate::embedded::EmbeddedConfig;
 use crate::inbox::Inbox;
+use crate::log::{Ask as TopicAsk, LogLimits, Published, Said, Topics};
 use crate::moment::moment;
 use crate::queue::{Found, HeldPositions, Leased, QueueLimits, Queues};
 use crate::requests::{Ask, Requests};
@@ -30,9 +31,11 @@ use crate::wakes::Waiting;
 #[derive(Debug)]
 pub(crate) struct Parts {
     queues: Queues,
+    topics: Topics,
     inbox: Inbox,
     requests: Requests,
     waiting: Waiting,
+    published: Published,
 }
 
 /// What can be asked of them.
@@ -78,6 +81,8 @@ pub(crate) enum Command {
         key: Key,
         ask: Ask,
     },
+    /// What is asked of topics.
+    Topic(TopicAsk),
 }
 
 /// What is answered.
@@ -91,6 +96,7 @@ pub(crate) enum Reply {
     Held(Option<(i64, HeldPositions)>),
     IsMarked(bool),
     Request(Result<Option<Decision>, Lost>),
+    Topic(Said),
     Done,
 }
 
@@ -98,6 +104,8 @@ pub(crate) enum Reply {
 #[derive(Debug, Clone)]
 pub(crate) enum Refusal {
     Commit(CommitError),
+    /// The same because of an operation on a topic: which names are like one that is not there its caller looks up.
+    Append(CommitError),
     Declare(DeclareError),
     Engine(EngineError),
     Requests(Full),
@@ -112,6 +120,7 @@ impl Parts {
         connection: &Connection,
         config: &EmbeddedConfig,
         waiting: Waiting,
+        published: Published,
     ) -> rusqlite::Result<Self> {
         let step = config.step.get() as usize;
         let limits = QueueLimits {
@@ -121,7 +130,11 @@ impl Parts {
         };
         let bounds =
             Bounds { records: config.records_max.get(), answer_bytes: config.answers_bytes_max.bytes() };
+        let mut topics = Topics::load(connection, log_limits(config))?;
+        published.tell(topics.take_news());
         Ok(Self {
+            topics,
+            published,
             queues: Queues::load(connection, limits)?,
             inbox: Inbox::load(connection, step)?,
             requests: Requests::load(connection, bounds, step)?,
@@ -129,6 +142,23 @@ impl Parts {
         })
     }
 }
+
+fn log_limits(config: &EmbeddedConfig) -> LogLimits {
+    LogLimits {
+        topics: config.topics_max.get() as usize,
+        partitions: config.partitions_max.get() as usize,
+        groups: config.groups_max.get() as usize,
+        positions: config.positions_max.get() as usize,
+        members: config.members_max.get() as usize,
+        key_bytes: config.key_bytes_max.bytes(),
+        step: config.step.get() as usize,
+        step_bytes: config.store.group_bytes_max.bytes(),
+        late: REMOVED_LATE,
+    }
+}
+
+/// How long what need not be kept may stay, so that a record a second is not a commit a second to remove it.
+const REMOVED_LATE: Duration = Duration::from_secs(10);
 
 impl State for Parts {
     type Command = Command;
@@ -142,6 +172,7 @@ impl State for Parts {
             }
             Command::IsMarked { key, .. } => COMMAND_BYTES + key.len(),
             Command::Request { scope, .. } => COMMAND_BYTES + scope.len(),
+            Command::Topic(ask) => COMMAND_BYTES + ask.bytes(),
             _ => COMMAND_BYTES,
         }
     }
@@ -154,7 +185,7 @@ impl State for Parts {
     ) -> rusqlite::Result<Result<(), Refusal>> {
         let now = moment(now);
         Ok(match command {
-            Command::Commit(changes) => self.check_commit(connection, changes, now)?.map_err(Refusal::Commit),
+            Command::Commit(changes) => self.check_commit(connection, changes, now)?,
             Command::Declare { name, spec } => {
                 self.queues.check_declare(name, spec).map_err(Refusal::Declare)
             }
@@ -169,6 +200,7 @@ impl State for Parts {
             Command::Request { scope, key, ask } => {
                 self.requests.check(connection, scope, key, ask)?.map_err(Refusal::Requests)
             }
+            Command::Topic(ask) => self.topics.check_ask(ask).map_err(Refusal::Declare),
             Command::List { .. } | Command::Release { .. } | Command::IsMarked { .. } => Ok(()),
         })
     }
@@ -211,14 +243,17 @@ impl State for Parts {
             Command::Request { scope, key, ask } => {
                 Reply::Request(self.requests.ask(connection, &scope, &key, ask, now)?)
             }
+            Command::Topic(ask) => Reply::Topic(self.topics.ask(connection, ask, now)?),
         })
     }
 
     fn flush(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        self.queues.flush(connection)
+        self.queues.flush(connection)?;
+        self.topics.flush(connection)
     }
 
     fn committed(&mut self) {
+        self.published.tell(self.topics.take_news());
         self.waiting.wake(&self.queues.take_wakes());
     }
 
@@ -228,19 +263,27 @@ impl State for Parts {
                 let tokens = leased.iter().map(|lease| lease.token).collect();
                 Some(Command::Release { queue, tokens })
             }
+            Reply::Topic(Said::Joined(Ok(assignment))) => {
+                Some(Command::Topic(TopicAsk::Leave(assignment.membership)))
+            }
             _ => None,
         }
     }
 
     fn next_due(&self) -> Option<Timestamp> {
         let queues = self.queues.next_due();
-        let dues = queues.into_iter().chain(self.inbox.next_due()).chain(self.requests.next_due());
+        let dues = queues
+            .into_iter()
+            .chain(self.topics.next_due())
+            .chain(self.inbox.next_due())
+            .chain(self.requests.next_due());
         dues.min().map(crate::moment::timestamp)
     }
 
     fn run_due(&mut self, connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
         let now = moment(now);
         self.queues.run_due(connection, now)?;
+        self.topics.run_due(connection, now)?;
         self.inbox.run_due(connection, now)?;
         self.requests.run_due(connection, now)
     }
@@ -249,7 +292,7 @@ impl State for Parts {
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Commit(error) => error.fmt(f),
+            Self::Commit(error) | Self::Append(error) => error.fmt(f),
             Self::Declare(error) => error.fmt(f),
             Self::Engine(error) => error.fmt(f),
             Self::Requests(full) => full.fmt(f),

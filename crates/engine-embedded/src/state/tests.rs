@@ -170,12 +170,13 @@ impl Kept {
         let count = |count| NonZeroU32::new(count).expect("not zero");
         let config =
             EmbeddedConfig { step: count(step), ready_heads: count(step), ..EmbeddedConfig::default() };
-        let parts = Parts::load(&connection, &config, Waiting::new(1)).expect("loads");
+        let parts = Parts::load(&connection, &config, Waiting::new(1), Published::new(1)).expect("loads");
         Self { parts, connection, config }
     }
 
     fn restart(&mut self) {
-        self.parts = Parts::load(&self.connection, &self.config, Waiting::new(1)).expect("loads");
+        self.parts =
+            Parts::load(&self.connection, &self.config, Waiting::new(1), Published::new(1)).expect("loads");
     }
 
     fn pass(&mut self, now: Timestamp) {
