@@ -19,6 +19,9 @@ mod partition;
 mod published;
 mod tables;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 

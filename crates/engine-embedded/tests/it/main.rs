@@ -10,4 +10,6 @@ mod queue_crashes;
 mod queues;
 mod store;
 mod timed;
+mod topic_crashes;
+mod topics;
 mod workload;
