@@ -28,18 +28,19 @@ pub struct EmbeddedConfig {
     pub waiting_max: NonZeroU32,
     /// Topics. Default 1,000; at most 100,000.
     pub topics_max: NonZeroU32,
-    /// Partitions of all topics, and those of topics that are being removed. Default 10,000; at most 100,000: 64 bytes
-    /// each in memory.
+    /// Partitions of all topics, and those of topics that are being removed. Default 10,000; at most 100,000: some 200
+    /// bytes each in memory.
     pub partitions_max: NonZeroU32,
     /// Groups of all topics, and those of topics that are being removed. Default 1,000; at most 100,000.
     pub groups_max: NonZeroU32,
-    /// Positions that all groups may have, one for each group and partition of its topic: 64 bytes each in memory. Default
-    /// 100,000.
+    /// Positions that all groups may have, one for each group and partition of its topic: some 50 bytes each in
+    /// memory. Default 100,000.
     pub positions_max: NonZeroU32,
-    /// Members of one group whose sessions go on. Default 1,000.
+    /// Members of one group whose sessions go on: some 200 bytes each in memory. Default 1,000.
     pub members_max: NonZeroU32,
     /// Readers that wait for records at once, of all topics; a further one is refused as overload, and may ask without
-    /// waiting. Default 100,000.
+    /// waiting. Those that are woken together read one after the other, and are not refused by
+    /// `store.reads_pending_max`. Default 100,000.
     pub readers_waiting_max: NonZeroU32,
     /// Records of a page, whatever its reader asks for. Default 10,000.
     pub page_records_max: NonZeroU32,

@@ -8,6 +8,7 @@ use intertie_messaging::log::{
 use intertie_messaging::support::{Declared, Support, resolve};
 use intertie_messaging::{DeclareError, Engine, EngineError, Listing, Name, Pending};
 use rusqlite::Connection;
+use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
 use super::ports::{durability, reply};
@@ -59,7 +60,7 @@ impl LogEngine for Embedded {
     fn read<'a>(&'a self, read: &'a Read) -> Pending<'a, Result<Records, EngineError>> {
         Box::pin(async move {
             let over = Instant::now().checked_add(read.wait);
-            let found = self.page(read).await?;
+            let found = self.page(read, false).await?;
             if !found.records.is_empty() || read.wait.is_zero() {
                 return Ok(found);
             }
@@ -164,9 +165,21 @@ impl Embedded {
         self.ask_topic(ask).await.map(|_| ())
     }
 
-    /// Reads beside the writer.
+    /// Reads beside the writer, unless too many do so.
     async fn look<T: Send + 'static>(
         &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let place = self.reads.try_acquire().map_err(|_| {
+            let limit = self.config.store.reads_pending_max.get().into();
+            EngineError::Overloaded { bound: "reads_pending_max", limit }
+        })?;
+        self.look_from(place, read).await
+    }
+
+    async fn look_from<T: Send + 'static>(
+        &self,
+        _place: SemaphorePermit<'_>,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, EngineError> {
         self.store.query(read).await.map_err(|error| match error {
@@ -177,16 +190,21 @@ impl Embedded {
         })
     }
 
-    /// What there is from a position on. Where nothing is kept any more, that was gone through.
-    async fn page(&self, read: &Read) -> Result<Records, EngineError> {
+    /// What there is from a position on. Where nothing is kept any more, that was gone through. Who was `woken` waits
+    /// for its turn with all the others that were.
+    async fn page(&self, read: &Read, woken: bool) -> Result<Records, EngineError> {
         let (number, end) = self.published.partition(&read.topic, read.partition)?;
         let from = read.from;
         let most = read.most.min(self.config.page_records_max).get() as usize;
         let bytes_max = read.bytes_max.min(self.config.page_bytes_max).bytes();
-        let kept = if from < end {
-            self.look(move |connection| log::page(connection, number, from, end, most, bytes_max)).await?
-        } else {
-            Vec::new()
+        let page = move |connection: &Connection| log::page(connection, number, from, end, most, bytes_max);
+        let kept = match () {
+            () if from >= end => Vec::new(),
+            () if woken => {
+                let place = self.reads.acquire().await.expect("nobody closes it");
+                self.look_from(place, page).await?
+            }
+            () => self.look(page).await?,
         };
         let next = kept.last().map_or(from.max(end), |last| last.position + 1);
         Ok(Records { records: kept.into_iter().map(stored).collect(), next, end })
@@ -203,7 +221,7 @@ impl Embedded {
             let mut rung = std::pin::pin!(place.bell().notified());
             // Before the question: what comes between it and the sleep rings too.
             rung.as_mut().enable();
-            let found = self.page(&read).await?;
+            let found = self.page(&read, true).await?;
             if !found.records.is_empty() {
                 return Ok(found);
             }

@@ -13,6 +13,7 @@ use intertie_messaging::EngineError;
 use intertie_messaging::commit::{CommitError, Refused};
 use intertie_messaging::support::EngineId;
 use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::Semaphore;
 
 pub use config::EmbeddedConfig;
 #[cfg(test)]
@@ -36,6 +37,8 @@ pub struct Embedded {
     random: SystemRandom,
     waiting: Waiting,
     published: Published,
+    /// Places before the store's readers, so that those who were woken can line up for them.
+    reads: Semaphore,
     store: Store<Parts>,
 }
 
@@ -56,8 +59,9 @@ impl Embedded {
         let published = Published::new(config.readers_waiting_max.get() as usize);
         let load = |connection: &_| Parts::load(connection, config, waiting.clone(), published.clone());
         let store = Store::open(directory, &config.store, clock, events, load)?;
+        let reads = Semaphore::new(config.store.reads_pending_max.get() as usize);
         let id = EngineId { name: "embedded", version: env!("CARGO_PKG_VERSION").to_owned() };
-        Ok(Self { id, config: config.clone(), random: SystemRandom::new(), waiting, published, store })
+        Ok(Self { id, config: config.clone(), random: SystemRandom::new(), waiting, published, reads, store })
     }
 
     /// Whether it takes writes.

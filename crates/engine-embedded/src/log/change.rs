@@ -67,7 +67,9 @@ impl Change {
     /// What its sender chose the size of.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Append { draft, .. } => draft.content.len(),
+            Self::Append { draft, .. } => {
+                draft.content.len() + draft.key.as_ref().map_or(0, |(key, _)| key.len())
+            }
             Self::Advance { .. } => 0,
         }
     }

@@ -82,22 +82,10 @@ impl Group {
             run(connection, sql, [number, generation, kind, at])?;
             stored.head = head;
         }
-        let mut gone = std::mem::take(&mut stored.sessions);
-        for (member, generation, session) in coordinator.sessions() {
-            let is = (generation, session);
-            if gone.remove(member) != Some(is) {
-                let session = i64::try_from(nanos(session)).unwrap_or(i64::MAX);
-                let sql = "INSERT OR REPLACE INTO topic_member VALUES (?1, ?2, ?3, ?4)";
-                run(connection, sql, params![number, member.as_str(), generation.cast_signed(), session])?;
-            }
-            stored.sessions.insert(member.clone(), is);
-        }
-        for member in gone.keys() {
-            run(
-                connection,
-                "DELETE FROM topic_member WHERE number = ?1 AND member = ?2",
-                params![number, member.as_str()],
-            )?;
+        stored.write_sessions(connection, number, coordinator)?;
+        // Most of the time nothing changes hands.
+        if moved.is_empty() && stored.owners == coordinator.owners() {
+            return Ok(());
         }
         let mut moved = moved.iter().copied().peekable();
         for (partition, owner) in (0..).zip(coordinator.owners()) {
@@ -128,6 +116,39 @@ impl Group {
         let next = position.map_or(0, u64::cast_signed);
         run(connection, sql, [place(self.number, partition), next]).map(|_| ())
     }
+}
+
+impl Stored {
+    /// Writes who joined, and who is a member no more.
+    fn write_sessions(
+        &mut self,
+        connection: &Connection,
+        number: i64,
+        coordinator: &Coordinator,
+    ) -> rusqlite::Result<()> {
+        if self.sessions.iter().map(|(member, stored)| (member, *stored)).eq(sessions(coordinator)) {
+            return Ok(());
+        }
+        let mut gone = std::mem::take(&mut self.sessions);
+        for (member, (generation, session)) in sessions(coordinator) {
+            if gone.remove(member) != Some((generation, session)) {
+                let session = i64::try_from(nanos(session)).unwrap_or(i64::MAX);
+                let sql = "INSERT OR REPLACE INTO topic_member VALUES (?1, ?2, ?3, ?4)";
+                run(connection, sql, params![number, member.as_str(), generation.cast_signed(), session])?;
+            }
+            self.sessions.insert(member.clone(), (generation, session));
+        }
+        for member in gone.keys() {
+            let sql = "DELETE FROM topic_member WHERE number = ?1 AND member = ?2";
+            run(connection, sql, params![number, member.as_str()])?;
+        }
+        Ok(())
+    }
+}
+
+/// Each member with its generation, and how long its session lasts.
+fn sessions(coordinator: &Coordinator) -> impl Iterator<Item = (&Name, (u64, Duration))> {
+    coordinator.sessions().map(|(member, generation, session)| (member, (generation, session)))
 }
 
 /// A start as two columns.

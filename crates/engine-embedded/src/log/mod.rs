@@ -20,6 +20,8 @@ mod published;
 mod tables;
 
 #[cfg(test)]
+mod costs;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeSet, HashMap};

@@ -26,7 +26,7 @@
 //! **No index of time**: within a partition time does not run back, so that a moment is found by halves, in about as
 //! many steps into the tree as the partition's length has bits.
 //!
-//! Rows written:
+//! Rows written, which `costs.rs` counts:
 //!
 //! | | rows | trees |
 //! |---|---|---|
@@ -34,7 +34,8 @@
 //! | once for a group of commands, each partition in it | 1 | `topic_partition` |
 //! | append to a compacted topic, with a key | 2, and 1 taken away | `record`, `record_key` |
 //! | advance | 1 | `topic_position` |
-//! | join, leave | 2, and 1 for each partition that changes hands | `topic_group`, `topic_member`, `topic_position` |
+//! | join | 2, and 1 for each partition that changes hands | `topic_group`, `topic_member`, `topic_position` |
+//! | leave | 1, and 1 for each partition that changes hands | `topic_member`, `topic_position` |
 //! | heartbeat | none, or 1 for each partition that changes hands | `topic_position` |
 //! | removal | 1 taken away, by one statement for a step | `record` |
 //!

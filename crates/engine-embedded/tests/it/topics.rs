@@ -126,6 +126,26 @@ async fn a_reader_that_waits_hears_that_its_topic_is_gone() {
 }
 
 #[tokio::test]
+async fn readers_that_are_woken_together_are_all_served() {
+    let place = directory();
+    let mut config = EmbeddedConfig::default();
+    config.store.reads_pending_max = count(2);
+    let engine = open(&place, &config);
+    let topic = name("facts");
+    engine.declare_topic(&topic, &TopicSpec::default()).await.expect("declares");
+    let mut readers = JoinSet::new();
+    for _ in 0..100 {
+        let (engine, topic) = (engine.clone(), topic.clone());
+        readers.spawn(async move { engine.read(&read(&topic, 0, BOUND)).await });
+    }
+    tokio::task::yield_now().await;
+    engine.commit(append(&topic, 1, 10).into()).await.expect("stores");
+    while let Some(found) = tokio::time::timeout(BOUND, readers.join_next()).await.expect("they end") {
+        assert_eq!(found.expect("no panic").expect("is served").records.len(), 1);
+    }
+}
+
+#[tokio::test]
 async fn each_bound_of_the_engine_refuses_by_its_name() {
     let place = TempDir::new().expect("a directory");
     let (one, two) = (NonZeroU32::MIN, count(2));
@@ -176,6 +196,63 @@ async fn each_bound_of_the_engine_refuses_by_its_name() {
     });
     let overloaded = EngineError::Overloaded { bound: "readers_waiting_max", limit: 1 };
     assert_eq!(second.await, Err(overloaded));
+}
+
+#[tokio::test]
+async fn a_page_is_bounded_by_the_engine_whatever_is_asked_for() {
+    let place = directory();
+    let topic = name("facts");
+    let (records, bytes) = (count(2), ByteSize::from_bytes(2500));
+    for (config, expected) in [
+        (EmbeddedConfig { page_records_max: records, ..EmbeddedConfig::default() }, [2, 2, 1]),
+        (EmbeddedConfig { page_bytes_max: bytes, ..EmbeddedConfig::default() }, [2, 2, 1]),
+        (EmbeddedConfig { page_bytes_max: ByteSize::from_bytes(1), ..EmbeddedConfig::default() }, [1, 1, 1]),
+    ] {
+        let engine = open(&place, &config);
+        if engine.declare_topic(&topic, &TopicSpec::default()).await.is_ok()
+            && engine.find(&topic, 0, StartAt::End).await == Ok(0)
+        {
+            engine.commit((0..5).map(|id| append(&topic, id, 1000)).collect()).await.expect("stores");
+        }
+        let (mut sizes, mut from) = (Vec::new(), 0);
+        for _ in expected {
+            let page = engine.read(&read(&topic, from, Duration::ZERO)).await.expect("reads");
+            (from, sizes) = (page.next, [sizes, vec![page.records.len()]].concat());
+        }
+        assert_eq!(sizes, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_group_begins_at_a_moment_in_each_partition() {
+    let place = directory();
+    let engine = open(&place, &EmbeddedConfig::default());
+    let topic = name("facts");
+    let spec = TopicSpec { partitions: count(3), ..TopicSpec::default() };
+    engine.declare_topic(&topic, &spec).await.expect("declares");
+    for round in 0..4 {
+        for partition in 0..3 {
+            for _ in 0..partition {
+                let record = Record { partition: Some(partition), ..event(round, 1).into() };
+                engine
+                    .commit(Operation::Append { topic: topic.clone(), record }.into())
+                    .await
+                    .expect("stores");
+            }
+        }
+    }
+    let third = Read { partition: 2, ..read(&topic, 0, Duration::ZERO) };
+    let third = engine.read(&third).await.expect("reads").records;
+    let start = StartAt::Time(third[4].stored_at);
+    let mut expected = Vec::new();
+    for partition in 0..3 {
+        expected.push((partition, engine.find(&topic, partition, start).await.expect("finds")));
+    }
+    assert_eq!(expected, [(0, 0), (1, 3), (2, 4)]);
+    let joined = engine.join(&Join { start, ..join(&topic, "a", "first") }).await.expect("joins");
+    assert_eq!(joined.partitions, expected);
+    let seek = Seek { topic, group: name("b"), partition: None, to: start };
+    assert_eq!(engine.seek(&seek).await.expect("seeks"), expected);
 }
 
 #[tokio::test]

@@ -1,0 +1,120 @@
+//! What verbs write, as the table in `tables.rs` says it: rows, counted by SQLite.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use intertie_core::clock::Timestamp;
+use intertie_core::envelope::{Data, Envelope};
+use intertie_messaging::commit::Operation;
+use intertie_messaging::log::{Assignment, Cleanup, Heartbeat, Join, Member, Record, StartAt, TopicSpec};
+use rusqlite::Connection;
+
+use crate::embedded::EmbeddedConfig;
+use crate::log::{Ask, Published, Said};
+use crate::state::{Change, Command, Parts, Reply};
+use crate::store::State;
+use crate::wakes::Waiting;
+
+struct Counted {
+    parts: Parts,
+    connection: Connection,
+    now: Timestamp,
+}
+
+impl Counted {
+    fn new(partitions: u32, cleanup: Cleanup) -> Self {
+        let connection = Connection::open_in_memory().expect("opens");
+        let config = EmbeddedConfig::default();
+        let parts = Parts::load(&connection, &config, Waiting::new(1), Published::new(1)).expect("loads");
+        let mut counted = Self { parts, connection, now: Timestamp::from_unix_seconds(1) };
+        let partitions = NonZeroU32::new(partitions).expect("not zero");
+        let spec = Box::new(TopicSpec { partitions, cleanup, ..TopicSpec::default() });
+        counted.ask([Command::Topic(Ask::Declare { name: "facts".parse().expect("a name"), spec })]);
+        counted
+    }
+
+    /// One group of commands: what is said to the last of them, and how many rows were written.
+    fn ask(&mut self, commands: impl IntoIterator<Item = Command>) -> (Option<Reply>, u64) {
+        let (before, now) = (self.connection.total_changes(), self.now);
+        self.parts.run_due(&self.connection, now).expect("runs");
+        let mut said = None;
+        for command in commands {
+            self.parts.check(&self.connection, &command, now).expect("checks").expect("it can be done");
+            said = Some(self.parts.apply(&self.connection, command, now).expect("applies"));
+        }
+        self.parts.flush(&self.connection).expect("flushes");
+        self.parts.committed();
+        (said, self.connection.total_changes() - before)
+    }
+
+    fn join(&mut self, member: &str) -> (Assignment, u64) {
+        let name = |text: &str| text.parse().expect("a name");
+        let member = Member { topic: name("facts"), group: name("readers"), member: name(member) };
+        let session_timeout = Duration::from_secs(60);
+        let join = Join { member, session_timeout, start: StartAt::Beginning };
+        match self.ask([Command::Topic(Ask::Join { join, starts: Vec::new() })]) {
+            (Some(Reply::Topic(Said::Joined(Ok(assignment)))), rows) => (assignment, rows),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn append(key: &str) -> Command {
+    let event = Envelope::new("1", "/test", "tested").expect("an event").with_partition_key(key);
+    let event = event.expect("a key").with_data(Data::text("data"), Some("text/plain")).expect("data");
+    let record = Record { partition: Some(0), ..event.into() };
+    Command::Commit(vec![Change::from(Operation::Append { topic: "facts".parse().expect("a name"), record })])
+}
+
+#[test]
+fn an_append_is_one_row_and_a_group_one_more_for_each_partition() {
+    let mut counted = Counted::new(1, Cleanup::Delete);
+    for records in [1, 31, 32, 33, 64, 200] {
+        let (_, rows) = counted.ask((0..records).map(|_| append("a")));
+        assert_eq!(rows, records + 1);
+    }
+}
+
+#[test]
+fn who_joins_in_one_group_with_appends_begins_where_they_say() {
+    let mut counted = Counted::new(1, Cleanup::Delete);
+    counted.ask([append("a"), append("a")]);
+    let name = |text: &str| text.parse().expect("a name");
+    let member = Member { topic: name("facts"), group: name("readers"), member: name("first") };
+    let start = StartAt::Time(Timestamp::from_unix_seconds(2));
+    let join = Join { member, session_timeout: Duration::from_secs(60), start };
+    counted.now = Timestamp::from_unix_seconds(2);
+    let join = Command::Topic(Ask::Join { join, starts: Vec::new() });
+    match counted.ask([append("a"), append("a"), join]).0 {
+        Some(Reply::Topic(Said::Joined(Ok(assignment)))) => assert_eq!(assignment.partitions, [(0, 2)]),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_record_that_replaces_another_is_three_rows() {
+    let mut counted = Counted::new(1, Cleanup::Compact);
+    assert_eq!(counted.ask([append("a")]).1, 2 + 1);
+    assert_eq!(counted.ask([append("a")]).1, 3 + 1);
+    assert_eq!(counted.ask([append("b"), append("b"), append("c")]).1, 2 + 3 + 2 + 1);
+}
+
+#[test]
+fn a_heartbeat_is_none_an_advance_one_and_a_join_a_few() {
+    let mut counted = Counted::new(4, Cleanup::Delete);
+    let (first, rows) = counted.join("first");
+    // The group is new: its row is made, and then written.
+    assert_eq!(rows, 1 + 2 + 4);
+    let stay = |assignment: &Assignment, released: &[u32]| {
+        let membership = assignment.membership.clone();
+        Command::Topic(Ask::Heartbeat(Heartbeat { membership, released: released.to_vec() }))
+    };
+    assert_eq!(counted.ask([stay(&first, &[])]).1, 0);
+    assert_eq!(counted.join("second").1, 2, "nothing changes hands yet");
+    assert_eq!(counted.ask([stay(&first, &[2, 3])]).1, 2);
+    let membership = first.membership.clone();
+    let advance = Operation::Advance { membership, partition: 0, next: 1 };
+    assert_eq!(counted.ask([Command::Commit(vec![Change::from(advance)])]).1, 1);
+    let (_, rows) = counted.ask([Command::Topic(Ask::Leave(first.membership))]);
+    assert_eq!(rows, 1 + 2);
+}
