@@ -11,5 +11,6 @@ mod queues;
 mod store;
 mod timed;
 mod topic_crashes;
+mod topic_kills;
 mod topics;
 mod workload;

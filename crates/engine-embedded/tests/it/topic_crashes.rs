@@ -18,7 +18,7 @@ use intertie_messaging::log::{
 };
 use intertie_messaging::queue::{Browse, QueueEngine, QueueSpec};
 use intertie_messaging::{Content, Engine, Name};
-use intertie_simulated_disk::Disk;
+use intertie_simulated_disk::{Disk, Fault};
 
 use crate::workload::{directory, runtime, small};
 
@@ -276,5 +276,66 @@ fn records_that_are_acknowledged_before_they_are_synced_are_found() {
     for seed in 1..10 {
         Defect::AcknowledgesBeforeSync.seed();
         check_crashes(seed, 1);
+    }
+}
+
+/// Appends and advances into `fault`, from before the engine is opened, until something says no: what was acknowledged,
+/// by id, and how far the group was told to be. Then opens it again, and looks at what is there.
+fn check_fault(fault: Fault) -> bool {
+    let context = format!("{fault:?}");
+    let (place, topic) = (directory(), name("facts"));
+    let disk = Arc::new(Disk::beneath(place.path()).expect("a disk"));
+    let (mut asked, mut acknowledged, mut advanced) = (0, 0, 0);
+    disk.fail(Some(fault));
+    let config = EmbeddedConfig { store: small(), ..EmbeddedConfig::default() };
+    let opened = Embedded::open(place.path(), &config, WallClock::system(), Events::default());
+    if let Ok(engine) = opened {
+        let runtime = runtime();
+        let member = Member { topic: topic.clone(), group: name("readers"), member: name("one") };
+        let session_timeout = Duration::from_secs(600);
+        let request = Join { member, session_timeout, start: StartAt::Beginning };
+        let declared = runtime.block_on(engine.declare_topic(&topic, &TopicSpec::default()));
+        let joined = runtime.block_on(engine.join(&request));
+        while let (Ok(_), Ok(member), true) = (&declared, &joined, asked < 12) {
+            let operations =
+                [append("facts", event(asked, 300), None), append("facts", event(asked + 1, 300), None)];
+            asked += 2;
+            if runtime.block_on(engine.commit(operations.into_iter().collect())).is_err() {
+                break;
+            }
+            acknowledged = asked;
+            let membership = member.membership.clone();
+            let advance = Operation::Advance { membership, partition: 0, next: asked };
+            if runtime.block_on(engine.commit(advance.into())).is_err() {
+                break;
+            }
+            advanced = asked;
+        }
+    }
+    let has_failed = disk.has_failed();
+    disk.fail(None);
+    let engine = open(place.path(), WallClock::system());
+    let found = records(&engine, "facts", 0);
+    let ids: Vec<_> = found.iter().map(|record| (record.position, id(&record.content))).collect();
+    let whole = (0..found.len() as u64).map(|at| (at, at)).collect::<Vec<_>>();
+    assert_eq!(ids, whole, "{context}");
+    let count = found.len() as u64;
+    assert!((acknowledged..=asked).contains(&count), "{context}: {count} of {acknowledged} to {asked}");
+    assert!(count.is_multiple_of(2), "{context}: a commit is there in part");
+    declare(&engine);
+    let position = join(&engine).partitions.iter().find(|(partition, _)| *partition == 0).map(|(_, at)| *at);
+    assert!(
+        position.is_some_and(|at| (advanced..=count).contains(&at)),
+        "{context}: the group is at {position:?}"
+    );
+    has_failed
+}
+
+#[test]
+fn no_failure_of_the_disk_takes_a_record_or_sets_a_group_back() {
+    let faults: [(fn(usize) -> Fault, usize); 3] = [(Fault::Sync, 1), (Fault::Write, 7), (Fault::NoRoom, 11)];
+    for (fault, step) in faults {
+        let failed = (0..).step_by(step).map(fault).take_while(|fault| check_fault(*fault)).count();
+        assert!(failed > 5, "{failed}");
     }
 }
