@@ -199,7 +199,8 @@ impl ServiceTls {
         };
         let [a, b, c] = at;
         let (name, at) = (format!("of `{a}.{b}.{c}`"), [a, b, c, "certificate"]);
-        OwnCertificate { name: &name, at, file: path, shown_to: "the service", is_in_force }.doubt(&own, clock)
+        OwnCertificate { name: &name, at, file: path, shown_to: "the service", is_in_force }
+            .doubt(&own, clock)
     }
 
     /// Whether connections are opened as under `other`: then its sessions may be resumed still.
