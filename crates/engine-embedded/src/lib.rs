@@ -80,6 +80,7 @@
 //! Network filesystems are refused where they can be told, since their locks and syncs promise less.
 
 mod content;
+mod damage;
 mod embedded;
 mod inbox;
 mod moment;
@@ -89,4 +90,5 @@ mod state;
 pub mod store;
 mod wakes;
 
+pub use damage::Damage;
 pub use embedded::{Embedded, EmbeddedConfig};
