@@ -65,9 +65,34 @@ impl Damages {
         self.found.lock().unwrap_or_else(PoisonError::into_inner).first.clone()
     }
 
+    /// How many there were.
     pub(crate) fn read(&self, snapshot: &mut Snapshot) {
         let count = self.found.lock().unwrap_or_else(PoisonError::into_inner).count;
         let help = "Times that something stored could not be read.";
         snapshot.counter("storage_damages", help, &[], count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_are_kept_and_each_is_told_and_counted() {
+        let events = Events::default();
+        let told = events.subscribe(10);
+        let damages = Damages::new(2, events);
+        let damage = |position| Damage { queue: "orders".to_owned(), position, problem: "torn".to_owned() };
+        for position in [None, None, Some(1), Some(2)] {
+            damages.tell(damage(position));
+        }
+        assert_eq!(damages.first(), [damage(None), damage(Some(1))]);
+        let told: Vec<_> = told.try_iter().map(|event| (event.name, event.fields.len())).collect();
+        assert_eq!(told, [2, 2, 3, 3].map(|fields| ("storage_damaged", fields)));
+        let mut snapshot = Snapshot::default();
+        damages.read(&mut snapshot);
+        assert_eq!(snapshot.families().len(), 1);
+        assert_eq!(damage(Some(1)).to_string(), "message 1 of queue `orders`: torn");
+        assert_eq!(damage(None).to_string(), "queue `orders`: torn");
     }
 }
