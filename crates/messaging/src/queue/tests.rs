@@ -104,7 +104,7 @@ fn each_key_asks_for_one_promise_of_its_own_name() {
 }
 
 #[test]
-fn a_specification_is_the_same_after_it_was_written_down() {
+fn a_share_is_the_same_after_it_was_written_down_also_none() {
     for leases_per_consumer_max in [None, NonZeroU32::new(7), QueueSpec::default().leases_per_consumer_max] {
         let spec = QueueSpec { leases_per_consumer_max, ..QueueSpec::default() };
         let text = serde_json::to_string(&spec).expect("it has text for keys");
