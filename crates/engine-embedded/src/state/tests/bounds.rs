@@ -360,6 +360,27 @@ fn of_what_is_held_as_much_is_told_as_a_page_has() {
 }
 
 #[test]
+fn a_group_wakes_nobody_whose_share_is_used_up() {
+    let mut kept = kept(|_| {});
+    let share = NonZeroU32::new(2);
+    declare(&mut kept, ORDERS, &QueueSpec { leases_per_consumer_max: share, ..QueueSpec::default() });
+    let waiting = Waiting::new(10);
+    kept.parts.waiting = waiting.clone();
+    fill(&mut kept, ORDERS, 3);
+    for (consumer, most) in [("full", 2), ("one", 1)] {
+        assert_eq!(leased(kept.ask(request(ORDERS, consumer, most), at(0))).0.len(), most as usize);
+    }
+    let consumers = ["full", "one", "one", "none", "none", "none"];
+    let begin = |consumer| waiting.begin(&name(ORDERS), &name(consumer)).expect("room");
+    let mut places = consumers.map(begin);
+    let messages = (10..20).map(|id| send(ORDERS, message(&id.to_string(), 1)));
+    kept.commit(messages.collect(), at(1)).expect("stored");
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let told = places.each_mut().map(|place| std::pin::pin!(place.told()).poll(&mut context).is_ready());
+    assert_eq!(told, [false, true, false, true, true, false]);
+}
+
+#[test]
 fn the_standard_share_leaves_something_for_others() {
     let mut kept = kept(|_| {});
     declare(&mut kept, ORDERS, &QueueSpec::default());

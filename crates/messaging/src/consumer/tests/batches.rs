@@ -96,7 +96,8 @@ async fn a_batch_that_was_not_tried_is_not_cut() {
 /// Has 8 messages handled of which 5 is poison, under a policy that rejects in between: what was handled.
 async fn searched(pipeline: PipelineConfig, max_deliveries: u32, failure: fn(u32) -> Failure) -> Trial {
     let trial = trial(8, max_deliveries).await;
-    let config = ConsumerConfig { pipeline, ..config() };
+    // The policy takes longer to admit again than a call, or a lease, may last.
+    let config = ConsumerConfig { pipeline, handling_max: SECOND, ..config() };
     let (diary, consumer) = (Diary::default(), trial.consumer(config));
     let stats = consumer.stats();
     let running = consumer.run_batches(choking(&diary, &["5"], failure), sleep(60 * MINUTE));
