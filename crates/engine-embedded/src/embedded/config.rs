@@ -23,8 +23,8 @@ pub struct EmbeddedConfig {
     /// Messages of each priority of a queue whose places are kept in memory at least, and twice as many at
     /// most: 32 bytes each. Those behind them are read from the file when these are used up. Default 1,024.
     pub ready_heads: NonZeroU32,
-    /// Consumers that wait for messages at once, of all queues; a further one is refused, and may ask without
-    /// waiting. Default 100,000.
+    /// Consumers that wait for messages at once, of all queues; a further one is refused as overload, and asks again
+    /// after its `backoff`, or without waiting. Default 100,000.
     pub waiting_max: NonZeroU32,
     /// Topics. Default 1,000; at most 100,000.
     pub topics_max: NonZeroU32,
@@ -46,16 +46,28 @@ pub struct EmbeddedConfig {
     pub page_records_max: NonZeroU32,
     /// Bytes of a page, whatever its reader asks for, but for the first record. Default 8 MiB.
     pub page_bytes_max: ByteSize,
-    /// The longest key of a record in a topic that is compacted, where it is stored once more. Default 1 KiB.
-    pub key_bytes_max: ByteSize,
     /// Records of requests, those included that are over for less than an hour; at this many a request with a
     /// new key is refused. Default 1,000,000.
     pub records_max: NonZeroU64,
     /// Bytes of the answers in them; at this many a request with a new key is refused, and an answer that
     /// would go past it is not kept. Default 1 GiB.
     pub answers_bytes_max: ByteSize,
+    /// Bytes of a group's key (`partitionkey`) in a queue with groups, of a message's source and id in one with a
+    /// `deduplication_window`, of a record's key in a topic that is compacted, and of a mark: each stands in an index. A longer one is refused. Default 4,096.
+    pub key_bytes_max: NonZeroU32,
+    /// Ids within the windows of deduplication of all queues, about 100 bytes on the disk each; at this many a message
+    /// with a new id is refused as overload. Default 10,000,000: 30,000 a second for five minutes.
+    pub ids_max: NonZeroU64,
+    /// Marks in all inboxes, about 100 bytes on the disk each; at this many a commit with a new one is refused as
+    /// overload. Default 10,000,000.
+    pub marks_max: NonZeroU64,
+    /// What is told of things that can not be read, by [`Embedded::damages`](crate::Embedded::damages): the first so
+    /// many. Each one is told as an event, and counted. Default 100.
+    pub damages_kept: NonZeroU32,
     /// What the time does by itself in one commit: leases that end, messages that become due or die, ids and
-    /// marks that are forgotten, records that need not be kept. What is left is done after the commands that wait. Default 1,024.
+    /// marks that are forgotten, records that need not be kept. What is left is done after the commands that wait.
+    /// Default 1,024. Messages that die and records that are removed have no more than `store.group_bytes_max` in one
+    /// commit, but for the last of them.
     pub step: NonZeroU32,
 }
 
@@ -76,9 +88,12 @@ impl Default for EmbeddedConfig {
             readers_waiting_max: count(100_000),
             page_records_max: count(10_000),
             page_bytes_max: ByteSize::from_bytes(8 << 20),
-            key_bytes_max: ByteSize::from_bytes(1 << 10),
             records_max: NonZeroU64::new(1_000_000).expect("defaults are not zero"),
             answers_bytes_max: ByteSize::from_bytes(1 << 30),
+            key_bytes_max: count(4096),
+            ids_max: NonZeroU64::new(10_000_000).expect("defaults are not zero"),
+            marks_max: NonZeroU64::new(10_000_000).expect("defaults are not zero"),
+            damages_kept: count(100),
             step: count(1024),
         }
     }

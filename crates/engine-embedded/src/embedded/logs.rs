@@ -147,7 +147,7 @@ impl LogEngine for Embedded {
 
 impl Embedded {
     async fn ask_topics(&self, ask: Ask) -> Result<Said, DeclareError> {
-        let reply = self.ask(Command::Topic(ask)).await.map_err(|error| match error {
+        let reply = self.store.submit(Command::Topic(ask)).await.map_err(|error| match error {
             SubmitError::Refused(Refusal::Declare(error)) => error,
             error => engine_error(error).into(),
         })?;

@@ -19,7 +19,9 @@ pub use config::EmbeddedConfig;
 #[cfg(test)]
 pub(crate) use ports::lease_of;
 
+use crate::damage::{Damage, Damages};
 use crate::log::Published;
+use crate::queue;
 use crate::state::{Command, Parts, Refusal, Reply};
 use crate::store::{Failure, Health, OpenError, Store, SubmitError};
 use crate::wakes::Waiting;
@@ -39,6 +41,7 @@ pub struct Embedded {
     published: Published,
     /// Places before the store's readers, so that those who were woken can line up for them.
     reads: Semaphore,
+    damages: Damages,
     store: Store<Parts>,
 }
 
@@ -57,16 +60,25 @@ impl Embedded {
         config.validate().map_err(OpenError::Config)?;
         let waiting = Waiting::new(config.waiting_max.get() as usize);
         let published = Published::new(config.readers_waiting_max.get() as usize);
-        let load = |connection: &_| Parts::load(connection, config, waiting.clone(), published.clone());
+        let damages = Damages::new(config.damages_kept.get() as usize, events.clone());
+        let load = |connection: &_| {
+            Parts::load(connection, config, waiting.clone(), published.clone(), damages.clone())
+        };
         let store = Store::open(directory, &config.store, clock, events, load)?;
         let reads = Semaphore::new(config.store.reads_pending_max.get() as usize);
         let id = EngineId { name: "embedded", version: env!("CARGO_PKG_VERSION").to_owned() };
-        Ok(Self { id, config: config.clone(), random: SystemRandom::new(), waiting, published, reads, store })
+        let (config, random) = (config.clone(), SystemRandom::new());
+        Ok(Self { id, config, random, waiting, published, reads, damages, store })
     }
 
     /// Whether it takes writes.
     pub fn health(&self) -> Health {
         self.store.health()
+    }
+
+    /// What was found that can not be read, since it was opened: the first `damages_kept`. All the rest goes on.
+    pub fn damages(&self) -> Vec<Damage> {
+        self.damages.first()
     }
 
     /// Waits until it takes no more writes, and tells why. Pends for as long as it does.
@@ -76,7 +88,16 @@ impl Embedded {
 
     /// What the directory says to `command`.
     async fn ask(&self, command: Command) -> Result<Reply, SubmitError<Refusal>> {
-        self.store.submit(command).await
+        let mut answer = self.store.submit(command).await;
+        if let Err(SubmitError::Refused(refusal)) = &mut answer
+            && let Some((name, nearest)) = refusal.not_found()
+        {
+            let name = name.clone();
+            // Without a reader to spare the answer is as true, and says less.
+            let found = self.store.query(move |connection| queue::nearest(connection, &name)).await;
+            *nearest = found.unwrap_or_default();
+        }
+        answer
     }
 
     /// A number that nobody can guess.
@@ -93,6 +114,7 @@ impl Embedded {
 impl Source for Embedded {
     fn read(&self, snapshot: &mut Snapshot) {
         self.store.read(snapshot);
+        self.damages.read(snapshot);
     }
 }
 
@@ -100,6 +122,10 @@ impl Source for Embedded {
 fn engine_error(error: SubmitError<Refusal>) -> EngineError {
     match error {
         SubmitError::Refused(Refusal::Engine(error)) => error,
+        SubmitError::Overloaded { bound, limit } => EngineError::Overloaded { bound, limit },
+        SubmitError::TooLarge { limit, .. } => {
+            EngineError::Limit { key: "group_bytes_max", limit: limit.to_string() }
+        }
         error => EngineError::Unavailable { cause: cause(&error), retry_after: None },
     }
 }

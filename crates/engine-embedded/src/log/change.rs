@@ -171,6 +171,7 @@ impl Topics {
     pub(crate) fn check_ask(&self, ask: &Ask) -> Result<(), DeclareError> {
         match ask {
             Ask::Declare { name, spec } => self.check_declare(name, spec),
+            Ask::Delete { name } if self.shut.contains_key(name) => Ok(()),
             Ask::Delete { name } => Ok(self.topic(name).map(|_| ())?),
             Ask::Leave(membership) => Ok(self.topic(&membership.member.topic).map(|_| ())?),
             Ask::Join { .. } | Ask::Heartbeat(_) | Ask::Seek { .. } => Ok(()),
@@ -200,7 +201,7 @@ impl Topics {
 }
 
 impl Topic {
-    fn check(&self, draft: &Draft, key_bytes: u64) -> Result<(), Refused> {
+    fn check(&self, draft: &Draft, key_bytes: usize) -> Result<(), Refused> {
         let is_compact = self.spec.cleanup == Cleanup::Compact;
         if let Some(problem) = draft.unfit[usize::from(is_compact)] {
             return Err(Refused::Tombstone { problem });
@@ -209,9 +210,9 @@ impl Topic {
         if bytes > limit {
             return Err(Refused::TooLarge { bytes, limit });
         }
-        let is_long = draft.key.as_ref().is_some_and(|(key, _)| key.len() as u64 > key_bytes);
+        let is_long = draft.key.as_ref().is_some_and(|(key, _)| key.len() > key_bytes);
         if is_compact && is_long {
-            return Err(EngineError::Limit { key: "key_bytes_max", limit: format!("{key_bytes}B") }.into());
+            return Err(EngineError::Limit { key: "key_bytes_max", limit: key_bytes.to_string() }.into());
         }
         if self.highest > END - SPARE {
             return Err(EngineError::Limit { key: "positions", limit: END.to_string() }.into());

@@ -3,7 +3,7 @@
 use intertie_messaging::Name;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::tables::key;
+use super::tables::{integer, key};
 use super::{Row, Topics, insert};
 use crate::moment::{Moment, later};
 use crate::statement::run;
@@ -24,7 +24,7 @@ impl Topics {
         let number = own.number;
         insert(connection, row)?;
         let sql = "SELECT position, ends FROM record_key WHERE partition = ?1 AND key = ?2";
-        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let read = |row: &rusqlite::Row<'_>| Ok((integer(row, 0), integer(row, 1) != 0));
         let before: Option<(i64, bool)> =
             connection.prepare_cached(sql)?.query_row(params![number, record_key], read).optional()?;
         if let Some((before, was_end)) = before {
@@ -62,7 +62,7 @@ impl Topics {
         let limit = i64::try_from(most).unwrap_or(i64::MAX - 1) + 1;
         let tombstones: Vec<(i64, Moment, String)> = statement
             .query_map([key(own.number, 0), key(own.number, u64::MAX), limit], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                Ok((row.get(0)?, integer(row, 1), row.get(2).unwrap_or_default()))
             })?
             .collect::<Result<_, _>>()?;
         let mut ended = 0;

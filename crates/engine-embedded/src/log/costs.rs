@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use intertie_core::clock::Timestamp;
 use intertie_core::envelope::{Data, Envelope};
+use intertie_core::telemetry::Events;
 use intertie_messaging::commit::Operation;
 use intertie_messaging::log::{Assignment, Cleanup, Heartbeat, Join, Member, Record, StartAt, TopicSpec};
 use rusqlite::Connection;
 
+use crate::damage::Damages;
 use crate::embedded::EmbeddedConfig;
 use crate::log::{Ask, Published, Said};
 use crate::state::{Change, Command, Parts, Reply};
@@ -25,7 +27,9 @@ impl Counted {
     fn new(partitions: u32, cleanup: Cleanup) -> Self {
         let connection = Connection::open_in_memory().expect("opens");
         let config = EmbeddedConfig::default();
-        let parts = Parts::load(&connection, &config, Waiting::new(1), Published::new(1)).expect("loads");
+        let damages = Damages::new(1, Events::default());
+        let parts =
+            Parts::load(&connection, &config, Waiting::new(1), Published::new(1), damages).expect("loads");
         let mut counted = Self { parts, connection, now: Timestamp::from_unix_seconds(1) };
         let partitions = NonZeroU32::new(partitions).expect("not zero");
         let spec = Box::new(TopicSpec { partitions, cleanup, ..TopicSpec::default() });

@@ -16,6 +16,9 @@ use crate::statement::run;
 impl Topics {
     /// Whether a topic can become what `spec` says.
     pub(super) fn check_declare(&self, name: &Name, spec: &TopicSpec) -> Result<(), DeclareError> {
+        if self.shut.contains_key(name) {
+            self.topic(name)?;
+        }
         let (had, groups) = match self.topics.get(name) {
             Some(topic) => {
                 check_change(topic, spec)?;
@@ -24,7 +27,11 @@ impl Topics {
             None => (0, 0),
         };
         let more = spec.partitions.get() as usize - had;
-        within("topics_max", self.topics.len() + usize::from(had == 0), self.limits.topics)?;
+        within(
+            "topics_max",
+            self.topics.len() + self.shut.len() + usize::from(had == 0),
+            self.limits.topics,
+        )?;
         within("partitions_max", self.numbers.len() + more, self.limits.partitions)?;
         within("positions_max", self.positions() + groups * more, self.limits.positions)?;
         Ok(())
@@ -99,6 +106,9 @@ impl Topics {
 
     /// Removes the topic. What it holds is removed step by step.
     pub(super) fn delete(&mut self, connection: &Connection, name: &Name) -> rusqlite::Result<()> {
+        if let Some((number, _)) = self.shut.remove(name) {
+            return self.delete_unread(connection, name, number);
+        }
         let Some(topic) = self.topics.remove(name) else { return Ok(()) };
         for (partition, own) in (0..).zip(&topic.partitions) {
             if let Some(alarm) = own.alarm {
@@ -107,9 +117,27 @@ impl Topics {
             self.removed_partitions.insert(own.number);
         }
         self.removed_groups.extend(topic.groups.values().map(|group| group.number));
-        run(connection, "DELETE FROM topic WHERE number = ?1", [topic.number])?;
-        run(connection, "UPDATE topic_partition SET topic = NULL WHERE topic = ?1", [topic.number])?;
-        run(connection, "UPDATE topic_group SET topic = NULL WHERE topic = ?1", [topic.number])?;
+        self.cut_off(connection, name, topic.number)
+    }
+
+    /// The same with a topic that can not be read.
+    fn delete_unread(&mut self, connection: &Connection, name: &Name, number: i64) -> rusqlite::Result<()> {
+        for (table, removed) in
+            [("topic_partition", &mut self.removed_partitions), ("topic_group", &mut self.removed_groups)]
+        {
+            let sql = format!("SELECT number FROM {table} WHERE topic = ?1");
+            let mut statement = connection.prepare(&sql)?;
+            let numbers = statement.query_map([number], |row| row.get(0))?;
+            removed.extend(numbers.collect::<rusqlite::Result<Vec<i64>>>()?);
+        }
+        self.cut_off(connection, name, number)
+    }
+
+    /// Leaves what a topic holds to be removed.
+    fn cut_off(&mut self, connection: &Connection, name: &Name, number: i64) -> rusqlite::Result<()> {
+        run(connection, "DELETE FROM topic WHERE number = ?1", [number])?;
+        run(connection, "UPDATE topic_partition SET topic = NULL WHERE topic = ?1", [number])?;
+        run(connection, "UPDATE topic_group SET topic = NULL WHERE topic = ?1", [number])?;
         self.news.push(News::Gone(name.clone()));
         Ok(())
     }

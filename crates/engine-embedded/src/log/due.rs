@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use super::Topics;
 use super::group::instant;
-use super::tables::{key, place, position};
+use super::tables::{integer, key, place, position};
 use crate::moment::{Moment, later};
 use crate::statement::run;
 
@@ -88,7 +88,8 @@ impl Topics {
         let mut found = statement.query([from, to, rows])?;
         let (mut last, mut count, mut bytes, mut next) = (None, 0, 0, None);
         while let Some(row) = found.next()? {
-            let (id, stored, size): (i64, Moment, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            // A moment that can not be read is past: the record goes with the one before it.
+            let (id, stored, size) = (row.get(0)?, integer(row, 1), integer(row, 2));
             let size = size.cast_unsigned();
             let is_over = later(stored, retention) <= now;
             let is_beyond = limit.is_some_and(|limit| own.bytes.saturating_sub(bytes) > limit.bytes());
@@ -120,7 +121,7 @@ impl Topics {
         let mut found = statement.query([from, to, rows])?;
         let (mut last, mut bytes) = (None, 0);
         while let Some(row) = found.next()? {
-            bytes += row.get::<_, i64>(1)?.cast_unsigned();
+            bytes += integer(row, 1).cast_unsigned();
             if last.is_some() && bytes > self.limits.step_bytes {
                 break;
             }

@@ -3,7 +3,7 @@
 use intertie_messaging::log::{Cleanup, StartAt};
 use rusqlite::{Connection, OptionalExtension};
 
-use super::tables::{key, position};
+use super::tables::{integer, key, position};
 use crate::moment::{Moment, moment};
 
 /// The first record of a partition from a position on and before its `end`, and when it was stored.
@@ -17,7 +17,7 @@ pub(super) fn first(
         return Ok(None);
     }
     let sql = "SELECT id, stored FROM record WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT 1";
-    let read = |row: &rusqlite::Row<'_>| Ok((position(row.get(0)?), row.get(1)?));
+    let read = |row: &rusqlite::Row<'_>| Ok((position(row.get(0)?), integer(row, 1)));
     connection.prepare_cached(sql)?.query_row([key(number, from), key(number, end - 1)], read).optional()
 }
 

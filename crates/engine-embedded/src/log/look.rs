@@ -6,7 +6,7 @@ use intertie_messaging::log::{Cleanup, Lag, StartAt};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::find::{find, first};
-use super::tables::{key, place, position};
+use super::tables::{integer, key, place, position};
 use crate::moment::{Moment, timestamp};
 
 /// A record as it lies in the file.
@@ -37,11 +37,13 @@ pub(crate) fn page(
     let mut rows = statement.query([key(number, from), key(number, end - 1)])?;
     let mut bytes = 0;
     while let Some(row) = rows.next()? {
-        bytes += row.get::<_, i64>(2)?.cast_unsigned();
+        bytes += integer(row, 2).cast_unsigned();
         if !page.is_empty() && (page.len() == most || bytes > bytes_max) {
             break;
         }
-        page.push(Kept { position: position(row.get(0)?), stored: row.get(1)?, content: row.get(3)? });
+        // What is damaged comes as what can not be decoded, and those behind it come, too.
+        let (stored, content) = (integer(row, 1), row.get(3).unwrap_or_default());
+        page.push(Kept { position: position(row.get(0)?), stored, content });
     }
     Ok(page)
 }

@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 use super::declare::within;
 use super::find;
 use super::group::{Group, instant, start_code};
-use super::{Topic, Topics, not_found};
+use super::{Topic, Topics};
 use crate::moment::Moment;
 use crate::statement::run;
 
@@ -59,7 +59,10 @@ impl Topics {
         name: &Name,
         group: &Name,
     ) -> rusqlite::Result<Result<(), EngineError>> {
-        let Some(topic) = self.topics.get(name) else { return Ok(Err(not_found(name))) };
+        let topic = match self.topic(name) {
+            Ok(topic) => topic,
+            Err(error) => return Ok(Err(error)),
+        };
         if topic.groups.contains_key(group) {
             return Ok(Ok(()));
         }
@@ -87,9 +90,10 @@ impl Topics {
         now: Moment,
     ) -> rusqlite::Result<Result<Assignment, EngineError>> {
         let Heartbeat { membership: Membership { member, generation }, released } = heartbeat;
-        let Some(topic) = self.topics.get_mut(&member.topic) else {
-            return Ok(Err(not_found(&member.topic)));
-        };
+        if let Err(error) = self.topic(&member.topic) {
+            return Ok(Err(error));
+        }
+        let topic = self.there(&member.topic);
         let Some(group) = topic.groups.get_mut(&member.group) else {
             return Ok(Err(EngineError::StaleMembership { generation: 0 }));
         };

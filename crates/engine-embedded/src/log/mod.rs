@@ -56,7 +56,7 @@ pub(crate) struct LogLimits {
     /// Members of one group.
     pub(crate) members: usize,
     /// Bytes of a key, where they are kept beside the record.
-    pub(crate) key_bytes: u64,
+    pub(crate) key_bytes: usize,
     /// What time does at once, in records and other rows.
     pub(crate) step: usize,
     /// The same in bytes of records.
@@ -135,6 +135,8 @@ pub(crate) struct Topics {
     limits: LogLimits,
     has_tables: bool,
     topics: HashMap<Name, Topic>,
+    /// Topics that can not be read, each with its number and why.
+    shut: HashMap<Name, (i64, String)>,
     last_topic: i64,
     last_partition: i64,
     last_group: i64,
@@ -158,7 +160,11 @@ const ROWS: usize = 32;
 
 impl Topics {
     fn topic(&self, name: &Name) -> Result<&Topic, EngineError> {
-        self.topics.get(name).ok_or_else(|| not_found(name))
+        match (self.topics.get(name), self.shut.get(name)) {
+            (Some(topic), _) => Ok(topic),
+            (None, Some((_, problem))) => Err(unreadable(name, problem)),
+            (None, None) => Err(not_found(name)),
+        }
     }
 
     fn partition(&self, name: &Name, partition: u32) -> Result<&Topic, EngineError> {
@@ -247,6 +253,11 @@ const INSERT_MANY: &str = concat!(
     "(?, ?, ?), (?, ?, ?), (?, ?, ?), (?, ?, ?), (?, ?, ?), (?, ?, ?), (?, ?, ?), (?, ?, ?), ",
     "(?, ?, ?), (?, ?, ?), (?, ?, ?), (?, ?, ?), (?, ?, ?), (?, ?, ?), (?, ?, ?), (?, ?, ?)",
 );
+
+fn unreadable(name: &Name, problem: &str) -> EngineError {
+    let cause = format!("the topic `{name}` can not be read: {problem}");
+    EngineError::Unavailable { cause, retry_after: None }
+}
 
 /// The names that are like it are looked for by whoever asked, who does not hold up others.
 fn not_found(name: &Name) -> EngineError {

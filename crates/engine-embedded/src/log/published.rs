@@ -12,6 +12,8 @@ use tokio::sync::Notify;
 pub(crate) enum News {
     /// There is a topic, with the number and the end of each partition, or it has more of them now.
     Topic { name: Name, number: i64, cleanup: Cleanup, partitions: Vec<(i64, u64)> },
+    /// It is there and can not be read: why.
+    Shut { name: Name, problem: String },
     /// It is gone.
     Gone(Name),
     /// A partition ends there now.
@@ -28,6 +30,8 @@ pub(crate) struct Published {
 #[derive(Debug, Default)]
 struct Shared {
     topics: BTreeMap<Name, Topic>,
+    /// Topics that can not be read, and why.
+    shut: BTreeMap<Name, String>,
     /// How many wait in all.
     waiting: usize,
 }
@@ -73,7 +77,9 @@ impl Published {
                 News::Topic { name, number, cleanup, partitions } => {
                     shared.put(name, number, cleanup, &partitions);
                 }
+                News::Shut { name, problem } => drop(shared.shut.insert(name, problem)),
                 News::Gone(name) => {
+                    shared.shut.remove(&name);
                     let gone = shared.topics.remove(&name);
                     gone.into_iter()
                         .flat_map(|topic| topic.partitions)
@@ -98,7 +104,7 @@ impl Published {
         let shared = self.lock();
         let Some(topic) = shared.topics.get(name) else {
             drop(shared);
-            return Err(self.not_found(name));
+            return Err(self.missing(name));
         };
         match topic.partitions.get(partition as usize) {
             Some(own) => Ok((own.number, own.end)),
@@ -117,7 +123,7 @@ impl Published {
         let shared = self.lock();
         let Some(topic) = shared.topics.get(name) else {
             drop(shared);
-            return Err(self.not_found(name));
+            return Err(self.missing(name));
         };
         let partitions = topic.partitions.iter().map(|partition| (partition.number, partition.end)).collect();
         Ok(Found { number: topic.number, cleanup: topic.cleanup, partitions })
@@ -163,6 +169,12 @@ impl Published {
             None => Arc::default(),
         };
         Ok(Place { published: self.clone(), name: name.clone(), partition, number, bell })
+    }
+
+    /// Why a name is no topic that can be read.
+    fn missing(&self, name: &Name) -> EngineError {
+        let problem = self.lock().shut.get(name).cloned();
+        problem.map_or_else(|| self.not_found(name), |problem| super::unreadable(name, &problem))
     }
 
     /// The names are compared beside the lock, for which the writer would wait.

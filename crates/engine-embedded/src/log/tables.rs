@@ -42,7 +42,7 @@
 //! An append reads nothing. In a compacted topic it reads one row of `record_key`, and one of `record` if there is
 //! something to take away.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Row};
 
 /// Positions are below this power of two: 22 years of 100,000 records a second.
 const POSITIONS: u32 = 46;
@@ -74,6 +74,11 @@ pub(super) fn place(group: i64, partition: u32) -> i64 {
 /// The group and the partition of such a key.
 pub(super) fn placed(place: i64) -> (i64, u32) {
     (place >> PARTITIONS, (place & ((1 << PARTITIONS) - 1)) as u32)
+}
+
+/// A column of a row that may be damaged: what is no integer is as if it were never written.
+pub(super) fn integer(row: &Row<'_>, at: usize) -> i64 {
+    row.get(at).unwrap_or(0)
 }
 
 pub(super) fn are_there(connection: &Connection) -> rusqlite::Result<bool> {

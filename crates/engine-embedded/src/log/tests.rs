@@ -6,6 +6,7 @@ use std::time::Duration;
 use intertie_core::clock::{Timestamp, WallClock};
 use intertie_core::envelope::{Data, Envelope};
 use intertie_core::quantity::ByteSize;
+use intertie_core::telemetry::Events;
 use intertie_messaging::commit::{Commit, Committed, Operation, Outcome, Receipt};
 use intertie_messaging::log::{
     Assignment, Cleanup, Heartbeat, Join, Lag, LogEngine, Member, Read, Record, Seek, StartAt, Stored,
@@ -19,6 +20,7 @@ use rusqlite::Connection;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::content;
+use crate::damage::Damages;
 use crate::embedded::EmbeddedConfig;
 use crate::log::{self, Ask, Published, Said};
 use crate::moment::timestamp;
@@ -89,6 +91,10 @@ fn name(text: &str) -> Name {
 
 fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
+}
+
+fn damages() -> Damages {
+    Damages::new(1, Events::default())
 }
 
 fn appended() -> impl Strategy<Value = Appended> {
@@ -168,7 +174,8 @@ impl Pair {
         let step = NonZeroU32::new(step).expect("not zero");
         let config = EmbeddedConfig { step, ..EmbeddedConfig::default() };
         let published = Published::new(1);
-        let parts = Parts::load(&connection, &config, Waiting::new(1), published.clone()).expect("loads");
+        let parts =
+            Parts::load(&connection, &config, Waiting::new(1), published.clone(), damages()).expect("loads");
         let (topic, queue) = (name("facts"), name("orders"));
         let (sent, members, leases) = (0, Vec::new(), Vec::new());
         let mut pair = Self {
@@ -408,7 +415,8 @@ impl Pair {
                 self.published = Published::new(1);
                 let published = self.published.clone();
                 self.parts =
-                    Parts::load(&self.connection, &self.config, Waiting::new(1), published).expect("loads");
+                    Parts::load(&self.connection, &self.config, Waiting::new(1), published, damages())
+                        .expect("loads");
                 self.settle();
             }
         }

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use intertie_idempotency::Key;
-use intertie_messaging::Name;
 use intertie_messaging::commit::{CommitError, Committed, Operation, Outcome, Refused};
+use intertie_messaging::{EngineError, Name};
 use rusqlite::Connection;
 
 use super::{Parts, Refusal};
@@ -90,8 +90,14 @@ impl Parts {
                 Change::Topic(change) => self.topics.check(change, now),
                 Change::Mark { inbox, key, .. } => {
                     let is_first = marks.insert((inbox, key));
-                    let is_marked = self.inbox.has(connection, inbox, key, now)?;
-                    if is_first && !is_marked { Ok(()) } else { Err(Refused::HandledBefore) }
+                    if key.len() > self.key_bytes {
+                        let limit = self.key_bytes.to_string();
+                        Err(EngineError::Limit { key: "key_bytes_max", limit }.into())
+                    } else if !is_first || self.inbox.has(connection, inbox, key, now)? {
+                        Err(Refused::HandledBefore)
+                    } else {
+                        self.inbox.admit(marks.len()).map_err(Into::into)
+                    }
                 }
                 Change::Complete { scope, key, completion } => {
                     let checked =
@@ -107,7 +113,7 @@ impl Parts {
                 }));
             }
         }
-        Ok(Ok(()))
+        Ok(self.queues.check_moves(&together).map_err(Refusal::Commit))
     }
 
     /// Whether what can be done once was done: all of it, or nothing. Else the first that was.

@@ -11,18 +11,19 @@ use std::time::Duration;
 
 use intertie_core::clock::Timestamp;
 use intertie_idempotency::{Bounds, Decision, Full, Key, Lost};
-use intertie_messaging::commit::{CommitError, Committed};
-use intertie_messaging::queue::{LeaseId, LeaseRequest, LeaseToken, QueueSpec};
-use intertie_messaging::{DeclareError, EngineError, Listing, Name};
+use intertie_messaging::commit::{CommitError, Committed, Refused};
+use intertie_messaging::queue::{Browse, LeaseId, LeaseRequest, LeaseToken, QueueSpec};
+use intertie_messaging::{DeclareError, EngineError, Listing, Name, Unfit};
 use rusqlite::Connection;
 
 pub(crate) use commit::Change;
 
+use crate::damage::Damages;
 use crate::embedded::EmbeddedConfig;
 use crate::inbox::Inbox;
 use crate::log::{Ask as TopicAsk, LogLimits, Published, Said, Topics};
 use crate::moment::moment;
-use crate::queue::{Found, HeldPositions, Leased, QueueLimits, Queues};
+use crate::queue::{Found, HeldPositions, Leased, QueueLimits, Queues, Then};
 use crate::requests::{Ask, Requests};
 use crate::store::State;
 use crate::wakes::Waiting;
@@ -36,6 +37,7 @@ pub(crate) struct Parts {
     requests: Requests,
     waiting: Waiting,
     published: Published,
+    key_bytes: usize,
 }
 
 /// What can be asked of them.
@@ -70,7 +72,7 @@ pub(crate) enum Command {
         queue: Name,
     },
     Held {
-        queue: Name,
+        browse: Browse,
     },
     IsMarked {
         inbox: Name,
@@ -89,7 +91,7 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) enum Reply {
     Committed(Committed),
-    Leased { queue: Name, leased: Vec<Leased> },
+    Leased { queue: Name, leased: Vec<Leased>, then: Then },
     Until(Timestamp),
     Names(Vec<Name>),
     Depth(Option<Found>),
@@ -121,24 +123,29 @@ impl Parts {
         config: &EmbeddedConfig,
         waiting: Waiting,
         published: Published,
+        damages: Damages,
     ) -> rusqlite::Result<Self> {
         let step = config.step.get() as usize;
         let limits = QueueLimits {
             queues: config.queues_max.get() as usize,
             heads: config.ready_heads.get() as usize,
             step,
+            bytes: config.store.group_bytes_max.bytes(),
+            ids: config.ids_max.get(),
+            key_bytes: config.key_bytes_max.get() as usize,
         };
         let bounds =
             Bounds { records: config.records_max.get(), answer_bytes: config.answers_bytes_max.bytes() };
-        let mut topics = Topics::load(connection, log_limits(config))?;
+        let mut topics = Topics::load(connection, log_limits(config), &damages)?;
         published.tell(topics.take_news());
         Ok(Self {
             topics,
             published,
-            queues: Queues::load(connection, limits)?,
-            inbox: Inbox::load(connection, step)?,
+            queues: Queues::load(connection, limits, damages)?,
+            inbox: Inbox::load(connection, config.marks_max.get(), step)?,
             requests: Requests::load(connection, bounds, step)?,
             waiting,
+            key_bytes: limits.key_bytes,
         })
     }
 }
@@ -150,7 +157,7 @@ fn log_limits(config: &EmbeddedConfig) -> LogLimits {
         groups: config.groups_max.get() as usize,
         positions: config.positions_max.get() as usize,
         members: config.members_max.get() as usize,
-        key_bytes: config.key_bytes_max.bytes(),
+        key_bytes: config.key_bytes_max.get() as usize,
         step: config.step.get() as usize,
         step_bytes: config.store.group_bytes_max.bytes(),
         late: REMOVED_LATE,
@@ -194,7 +201,7 @@ impl State for Parts {
             Command::Extend { queue, lease, time } => {
                 self.queues.check_extend(queue, lease, *time, now).map_err(Refusal::Engine)
             }
-            Command::Depth { queue } | Command::Held { queue } => {
+            Command::Depth { queue } | Command::Held { browse: Browse { queue, .. } } => {
                 self.queues.check_there(queue).map_err(Refusal::Engine)
             }
             Command::Request { scope, key, ask } => {
@@ -225,8 +232,8 @@ impl State for Parts {
             }
             Command::List { listing } => Reply::Names(queues.list(&listing)),
             Command::Lease { request, secret } => {
-                let leased = queues.lease(connection, &request, secret, now)?;
-                Reply::Leased { queue: request.queue, leased }
+                let (leased, then) = queues.lease(connection, &request, secret, now)?;
+                Reply::Leased { queue: request.queue, leased, then }
             }
             Command::Extend { queue, lease, time } => {
                 Reply::Until(queues.extend(connection, &queue, &lease, time, now)?)
@@ -236,7 +243,7 @@ impl State for Parts {
                 Reply::Done
             }
             Command::Depth { queue } => Reply::Depth(queues.depth(connection, &queue)?),
-            Command::Held { queue } => Reply::Held(queues.held(&queue)),
+            Command::Held { browse } => Reply::Held(queues.held(&browse)),
             Command::IsMarked { inbox, key } => {
                 Reply::IsMarked(self.inbox.has(connection, &inbox, &key, now)?)
             }
@@ -249,7 +256,8 @@ impl State for Parts {
 
     fn flush(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         self.queues.flush(connection)?;
-        self.topics.flush(connection)
+        self.topics.flush(connection)?;
+        self.inbox.flush(connection)
     }
 
     fn committed(&mut self) {
@@ -259,7 +267,7 @@ impl State for Parts {
 
     fn undelivered(reply: Reply) -> Option<Command> {
         match reply {
-            Reply::Leased { queue, leased } if !leased.is_empty() => {
+            Reply::Leased { queue, leased, .. } if !leased.is_empty() => {
                 let tokens = leased.iter().map(|lease| lease.token).collect();
                 Some(Command::Release { queue, tokens })
             }
@@ -286,6 +294,25 @@ impl State for Parts {
         self.topics.run_due(connection, now)?;
         self.inbox.run_due(connection, now)?;
         self.requests.run_due(connection, now)
+    }
+}
+
+impl Refusal {
+    /// The name that is not there, and where the nearest one is to be told: whoever is answered looks for it, and not
+    /// the writer.
+    pub(crate) fn not_found(&mut self) -> Option<(&Name, &mut Option<Name>)> {
+        let error = match self {
+            Self::Engine(error) | Self::Declare(DeclareError::Engine(error)) => error,
+            Self::Commit(CommitError::Refused { cause: Refused::Engine(error), .. }) => error,
+            Self::Declare(DeclareError::DeadLetter { target, unfit: Unfit::Missing { nearest }, .. }) => {
+                return Some((target, nearest));
+            }
+            _ => return None,
+        };
+        match error {
+            EngineError::NotFound { name, nearest } => Some((name, nearest)),
+            _ => None,
+        }
     }
 }
 

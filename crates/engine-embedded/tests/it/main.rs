@@ -11,6 +11,7 @@ mod queues;
 mod store;
 mod timed;
 mod topic_crashes;
+mod topic_damage;
 mod topic_kills;
 mod topics;
 mod workload;

@@ -333,9 +333,11 @@ fn check_fault(fault: Fault) -> bool {
 
 #[test]
 fn no_failure_of_the_disk_takes_a_record_or_sets_a_group_back() {
-    let faults: [(fn(usize) -> Fault, usize); 3] = [(Fault::Sync, 1), (Fault::Write, 7), (Fault::NoRoom, 11)];
-    for (fault, step) in faults {
+    let check_each = |fault: fn(usize) -> Fault, step| {
         let failed = (0..).step_by(step).map(fault).take_while(|fault| check_fault(*fault)).count();
         assert!(failed > 5, "{failed}");
-    }
+    };
+    check_each(Fault::Sync, 1);
+    check_each(Fault::Write, 7);
+    check_each(Fault::NoRoom, 11);
 }

@@ -156,7 +156,7 @@ async fn each_bound_of_the_engine_refuses_by_its_name() {
         positions_max: count(5),
         members_max: two,
         readers_waiting_max: one,
-        key_bytes_max: ByteSize::from_bytes(3),
+        key_bytes_max: count(3),
         ..EmbeddedConfig::default()
     };
     let engine = open(&place, &config);
@@ -185,7 +185,7 @@ async fn each_bound_of_the_engine_refuses_by_its_name() {
 
     let keyed = event(1, 1).with_partition_key("four").expect("a key");
     let long = engine.commit(Operation::Append { topic: latest.clone(), record: keyed.into() }.into()).await;
-    let cause = Refused::Engine(limit("key_bytes_max", "3B"));
+    let cause = Refused::Engine(limit("key_bytes_max", "3"));
     assert_eq!(long, Err(CommitError::Refused { operation: 0, cause }));
 
     let waiting = read(&facts, 0, BOUND);
