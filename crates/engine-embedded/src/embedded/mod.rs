@@ -133,11 +133,11 @@ fn engine_error(error: SubmitError<Refusal>) -> EngineError {
 /// What the caller of a commit hears.
 fn commit_error(error: SubmitError<Refusal>, published: &Published) -> CommitError {
     match error {
-        SubmitError::Refused(Refusal::Append(CommitError::Refused {
+        SubmitError::Refused(Refusal::Topic(CommitError::Refused {
             operation,
             cause: Refused::Engine(error),
         })) => CommitError::Refused { operation, cause: published.with_nearest(error).into() },
-        SubmitError::Refused(Refusal::Append(error)) => error,
+        SubmitError::Refused(Refusal::Topic(error)) => error,
         SubmitError::Refused(Refusal::Commit(error)) => error,
         SubmitError::TooLarge { bytes, limit } => {
             CommitError::TooLarge { bound: "group_bytes_max", is: bytes, limit }

@@ -64,6 +64,11 @@ impl Change {
         Self::Append { topic, draft: record.into() }
     }
 
+    /// An advance behind all positions is one to their end, so that it can be known again.
+    pub(crate) fn advance(membership: Membership, partition: u32, next: u64) -> Self {
+        Self::Advance { membership, partition, next: next.min(END) }
+    }
+
     /// What its sender chose the size of.
     pub(crate) fn bytes(&self) -> usize {
         match self {
@@ -126,7 +131,7 @@ impl Topics {
             Change::Advance { membership: Membership { member, .. }, partition, next } => {
                 let topic = self.topics.get_mut(&member.topic).expect(CHECKED);
                 let group = topic.groups.get_mut(&member.group).expect(CHECKED);
-                group.advance(connection, partition, next.min(END))?;
+                group.advance(connection, partition, next)?;
                 Ok(Outcome::Done)
             }
         }

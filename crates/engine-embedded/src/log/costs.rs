@@ -6,7 +6,7 @@ use std::time::Duration;
 use intertie_core::clock::Timestamp;
 use intertie_core::envelope::{Data, Envelope};
 use intertie_core::telemetry::Events;
-use intertie_messaging::commit::Operation;
+use intertie_messaging::commit::{Committed, Operation};
 use intertie_messaging::log::{Assignment, Cleanup, Heartbeat, Join, Member, Record, StartAt, TopicSpec};
 use rusqlite::Connection;
 
@@ -119,6 +119,13 @@ fn a_heartbeat_is_none_an_advance_one_and_a_join_a_few() {
     let membership = first.membership.clone();
     let advance = Operation::Advance { membership, partition: 0, next: 1 };
     assert_eq!(counted.ask([Command::Commit(vec![Change::from(advance)])]).1, 1);
+    // One behind all positions is known again, like any other.
+    let membership = first.membership.clone();
+    let advance = Operation::Advance { membership, partition: 0, next: u64::MAX };
+    let advance = || Command::Commit(vec![Change::from(advance.clone())]);
+    assert_eq!(counted.ask([advance()]).1, 1);
+    let again = counted.ask([advance()]);
+    assert!(matches!(again, (Some(Reply::Committed(Committed::DoneBefore)), 0)), "{again:?}");
     let (_, rows) = counted.ask([Command::Topic(Ask::Leave(first.membership))]);
     assert_eq!(rows, 1 + 2);
 }

@@ -50,6 +50,9 @@ impl Topics {
         spec: TopicSpec,
         now: Moment,
     ) -> rusqlite::Result<()> {
+        if self.topics.get(name).is_some_and(|topic| topic.spec == spec) {
+            return Ok(());
+        }
         if !self.has_tables {
             tables::create(connection)?;
             self.has_tables = true;

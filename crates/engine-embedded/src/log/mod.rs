@@ -216,8 +216,7 @@ impl Topics {
             own.is_dirty = false;
             let Partition { number, next, records, bytes, .. } = *own;
             let sql = "UPDATE topic_partition SET next = ?2, records = ?3, bytes = ?4 WHERE number = ?1";
-            let [next_, records, bytes] = [next, records, bytes].map(u64::cast_signed);
-            run(connection, sql, [number, next_, records, bytes])?;
+            run(connection, sql, [number, next.cast_signed(), records.cast_signed(), bytes.cast_signed()])?;
             self.news.push(News::End { name, partition, end: next });
         }
         Ok(())

@@ -279,7 +279,7 @@ impl Pair {
         let changes = ours.into_iter().map(Change::from).collect();
         let committed = match self.ask(Command::Commit(changes)) {
             Ok(Reply::Committed(committed)) => Ok(committed),
-            Err(Refusal::Commit(error) | Refusal::Append(error)) => Err(error),
+            Err(Refusal::Commit(error) | Refusal::Topic(error)) => Err(error),
             other => panic!("{other:?}"),
         };
         if let Ok(Committed::Done(outcomes)) = &committed {

@@ -36,7 +36,7 @@ impl From<Operation> for Change {
             }
             Operation::Append { topic, record } => Self::Topic(log::Change::append(topic, record)),
             Operation::Advance { membership, partition, next } => {
-                Self::Topic(log::Change::Advance { membership, partition, next })
+                Self::Topic(log::Change::advance(membership, partition, next))
             }
             Operation::Send { queue, message } => Self::Queue(queue::Change::send(queue, message)),
             Operation::Cancel { queue, position } => Self::Queue(queue::Change::Cancel { queue, position }),
@@ -108,7 +108,7 @@ impl Parts {
             if let Err(cause) = checked {
                 let refused = CommitError::Refused { operation, cause };
                 return Ok(Err(match change {
-                    Change::Topic(_) => Refusal::Append(refused),
+                    Change::Topic(_) => Refusal::Topic(refused),
                     _ => Refusal::Commit(refused),
                 }));
             }

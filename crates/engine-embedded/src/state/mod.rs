@@ -107,7 +107,7 @@ pub(crate) enum Reply {
 pub(crate) enum Refusal {
     Commit(CommitError),
     /// The same because of an operation on a topic: which names are like one that is not there its caller looks up.
-    Append(CommitError),
+    Topic(CommitError),
     Declare(DeclareError),
     Engine(EngineError),
     Requests(Full),
@@ -319,7 +319,7 @@ impl Refusal {
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Commit(error) | Self::Append(error) => error.fmt(f),
+            Self::Commit(error) | Self::Topic(error) => error.fmt(f),
             Self::Declare(error) => error.fmt(f),
             Self::Engine(error) => error.fmt(f),
             Self::Requests(full) => full.fmt(f),
