@@ -39,6 +39,10 @@
 //! | heartbeat | none, or 1 for each partition that changes hands | `topic_position` |
 //! | removal | 1 taken away, by one statement for a step | `record` |
 //!
+//! Each partition has an end of its own, so a group of commands writes a page for each partition that it appends to: 64
+//! callers who append to 64 partitions write four times as much as 64 who append to one. A topic has as many partitions
+//! as it has readers to share them, and not one for each producer.
+//!
 //! An append reads nothing. In a compacted topic it reads one row of `record_key`, and one of `record` if there is
 //! something to take away.
 
