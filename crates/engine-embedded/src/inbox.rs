@@ -27,7 +27,8 @@ impl Inbox {
              CREATE INDEX IF NOT EXISTS inbox_mark_until ON inbox_mark (until);
              CREATE TABLE IF NOT EXISTS inbox_count (
                  one INTEGER PRIMARY KEY CHECK (one = 1), marks INTEGER NOT NULL);
-             INSERT OR IGNORE INTO inbox_count SELECT 1, count(*) FROM inbox_mark;",
+             INSERT INTO inbox_count SELECT 1, (SELECT count(*) FROM inbox_mark)
+                 WHERE NOT EXISTS (SELECT 1 FROM inbox_count);",
         )?;
         let sql = "SELECT marks FROM inbox_count";
         let count = connection.query_row(sql, [], |row| row.get(0).map(i64::cast_unsigned))?;

@@ -91,7 +91,7 @@
 //! A message whose row is gone or is none of this program's is taken out of the way when it would be delivered or would
 //! die, and the next one is delivered. What there is of it stays in the table `message`, for whoever can mend it. A queue
 //! whose specification can not be read is refused as unavailable when it is named, keeps its messages and its place, and
-//! can be deleted; all others are open. Each is told by its name, as the event `storage_damaged`, counted in
+//! can be deleted; all others are open, and what dies in one whose dead letters go there stays at its end. Each is told by its name, as the event `storage_damaged`, counted in
 //! `storage_damages`, and listed by [`Embedded::damages`] beside [`Embedded::health`], which only says whether the
 //! directory takes writes: it does.
 //!

@@ -10,45 +10,27 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 pub(crate) struct Wakes(BTreeMap<Name, Wake>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 enum Wake {
     /// As many as there are messages.
-    Some { count: u32, share: Share },
+    Some(u32),
     /// Each has to look for itself.
     All,
-}
-
-/// What each consumer of a queue may take.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Share {
-    /// How many messages one consumer may hold; unset, any number.
-    pub(crate) most: Option<u32>,
-    /// How many more those may hold that hold some already, as far as that is bounded.
-    pub(crate) left: HashMap<Name, u32>,
 }
 
 impl Wakes {
     /// One message more than before, or room for one.
     pub(crate) fn one(&mut self, queue: &Name) {
         match self.0.get_mut(queue) {
-            Some(Wake::Some { count, .. }) => *count = count.saturating_add(1),
+            Some(Wake::Some(count)) => *count = count.saturating_add(1),
             Some(Wake::All) => {}
-            None => drop(self.0.insert(queue.clone(), Wake::Some { count: 1, share: Share::default() })),
+            None => drop(self.0.insert(queue.clone(), Wake::Some(1))),
         }
     }
 
     /// Something that concerns each of those who wait.
     pub(crate) fn all(&mut self, queue: &Name) {
         self.0.insert(queue.clone(), Wake::All);
-    }
-
-    /// Notes at the end of a group what each consumer may take, so that nobody is told of what it can not have.
-    pub(crate) fn set_shares(&mut self, share_of: impl Fn(&Name) -> Option<Share>) {
-        for (queue, wake) in &mut self.0 {
-            if let (Wake::Some { share, .. }, Some(known)) = (wake, share_of(queue)) {
-                *share = known;
-            }
-        }
     }
 }
 
@@ -72,8 +54,13 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Queue {
     waiters: BTreeMap<u64, Waiter>,
-    /// Of them, those who were not told since they asked last.
-    quiet: BTreeSet<u64>,
+    /// Of each consumer those who were not told since they asked last, so that thousands who wait in the name of one
+    /// that may have no more are passed over at once.
+    quiet: HashMap<Name, BTreeSet<u64>>,
+    /// The first of each of these.
+    first: BTreeSet<(u64, Name)>,
+    /// How many of each consumer were told of a message and did not look yet.
+    told: HashMap<Name, u32>,
 }
 
 #[derive(Debug)]
@@ -93,27 +80,68 @@ enum Ring {
 }
 
 impl Queue {
-    fn ring(&mut self, number: u64, ring: Ring) {
-        if let Some(waiter) = self.waiters.get_mut(&number) {
-            self.quiet.remove(&number);
-            waiter.told = Some(ring);
-            waiter.bell.notify_one();
+    fn set_quiet(&mut self, number: u64, is_quiet: bool) {
+        let Some(waiter) = self.waiters.get(&number) else { return };
+        let consumer = waiter.consumer.clone();
+        let own = self.quiet.entry(consumer.clone()).or_default();
+        let before = own.first().copied();
+        if is_quiet {
+            own.insert(number);
+        } else {
+            own.remove(&number);
+        }
+        let after = own.first().copied();
+        if own.is_empty() {
+            self.quiet.remove(&consumer);
+        }
+        if before != after {
+            if let Some(before) = before {
+                self.first.remove(&(before, consumer.clone()));
+            }
+            self.first.extend(after.map(|after| (after, consumer)));
         }
     }
 
-    /// Tells those who came first, each for one message, and no consumer of more than it may take.
-    fn ring_some(&mut self, count: u32, share: &Share) {
-        let mut left = share.left.clone();
-        if share.most.is_some() {
-            let told = self.waiters.values().filter(|waiter| waiter.told == Some(Ring::One));
-            for waiter in told {
-                take_share(&mut left, share, &waiter.consumer);
+    fn ring(&mut self, number: u64, ring: Ring) {
+        self.take_ring(number);
+        self.set_quiet(number, false);
+        let Some(waiter) = self.waiters.get_mut(&number) else { return };
+        waiter.told = Some(ring);
+        waiter.bell.notify_one();
+        if ring == Ring::One {
+            *self.told.entry(waiter.consumer.clone()).or_default() += 1;
+        }
+    }
+
+    /// What a waiter was told, which it looks at now.
+    fn take_ring(&mut self, number: u64) -> Option<Ring> {
+        let waiter = self.waiters.get_mut(&number)?;
+        let ring = waiter.told.take()?;
+        if let (Ring::One, Some(told)) = (ring, self.told.get_mut(&waiter.consumer)) {
+            *told -= 1;
+            if *told == 0 {
+                self.told.remove(&waiter.consumer);
             }
         }
-        let quiet = self.quiet.iter().copied();
-        let may = |number: &u64| take_share(&mut left, share, &self.waiters[number].consumer);
-        let told: Vec<_> = quiet.filter(may).take(count as usize).collect();
-        told.into_iter().for_each(|number| self.ring(number, Ring::One));
+        Some(ring)
+    }
+
+    /// Tells those who came first, each for one message, and no consumer of more than there is `room` for in its
+    /// share.
+    fn ring_some(&mut self, count: u32, room: impl Fn(&Name) -> u32) {
+        let mut left: HashMap<Name, u32> = HashMap::new();
+        for _ in 0..count {
+            let Self { first, told, .. } = &*self;
+            let next = first.iter().find(|(_, consumer)| {
+                let told = || told.get(consumer).copied().unwrap_or(0);
+                let left =
+                    left.entry(consumer.clone()).or_insert_with(|| room(consumer).saturating_sub(told()));
+                *left > 0
+            });
+            let Some((number, consumer)) = next.cloned() else { return };
+            left.entry(consumer).and_modify(|left| *left -= 1);
+            self.ring(number, Ring::One);
+        }
     }
 
     fn ring_all(&mut self, concerned: impl Fn(&Waiter) -> bool) {
@@ -121,18 +149,6 @@ impl Queue {
         let all: Vec<_> = all.map(|(number, _)| *number).collect();
         all.into_iter().for_each(|number| self.ring(number, Ring::All));
     }
-}
-
-/// Whether the consumer may take one more, which is counted if it may.
-fn take_share(left: &mut HashMap<Name, u32>, share: &Share, consumer: &Name) -> bool {
-    let Some(most) = share.most else { return true };
-    let left = match left.get_mut(consumer) {
-        Some(left) => left,
-        None => left.entry(consumer.clone()).or_insert(most),
-    };
-    let may = *left > 0;
-    *left = left.saturating_sub(1);
-    may
 }
 
 impl Waiting {
@@ -146,8 +162,8 @@ impl Waiting {
         self.most
     }
 
-    /// Tells those whom `wakes` means.
-    pub(crate) fn wake(&self, wakes: &Wakes) {
+    /// Tells those whom `wakes` means, and no consumer of more than there is `room` for of a queue in its share.
+    pub(crate) fn wake(&self, wakes: &Wakes, room: impl Fn(&Name, &Name) -> u32) {
         if wakes.0.is_empty() {
             return;
         }
@@ -155,7 +171,7 @@ impl Waiting {
         for (name, wake) in &wakes.0 {
             let Some(queue) = shared.queues.get_mut(name) else { continue };
             match wake {
-                Wake::Some { count, share } => queue.ring_some(*count, share),
+                Wake::Some(count) => queue.ring_some(*count, |consumer| room(name, consumer)),
                 Wake::All => queue.ring_all(|_| true),
             }
         }
@@ -180,7 +196,7 @@ impl Waiting {
         let own = shared.queues.entry(queue.clone()).or_default();
         let waiter = Waiter { consumer: consumer.clone(), bell: Arc::clone(&bell), told: None };
         own.waiters.insert(number, waiter);
-        own.quiet.insert(number);
+        own.set_quiet(number, true);
         Some(Place { waiting: self.clone(), queue: queue.clone(), number, bell, owed: None })
     }
 
@@ -209,8 +225,8 @@ impl Place {
         self.bell.notified().await;
         let mut shared = self.waiting.lock();
         if let Some(own) = shared.queues.get_mut(&self.queue) {
-            own.quiet.insert(self.number);
-            self.owed = own.waiters.get_mut(&self.number).and_then(|waiter| waiter.told.take());
+            self.owed = own.take_ring(self.number);
+            own.set_quiet(self.number, true);
         }
     }
 
@@ -236,13 +252,15 @@ impl Drop for Place {
         let mut shared = self.waiting.lock();
         shared.count -= 1;
         let Some(own) = shared.queues.get_mut(&self.queue) else { return };
-        own.quiet.remove(&self.number);
-        let told = own.waiters.remove(&self.number).and_then(|waiter| waiter.told);
+        let told = own.take_ring(self.number);
+        own.set_quiet(self.number, false);
+        own.waiters.remove(&self.number);
         if own.waiters.is_empty() {
             shared.queues.remove(&self.queue);
         } else {
             let owed = [told, self.owed].into_iter().filter(|ring| *ring == Some(Ring::One)).count();
-            own.ring_some(u32::try_from(owed).unwrap_or(u32::MAX), &Share::default());
+            // Who may not have it passes it on.
+            own.ring_some(u32::try_from(owed).unwrap_or(u32::MAX), |_| u32::MAX);
         }
     }
 }
@@ -252,6 +270,8 @@ mod tests {
     use std::future::Future;
     use std::pin::pin;
     use std::task::{Context, Waker};
+
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -263,6 +283,10 @@ mod tests {
         let mut wakes = Wakes::default();
         (0..count).for_each(|_| wakes.one(&name(queue)));
         wakes
+    }
+
+    fn wake(waiting: &Waiting, wakes: &Wakes) {
+        waiting.wake(wakes, |_, _| u32::MAX);
     }
 
     /// Which of them were told something, which they take.
@@ -282,15 +306,15 @@ mod tests {
         let begin = |queue, consumer| waiting.begin(&name(queue), &name(consumer)).expect("room");
         let mut orders = ["a", "b", "c"].map(|consumer| begin("orders", consumer));
         let mut others = [begin("others", "a")];
-        waiting.wake(&messages("orders", 2));
+        wake(&waiting, &messages("orders", 2));
         // Who was told and did not look yet has no use for another message.
-        waiting.wake(&messages("orders", 1));
+        wake(&waiting, &messages("orders", 1));
         assert_eq!((told(&mut others), told(&mut orders)), (vec![], vec![0, 1, 2]));
-        waiting.wake(&messages("orders", 1));
+        wake(&waiting, &messages("orders", 1));
         assert_eq!(told(&mut orders), [0]);
         let mut wakes = messages("orders", 1);
         wakes.all(&name("orders"));
-        waiting.wake(&wakes);
+        wake(&waiting, &wakes);
         assert_eq!(told(&mut orders), [0, 1, 2]);
     }
 
@@ -299,13 +323,54 @@ mod tests {
         let waiting = Waiting::new(100);
         let begin = |consumer| waiting.begin(&name("orders"), &name(consumer)).expect("room");
         let mut places = ["full", "full", "one", "one", "new", "new", "new"].map(begin);
-        let left = HashMap::from([(name("full"), 0), (name("one"), 1)]);
-        let mut wakes = messages("orders", 5);
-        wakes.set_shares(|_| Some(Share { most: Some(2), left: left.clone() }));
-        waiting.wake(&wakes);
-        // One that was told before is counted.
-        waiting.wake(&wakes);
+        let room = |_: &Name, consumer: &Name| match consumer.as_str() {
+            "full" => 0,
+            "one" => 1,
+            _ => 2,
+        };
+        waiting.wake(&messages("orders", 5), room);
+        // Those who were told before are counted.
+        waiting.wake(&messages("orders", 5), room);
         assert_eq!(told(&mut places), [2, 4, 5]);
+    }
+
+    proptest! {
+        #[test]
+        fn those_who_can_be_told_are_those_who_were_not(
+            steps in proptest::collection::vec((0..6_u8, 0..4_u8, 0..3_usize), 1..80),
+        ) {
+            let waiting = Waiting::new(1000);
+            let mut places: Vec<Place> = Vec::new();
+            for (step, number, at) in steps {
+                match step {
+                    0 | 1 => {
+                        let consumer = name(["a", "b", "c"][at]);
+                        places.push(waiting.begin(&name("orders"), &consumer).expect("room"));
+                    }
+                    2 | 3 => waiting.wake(&messages("orders", number.into()), |_, _| at as u32),
+                    4 if at < places.len() => drop(places.remove(at)),
+                    _ => {
+                        let some = at.min(places.len());
+                        told(&mut places[..some]);
+                    }
+                }
+                let shared = waiting.lock();
+                let Some(queue) = shared.queues.get(&name("orders")) else { continue };
+                let mut quiet: HashMap<Name, BTreeSet<u64>> = HashMap::new();
+                let mut told: HashMap<Name, u32> = HashMap::new();
+                for (number, waiter) in &queue.waiters {
+                    match waiter.told {
+                        None => drop(quiet.entry(waiter.consumer.clone()).or_default().insert(*number)),
+                        Some(Ring::One) => *told.entry(waiter.consumer.clone()).or_default() += 1,
+                        Some(Ring::All) => {}
+                    }
+                }
+                let first = quiet.iter().map(|(consumer, own)| (*own.first().expect("one"), consumer.clone()));
+                prop_assert_eq!(&queue.first, &first.collect::<BTreeSet<_>>());
+                prop_assert_eq!(&queue.quiet, &quiet);
+                prop_assert_eq!(&queue.told, &told);
+            }
+        }
     }
 
     #[test]
@@ -314,7 +379,7 @@ mod tests {
         let begin = |consumer| waiting.begin(&name("orders"), &name(consumer));
         let (first, mut second) = (begin("a").expect("room"), [begin("b").expect("room")]);
         assert!(begin("c").is_none(), "there is room for two");
-        waiting.wake(&messages("orders", 1));
+        wake(&waiting, &messages("orders", 1));
         assert_eq!(told(&mut second), Vec::<usize>::new());
         drop(first);
         assert_eq!(told(&mut second), [0]);
@@ -329,12 +394,12 @@ mod tests {
         let begin = |consumer| waiting.begin(&name("orders"), &name(consumer)).expect("room");
         let (mut first, mut others) = (begin("a"), ["a", "b"].map(begin));
         let mut context = Context::from_waker(Waker::noop());
-        waiting.wake(&messages("orders", 1));
+        wake(&waiting, &messages("orders", 1));
         assert!(pin!(first.told()).poll(&mut context).is_ready());
         // It can have nothing, and others can.
         first.pass_on();
         assert_eq!(told(&mut others), [1]);
-        waiting.wake(&messages("orders", 1));
+        wake(&waiting, &messages("orders", 1));
         assert!(pin!(first.told()).poll(&mut context).is_ready());
         drop(first);
         assert_eq!(told(&mut others), [0]);

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::Queues;
 use super::row;
 use super::settle::Standing;
-use super::tables::{PLACES_MAX, is_place, key};
+use super::tables::{PLACES_MAX, is_place};
 use crate::content;
 use crate::moment::{Moment, later, moment};
 
@@ -136,7 +136,7 @@ impl Queues {
             Change::Send { queue, draft } => self.check_send(connection, queue, draft, together, now),
             Change::Cancel { queue, position } => {
                 let number = found!(self.number(queue));
-                let waits = self.waits(connection, number, *position)?;
+                let waits = self.waiting(connection, number, *position)?.is_some();
                 let is_first = together.taken.insert((number, *position));
                 Ok(if waits && is_first { Ok(()) } else { Err(Refused::NotWaiting) })
             }
@@ -155,12 +155,9 @@ impl Queues {
             }
             Change::Redrive { queue, position, to } => {
                 let number = found!(self.number(queue));
-                if !self.waits(connection, number, *position)? || !together.taken.insert((number, *position))
-                {
-                    return Ok(Err(Refused::NotWaiting));
-                }
-                let row = row::read(connection, number, *position)?;
-                let Some(row) = row.filter(|row| row.dead.is_some()) else {
+                let row = self.waiting(connection, number, *position)?;
+                let is_first = together.taken.insert((number, *position));
+                let Some(row) = row.filter(|row| is_first && row.dead.is_some()) else {
                     return Ok(Err(Refused::NotWaiting));
                 };
                 let to = found!(self.number(to));
@@ -256,13 +253,17 @@ impl Queues {
         Ok(())
     }
 
-    /// Whether a message stands there that nobody holds.
-    fn waits(&self, connection: &Connection, number: i64, position: u64) -> rusqlite::Result<bool> {
+    /// The message that stands there, if nobody holds it.
+    fn waiting(
+        &self,
+        connection: &Connection,
+        number: i64,
+        position: u64,
+    ) -> rusqlite::Result<Option<row::Row>> {
         if !is_place(position) || self.at(number).held.contains_key(&position) {
-            return Ok(false);
+            return Ok(None);
         }
-        let sql = "SELECT 1 FROM message WHERE id = ?1";
-        connection.prepare_cached(sql)?.exists([key(number, position)])
+        row::read(connection, number, position)
     }
 
     /// Where the message stands, or stood, that was sent with this id within the window.

@@ -48,7 +48,7 @@ pub(crate) use nearest::nearest;
 
 use crate::damage::Damages;
 use crate::moment::Moment;
-use crate::wakes::{Share, Wakes};
+use crate::wakes::Wakes;
 use due::Alarm;
 use ids::Ids;
 use one::Queue;
@@ -141,15 +141,12 @@ impl Queues {
 
     /// Whose waiting consumers are to ask again, now that the group is durable.
     pub(crate) fn take_wakes(&mut self) -> Wakes {
-        let mut wakes = std::mem::take(&mut self.wakes);
-        wakes.set_shares(|name| {
-            let queue = self.at(self.number(name).ok()?);
-            let most = queue.spec.leases_per_consumer_max?.get();
-            let left =
-                queue.holders.iter().map(|(consumer, held)| (consumer.clone(), most.saturating_sub(*held)));
-            Some(Share { most: Some(most), left: left.collect() })
-        });
-        wakes
+        std::mem::take(&mut self.wakes)
+    }
+
+    /// How many more messages of a queue a consumer may hold by its share.
+    pub(crate) fn share_left(&self, queue: &Name, consumer: &Name) -> u32 {
+        self.number(queue).map_or(0, |number| self.at(number).room(consumer).1)
     }
 
     /// Writes what changed in the counters, at the end of a group.

@@ -89,7 +89,8 @@ pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
          CREATE UNIQUE INDEX IF NOT EXISTS message_seen_key ON message_seen (queue, key);
          CREATE TABLE IF NOT EXISTS message_seen_count (
              one INTEGER PRIMARY KEY CHECK (one = 1), ids INTEGER NOT NULL);
-         INSERT OR IGNORE INTO message_seen_count SELECT 1, count(*) FROM message_seen;",
+         INSERT INTO message_seen_count SELECT 1, (SELECT count(*) FROM message_seen)
+             WHERE NOT EXISTS (SELECT 1 FROM message_seen_count);",
     )
 }
 

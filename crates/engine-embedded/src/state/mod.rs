@@ -262,7 +262,8 @@ impl State for Parts {
 
     fn committed(&mut self) {
         self.published.tell(self.topics.take_news());
-        self.waiting.wake(&self.queues.take_wakes());
+        let wakes = self.queues.take_wakes();
+        self.waiting.wake(&wakes, |queue, consumer| self.queues.share_left(queue, consumer));
     }
 
     fn undelivered(reply: Reply) -> Option<Command> {

@@ -18,7 +18,8 @@ pub struct ConsumerConfig {
     pub concurrent: NonZeroU32,
     /// Messages that the consumer holds at the same time, those that are handled included: the credit that it asks
     /// with. What is above `concurrent` waits here instead of in the queue, where others could take it. At least
-    /// `concurrent`. Default 10, as in S2.
+    /// `concurrent`; the queue gives all consumers of one name no more than its `leases_per_consumer_max`, by default
+    /// 100. Default 10, as in S2.
     pub prefetch: NonZeroU32,
     /// Bytes that are asked for at once, but for the first message. Default "16MiB".
     pub prefetch_bytes: ByteSize,
