@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use intertie_core::clock::Timestamp;
 use intertie_core::envelope::{Data, Envelope};
+use intertie_core::quantity::ByteSize;
 use intertie_core::telemetry::Events;
 use intertie_messaging::commit::{Committed, Operation};
 use intertie_messaging::log::{Assignment, Cleanup, Heartbeat, Join, Member, Record, StartAt, TopicSpec};
@@ -14,8 +15,10 @@ use crate::damage::Damages;
 use crate::embedded::EmbeddedConfig;
 use crate::log::{Ask, Published, Said};
 use crate::state::{Change, Command, Parts, Reply};
-use crate::store::State;
+use crate::store::{State, StoreConfig};
 use crate::wakes::Waiting;
+
+const RETENTION: Duration = Duration::from_secs(500);
 
 struct Counted {
     parts: Parts,
@@ -25,14 +28,17 @@ struct Counted {
 
 impl Counted {
     fn new(partitions: u32, cleanup: Cleanup) -> Self {
+        Self::with(partitions, cleanup, EmbeddedConfig::default())
+    }
+
+    fn with(partitions: u32, cleanup: Cleanup, config: EmbeddedConfig) -> Self {
         let connection = Connection::open_in_memory().expect("opens");
-        let config = EmbeddedConfig::default();
         let damages = Damages::new(1, Events::default());
         let parts =
             Parts::load(&connection, &config, Waiting::new(1), Published::new(1), damages).expect("loads");
         let mut counted = Self { parts, connection, now: Timestamp::from_unix_seconds(1) };
         let partitions = NonZeroU32::new(partitions).expect("not zero");
-        let spec = Box::new(TopicSpec { partitions, cleanup, ..TopicSpec::default() });
+        let spec = Box::new(TopicSpec { partitions, cleanup, retention: RETENTION, ..TopicSpec::default() });
         counted.ask([Command::Topic(Ask::Declare { name: "facts".parse().expect("a name"), spec })]);
         counted
     }
@@ -128,4 +134,44 @@ fn a_heartbeat_is_none_an_advance_one_and_a_join_a_few() {
     assert!(matches!(again, (Some(Reply::Committed(Committed::DoneBefore)), 0)), "{again:?}");
     let (_, rows) = counted.ask([Command::Topic(Ask::Leave(first.membership))]);
     assert_eq!(rows, 1 + 2);
+}
+
+#[test]
+fn what_need_not_be_kept_is_removed_some_at_once_and_not_one_by_one() {
+    let mut counted = Counted::new(1, Cleanup::Delete);
+    for second in 1..=20 {
+        counted.now = Timestamp::from_unix_seconds(second);
+        counted.ask([append("a")]);
+    }
+    // The first goes when its time is over, and the next ones a hundredth of that time later.
+    assert_eq!(counted.parts.next_due(), Some(Timestamp::from_unix_seconds(501)));
+    for (second, removed) in [(500, 0), (501, 1), (502, 0), (505, 0), (506, 5), (511, 5), (521, 9)] {
+        counted.now = Timestamp::from_unix_seconds(second);
+        let due = counted.parts.next_due().is_some_and(|due| due <= counted.now);
+        assert_eq!(due, removed > 0, "at {second}");
+        let rows = counted.ask([]).1;
+        assert_eq!(rows, if removed > 0 { removed + 1 } else { 0 }, "at {second}");
+    }
+    assert_eq!(counted.parts.next_due(), None);
+}
+
+#[test]
+fn what_time_removes_at_once_is_bounded_in_records_and_in_bytes() {
+    let store = StoreConfig { group_bytes_max: ByteSize::from_bytes(250), ..StoreConfig::default() };
+    let few = EmbeddedConfig { step: NonZeroU32::new(3).expect("not zero"), ..EmbeddedConfig::default() };
+    let small = EmbeddedConfig { store, ..EmbeddedConfig::default() };
+    for (config, most) in [(few, 3), (small, 5)] {
+        let mut counted = Counted::with(1, Cleanup::Delete, config);
+        counted.ask((0..20).map(|_| append("a")));
+        counted.now = Timestamp::from_unix_seconds(1000);
+        let mut removed = Vec::new();
+        while counted.parts.next_due().is_some_and(|due| due <= counted.now) {
+            removed.push(counted.ask([]).1 - 1);
+        }
+        assert_eq!(removed.iter().sum::<u64>(), 20);
+        assert!(
+            removed.iter().all(|removed| (1..=most).contains(removed)) && removed.len() > 3,
+            "{removed:?}"
+        );
+    }
 }

@@ -373,6 +373,19 @@ mod tests {
     }
 
     #[test]
+    fn there_is_room_for_who_comes_back_and_in_the_places_of_those_who_are_gone() {
+        let mut coordinator = Coordinator::new(2, 1);
+        let first = coordinator.join(at(0), &name(1), SESSION);
+        coordinator.join(at(5), &name(2), SESSION);
+        assert!(coordinator.has_room(at(9), &name(1), 2) && !coordinator.has_room(at(9), &name(3), 2));
+        assert!(coordinator.has_room(at(10), &name(3), 2));
+        // Nobody heard yet that the first is gone, and nobody takes it for one that is there.
+        assert_eq!(coordinator.sessions().count(), 2);
+        assert!(!coordinator.owns(at(10), &name(1), first.generation, 0));
+        assert_eq!(coordinator.owners(), [Some(name(1)), Some(name(1))]);
+    }
+
+    #[test]
     fn who_is_dismissed_joins_again() {
         let mut coordinator = Coordinator::new(2, 1);
         let first = coordinator.join(at(0), &name(1), SESSION);
