@@ -28,14 +28,14 @@ struct Counted {
 
 impl Counted {
     fn new(partitions: u32, cleanup: Cleanup) -> Self {
-        Self::with(partitions, cleanup, EmbeddedConfig::default())
+        Self::with(partitions, cleanup, &EmbeddedConfig::default())
     }
 
-    fn with(partitions: u32, cleanup: Cleanup, config: EmbeddedConfig) -> Self {
+    fn with(partitions: u32, cleanup: Cleanup, config: &EmbeddedConfig) -> Self {
         let connection = Connection::open_in_memory().expect("opens");
         let damages = Damages::new(1, Events::default());
         let parts =
-            Parts::load(&connection, &config, Waiting::new(1), Published::new(1), damages).expect("loads");
+            Parts::load(&connection, config, Waiting::new(1), Published::new(1), damages).expect("loads");
         let mut counted = Self { parts, connection, now: Timestamp::from_unix_seconds(1) };
         let partitions = NonZeroU32::new(partitions).expect("not zero");
         let spec = Box::new(TopicSpec { partitions, cleanup, retention: RETENTION, ..TopicSpec::default() });
@@ -161,7 +161,7 @@ fn what_time_removes_at_once_is_bounded_in_records_and_in_bytes() {
     let few = EmbeddedConfig { step: NonZeroU32::new(3).expect("not zero"), ..EmbeddedConfig::default() };
     let small = EmbeddedConfig { store, ..EmbeddedConfig::default() };
     for (config, most) in [(few, 3), (small, 5)] {
-        let mut counted = Counted::with(1, Cleanup::Delete, config);
+        let mut counted = Counted::with(1, Cleanup::Delete, &config);
         counted.ask((0..20).map(|_| append("a")));
         counted.now = Timestamp::from_unix_seconds(1000);
         let mut removed = Vec::new();
