@@ -14,6 +14,7 @@ mod pipeline;
 mod pool;
 mod rate_limiter;
 mod registry;
+mod request_reply;
 mod reqwest;
 mod retry;
 mod simulate;
@@ -38,6 +39,7 @@ const NAMES: &[&str] = &[
     "pool",
     "rate-limiter",
     "registry",
+    "request-reply",
     "reqwest",
     "retry",
     "simulate",
@@ -68,6 +70,7 @@ async fn run(name: &str) -> Result<()> {
         "pool" => pool::example().await,
         "rate-limiter" => rate_limiter::example().await,
         "registry" => registry::example().await,
+        "request-reply" => request_reply::example().await,
         "reqwest" => reqwest::example().await,
         "retry" => retry::example().await,
         "simulate" => simulate::example(),
