@@ -8,6 +8,7 @@ mod circuit_breaker;
 mod coalesce;
 mod consumer;
 mod deadline;
+mod event_bus;
 mod fallback;
 mod hedge;
 mod pipeline;
@@ -33,6 +34,7 @@ const NAMES: &[&str] = &[
     "coalesce",
     "consumer",
     "deadline",
+    "event-bus",
     "fallback",
     "hedge",
     "pipeline",
@@ -64,6 +66,7 @@ async fn run(name: &str) -> Result<()> {
         "coalesce" => coalesce::example().await,
         "consumer" => consumer::example().await,
         "deadline" => deadline::example().await,
+        "event-bus" => event_bus::example().await,
         "fallback" => fallback::example().await,
         "hedge" => hedge::example().await,
         "pipeline" => pipeline::example().await,

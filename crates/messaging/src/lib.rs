@@ -7,7 +7,8 @@
 //! - [`engines`]: how both ports lie on six engines.
 //!
 //! With the feature `consumer` also what runs on them: `consumer`, which has the messages of a queue handled,
-//! and `request_reply`, which asks by one queue and is answered by another.
+//! `request_reply`, which asks by one queue and is answered by another, and `event_bus`, which stores events and then
+//! tells everyone who subscribed.
 //!
 //! With the feature `conformance` also `model`, an engine in memory for tests, and `conformance`, the suite that an
 //! engine proves itself by.
@@ -26,6 +27,8 @@ pub mod consumer;
 mod durability;
 mod engine;
 pub mod engines;
+#[cfg(any(test, feature = "consumer"))]
+pub mod event_bus;
 mod inbox;
 pub mod log;
 mod message;
