@@ -10,8 +10,8 @@ use super::Bug;
 use super::queue::after;
 use super::state::bytes;
 use crate::log::{
-    Assignment, Cleanup, Coordinator, Heartbeat, Join, Lag, Member, Membership, Read, Record, Records, Seek,
-    StartAt, Stored, TopicSpec, Turn,
+    Assignment, Cleanup, Coordinator, Heartbeat, Join, KeyHash, Lag, Member, Membership, Read, Record,
+    Records, Seek, StartAt, Stored, TopicSpec, Turn,
 };
 use crate::message::Content;
 use crate::{EngineError, Name};
@@ -86,11 +86,11 @@ impl Topic {
 
     pub(super) fn append(&mut self, record: Record, now: Timestamp, bug: Option<Bug>) -> (u32, u64) {
         self.appended = self.appended.wrapping_add(1);
+        let partitions = self.spec.partitions;
         let key = record.envelope.partition_key().filter(|_| bug != Some(Bug::KeyWanders));
-        let hash =
-            key.map(|key| key.bytes().fold(7u32, |hash, byte| hash.wrapping_mul(31) ^ u32::from(byte)));
-        let partition =
-            record.partition.unwrap_or_else(|| hash.unwrap_or(self.appended) % self.spec.partitions.get());
+        let of_key = key.map(|key| KeyHash::of(&key).partition(partitions));
+        let any = || of_key.unwrap_or(self.appended % partitions.get());
+        let partition = record.partition.unwrap_or_else(any);
         let kept = &mut self.partitions[partition as usize];
         let position = kept.next;
         kept.next += 1;
