@@ -150,6 +150,8 @@ impl Topics {
         let own = &mut topic.partitions[partition as usize];
         let position = own.add(draft.content.len() as u64);
         topic.highest = topic.highest.max(own.next);
+        self.appends.records += 1;
+        self.appends.bytes += draft.content.len() as u64;
         let row = Row { id: key(own.number, position), stored: now, content: draft.content };
         let spec = &topic.spec;
         let (has_alarm, is_compact) = (own.alarm.is_some(), spec.cleanup == Cleanup::Compact);

@@ -11,7 +11,7 @@ use super::group::{Group, start_of};
 use super::partition::Partition;
 use super::published::News;
 use super::tables::{are_there, integer, placed};
-use super::{LogLimits, Topic, Topics};
+use super::{Amount, LogLimits, Topic, Topics};
 use crate::damage::{Damage, Damaged, Damages};
 use crate::store::NewerSpec;
 
@@ -27,6 +27,8 @@ impl Topics {
     ) -> rusqlite::Result<Self> {
         let mut topics = Self {
             limits,
+            appends: Amount::default(),
+            appended: Amount::default(),
             has_tables: are_there(connection)?,
             topics: HashMap::new(),
             shut: HashMap::new(),
