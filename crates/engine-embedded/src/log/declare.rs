@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 
 use super::partition::Partition;
 use super::published::News;
-use super::tables::{self, NUMBER_MAX};
+use super::tables::{self, GENERATION, NUMBER_MAX};
 use super::{Topic, Topics};
 use crate::moment::Moment;
 use crate::statement::run;
@@ -138,6 +138,16 @@ impl Topics {
 
     /// Leaves what a topic holds to be removed.
     fn cut_off(&mut self, connection: &Connection, name: &Name, number: i64) -> rusqlite::Result<()> {
+        // Those in memory are stored, too: whoever changes them writes them.
+        let sql =
+            "SELECT max(generation) FROM topic_group WHERE topic = ?1 AND typeof(generation) = 'integer'";
+        let read = |row: &rusqlite::Row<'_>| Ok(tables::integer(row, 0).max(0).cast_unsigned());
+        let generation = connection.prepare_cached(sql)?.query_row([number], read)?;
+        if generation > self.generation {
+            self.generation = generation;
+            let sql = "INSERT OR REPLACE INTO topic_group VALUES (?1, NULL, '', ?2, 0, 0)";
+            run(connection, sql, [GENERATION, generation.cast_signed()])?;
+        }
         run(connection, "DELETE FROM topic WHERE number = ?1", [number])?;
         run(connection, "UPDATE topic_partition SET topic = NULL WHERE topic = ?1", [number])?;
         run(connection, "UPDATE topic_group SET topic = NULL WHERE topic = ?1", [number])?;

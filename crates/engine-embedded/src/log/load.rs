@@ -10,7 +10,7 @@ use rusqlite::{Connection, Row as SqlRow};
 use super::group::{Group, start_of};
 use super::partition::Partition;
 use super::published::News;
-use super::tables::{are_there, integer, placed};
+use super::tables::{GENERATION, are_there, integer, placed};
 use super::{Amount, LogLimits, Topic, Topics};
 use crate::damage::{Damage, Damaged, Damages};
 use crate::store::NewerSpec;
@@ -35,6 +35,7 @@ impl Topics {
             last_topic: 0,
             last_partition: 0,
             last_group: 0,
+            generation: 1,
             numbers: BTreeSet::new(),
             removed_partitions: BTreeSet::new(),
             removed_groups: BTreeSet::new(),
@@ -158,6 +159,10 @@ impl Topics {
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let number = row.get(0)?;
+            if number == GENERATION {
+                self.generation = integer(row, 3).max(1).cast_unsigned();
+                continue;
+            }
             self.last_group = self.last_group.max(number);
             let Some(found) = row.get::<_, Option<i64>>(1)?.and_then(|topic| names.get(&topic)) else {
                 self.removed_groups.insert(number);

@@ -150,6 +150,9 @@ pub(crate) struct Topics {
     last_topic: i64,
     last_partition: i64,
     last_group: i64,
+    /// A generation that no group of a topic that is gone gave out: with it new groups begin, so that nobody who was in
+    /// one is in a later one of the same name.
+    generation: u64,
     /// Numbers of all partitions, and of those that are gone and of which rows are left.
     numbers: BTreeSet<i64>,
     /// Numbers of partitions and groups that are gone, of which rows are left.

@@ -22,6 +22,8 @@ pub(super) struct Topic {
     partitions: Vec<Partition>,
     groups: Vec<Group>,
     appended: u32,
+    /// The generation that a group begins with: one that no group of a topic of this name was in before.
+    begins: u64,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -60,9 +62,9 @@ fn is_tombstone(record: &Stored) -> bool {
 }
 
 impl Topic {
-    pub(super) fn new(spec: TopicSpec) -> Self {
+    pub(super) fn new(spec: TopicSpec, begins: u64) -> Self {
         let partitions = vec![Partition::default(); spec.partitions.get() as usize];
-        Self { spec, partitions, groups: Vec::new(), appended: 0 }
+        Self { spec, partitions, groups: Vec::new(), appended: 0, begins }
     }
 
     pub(super) fn partitions(&self) -> u32 {
@@ -76,7 +78,9 @@ impl Topic {
         }
         self.partitions.resize_with(spec.partitions.get() as usize, Partition::default);
         for group in &mut self.groups {
-            group.positions.resize(spec.partitions.get() as usize, None);
+            // All that is appended there came after the group.
+            let begins = (bug != Some(Bug::MissNewPartitions)).then_some(0);
+            group.positions.resize(spec.partitions.get() as usize, begins);
             if bug != Some(Bug::LoseNewPartitions) {
                 group.coordinator.grow(spec.partitions.get());
             }
@@ -169,7 +173,7 @@ impl Topic {
                 name: name.clone(),
                 start: StartAt::Beginning,
                 positions,
-                coordinator: Coordinator::new(partitions, 1),
+                coordinator: Coordinator::new(partitions, self.begins),
             });
             self.groups.len() - 1
         });
@@ -262,6 +266,17 @@ impl Topic {
         let group = self.group(&member.group, None);
         let owns = group.coordinator.owns(instant(now), &member.member, *generation, partition);
         if owns { Ok(()) } else { Err(group.coordinator.current()) }
+    }
+
+    /// Behind all that was appended to a partition.
+    pub(super) fn end(&self, partition: u32) -> u64 {
+        self.partitions[partition as usize].next
+    }
+
+    /// A generation that none of its groups gave out.
+    pub(super) fn generation(&self) -> u64 {
+        let generations = self.groups.iter().map(|group| group.coordinator.generation());
+        generations.max().unwrap_or(0).max(self.begins)
     }
 
     /// Whether the group is at `next`, or further.
