@@ -1,6 +1,7 @@
 //! The `intertie` binary.
 
 mod admin;
+mod api;
 mod audit;
 mod cli;
 mod demo;
@@ -14,6 +15,7 @@ mod operation;
 mod plan;
 mod series;
 mod simulate;
+mod store;
 mod traces;
 mod up;
 mod usage;

@@ -13,6 +13,8 @@ pub(super) fn explain(loaded: &Loaded, plan: &Plan) -> String {
     let rows = [
         ("listen", listed(&server.listen)),
         ("admin", server.admin.to_string()),
+        ("api", loaded.api().map_or("none".to_owned(), |api| api.to_string())),
+        ("data", loaded.data().map_or("none".to_owned(), |data| data.display().to_string())),
         ("threads", server.threads().to_string()),
         ("access_log", server.access_log.0.to.clone()),
         ("metric_series_max", server.metric_series_max.to_string()),

@@ -8,9 +8,11 @@ use intertie_gateway::config::{Problem, TrafficConfig};
 use intertie_gateway::forwarded::ProxyProtocol;
 use intertie_gateway::plan::{Effective, Plan, Report, effective, lint};
 use intertie_gateway::tls::{CertificateConfig, ServiceTerms, ServiceTls, Terms, TlsConfig};
+use intertie_messaging::Name;
+use intertie_messaging::queue::QueueSpec;
 
 use super::source::{self, Kind, Source};
-use super::{AuditLogConfig, File, ServerConfig, TracesConfig};
+use super::{AuditLogConfig, File, ServerConfig, TracesConfig, api, queues};
 
 /// A file that was read and understood; its traffic part is not yet proved to work.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub(crate) struct Loaded {
     pub(crate) tls: TlsConfig,
     certificates: BTreeMap<String, CertificateConfig>,
     pub(crate) traffic: TrafficConfig,
+    /// The queues, those first to which the dead letters of others go.
+    pub(crate) queues: Vec<(Name, QueueSpec)>,
     source: Source,
 }
 
@@ -39,6 +43,7 @@ const KIND: Kind = Kind {
         "method",
         "waits",
         "upgrade",
+        "needs",
     ],
     first: "a first file: [service.hello] endpoints = [{ at = \"127.0.0.1:7001\" }] and [route.\"/**\"] to = \"hello\"",
 };
@@ -87,15 +92,21 @@ impl Loaded {
             services: file.service,
             routes: file.route,
         };
-        let loaded = Self {
+        let mut loaded = Self {
             path: path.to_owned(),
             server: file.server,
             tls: file.tls,
             certificates: file.certificate,
             traffic,
+            queues: Vec::new(),
             source,
         };
-        let problems = loaded.server_problems();
+        let mut problems = Vec::new();
+        match queues::in_order(&file.queue) {
+            Ok(queues) => loaded.queues = queues,
+            Err(of_queues) => problems = of_queues,
+        }
+        problems.splice(0..0, loaded.server_problems(!file.queue.is_empty()));
         if problems.is_empty() { Ok(loaded) } else { Err(loaded.render(&problems)) }
     }
 
@@ -123,6 +134,21 @@ impl Loaded {
     pub(crate) fn collector_terms(&self) -> Result<(Option<ServiceTls>, Vec<Problem>), Vec<Problem>> {
         let traces = self.server.traces.as_ref();
         traces.map_or_else(|| Ok((None, Vec::new())), |traces| traces.terms(self.folder()))
+    }
+
+    /// Where the API listens, if it does.
+    pub(crate) fn api(&self) -> Option<SocketAddr> {
+        self.api_address(!self.queues.is_empty())
+    }
+
+    fn api_address(&self, has_queues: bool) -> Option<SocketAddr> {
+        self.server.api.or_else(|| has_queues.then_some(api::DEFAULT_API))
+    }
+
+    /// The directory of everything durable, if there is anything.
+    pub(crate) fn data(&self) -> Option<PathBuf> {
+        let data = self.server.data.as_deref().unwrap_or(Path::new("data"));
+        self.api().map(|_| self.folder().join(data))
     }
 
     /// How many certificates clients may be shown.
@@ -202,7 +228,7 @@ impl Loaded {
     /// The addresses that the file listens on.
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         let lists = [&self.server.listen, &self.tls.listen, &self.tls.redirect];
-        lists.into_iter().flatten().chain([&self.server.admin]).copied().collect()
+        lists.into_iter().flatten().chain([&self.server.admin]).copied().chain(self.api()).collect()
     }
 
     /// `file:line` of a key.
@@ -224,10 +250,10 @@ impl Loaded {
         self.place(&keys)
     }
 
-    fn server_problems(&self) -> Vec<Problem> {
+    fn server_problems(&self, has_queues: bool) -> Vec<Problem> {
         let mut problems = Vec::new();
         let server = &self.server;
-        if self.traffic.routes.is_empty() {
+        if self.traffic.routes.is_empty() && !has_queues {
             let message = "the file has no route: every request would be answered 404";
             problems.push(Problem::error(["route"], message).help("[route.\"/**\"] to = \"SERVICE\""));
         }
@@ -246,15 +272,22 @@ impl Loaded {
             for address in addresses {
                 let twice = taken.contains(&address);
                 taken.push(address);
-                let anywhere = address.ip().is_unspecified() && address.port() == server.admin.port();
-                if (twice || anywhere || *address == server.admin) && address.port() != 0 {
+                let others = [Some(server.admin), self.api_address(has_queues)];
+                let shared = others.into_iter().flatten().any(|other| is_in(other, *address));
+                if (twice || shared) && address.port() != 0 {
                     let message = format!(
-                        "`{address}` is used twice; no two listeners share an address, and admin shares with none"
+                        "`{address}` is used twice; no two listeners share an address, and admin and api share with none"
                     );
                     problems.push(Problem::error(at, message));
                 }
             }
         }
+        let api = self.api_address(has_queues);
+        if let Some(api) = api.filter(|api| is_in(*api, server.admin) && api.port() != 0) {
+            let message = format!("`{api}` is used twice; admin and api share with none");
+            problems.push(Problem::error(["server", "api"], message));
+        }
+        problems.extend(api::problems(server, api));
         if !server.admin.ip().is_loopback() {
             let message = format!(
                 "the admin listener must stay on loopback: `{}` can be reached from outside",
@@ -292,4 +325,10 @@ impl Loaded {
         problems.extend(server.traces.iter().flat_map(TracesConfig::problems));
         problems
     }
+}
+
+/// Whether who listens at `other` would take connections to `address`, or the other way round.
+fn is_in(address: SocketAddr, other: SocketAddr) -> bool {
+    let is_any = |one: SocketAddr| one.ip().is_unspecified();
+    address.port() == other.port() && (address.ip() == other.ip() || is_any(address) || is_any(other))
 }

@@ -2,16 +2,16 @@
 
 use std::sync::{Arc, PoisonError};
 
-use super::{Server, listening, worth_saying};
+use super::{Server, listening, undeclared_problem, worth_saying};
 use crate::file::{Loaded, ServerConfig};
 use crate::operation::State;
 use crate::series::Series;
 
 impl Server {
     /// Reloads, and tells the service manager when that began and ended.
-    pub(super) fn reload_for_manager(&mut self, cause: &'static str, even_if_unchanged: bool) {
+    pub(super) async fn reload_for_manager(&mut self, cause: &'static str, even_if_unchanged: bool) {
         self.notify.tell(State::Reloading, "");
-        self.reload(cause, even_if_unchanged);
+        self.reload(cause, even_if_unchanged).await;
         self.tell_ready();
     }
 
@@ -54,7 +54,7 @@ impl Server {
     }
 
     /// Puts the file into force again. A wrong file is refused whole; the old one stays.
-    fn reload(&mut self, cause: &'static str, even_if_unchanged: bool) {
+    async fn reload(&mut self, cause: &'static str, even_if_unchanged: bool) {
         let read = if even_if_unchanged {
             Loaded::read(&self.loaded.path).map(Some)
         } else {
@@ -77,6 +77,12 @@ impl Server {
         if let Some(problem) = Series::of(&plan, &fresh).problem(&fresh) {
             return self.refuse(&fresh.render(&[problem]));
         }
+        if let Some((api, store)) = &self.api {
+            if let Err(undeclared) = store.redeclare(&self.loaded.queues, &fresh.queues).await {
+                return self.refuse(&fresh.render(&[undeclared_problem(&undeclared)]));
+            }
+            api.update(&fresh.queues);
+        }
         eprint!("{}{}", fresh.render(&doubts), fresh.render(&worth_saying(report)));
         fresh.forget_routes();
         self.gateway.update(plan);
@@ -84,7 +90,8 @@ impl Server {
         if let Some(terms) = terms {
             self.gateway.update_tls(terms);
         }
-        let restart = needs_restart(&self.loaded, &fresh);
+        let mut restart = needs_restart(&self.loaded, &fresh);
+        restart.extend((self.api.is_none() && fresh.api().is_some()).then_some("api"));
         self.events.tell("config_reloaded", || {
             let mut fields =
                 vec![("cause", cause.to_owned()), ("changed", some(&self.loaded.changes(&fresh)))];
@@ -109,6 +116,17 @@ impl Server {
         fresh.tls.redirect_port = running.redirect_port;
         fresh.tls.proxy_protocol = running.proxy_protocol;
         self.loaded = fresh;
+        self.tell_of_undeclared_queues().await;
+    }
+
+    /// Tells which queues the data directory has and the file has not: they stay, with what is in them.
+    pub(super) async fn tell_of_undeclared_queues(&self) {
+        let Some((_, store)) = &self.api else { return };
+        let undeclared = store.undeclared(&self.loaded.queues).await;
+        if !undeclared.is_empty() {
+            let names: Vec<_> = undeclared.iter().map(ToString::to_string).collect();
+            self.events.tell("queues_undeclared", || vec![("queues", some(&names))]);
+        }
     }
 
     /// Puts the changed files of TLS into force, for handshakes from now on. Files that do not fit together
@@ -184,6 +202,9 @@ fn needs_restart(running: &Loaded, fresh: &Loaded) -> Vec<&'static str> {
     let differs = [
         ("listen", running.listen != fresh.listen),
         ("admin", running.admin != fresh.admin),
+        ("api", running.api != fresh.api),
+        ("data", running.data != fresh.data),
+        ("api_limits", running.api_limits != fresh.api_limits),
         ("access_log", running.access_log != fresh.access_log),
         ("audit_log", running.audit_log != fresh.audit_log),
         ("traces", running.traces != fresh.traces),

@@ -1,0 +1,233 @@
+//! The HTTP API of queues: a thread with a runtime of its own, apart from the data plane's.
+//!
+//! - [`Api`]: the listener, from its start to its end.
+//! - `exchange`: one request; `target`: what it is about; `fields`: what its body says.
+//! - `queues`, `messages`, `leases`, `dead_letters`: the resources; `resource`: how they are shown.
+//! - `failure`: what is answered when something is not done.
+
+mod dead_letters;
+mod exchange;
+mod failure;
+mod fields;
+mod leases;
+mod listener;
+mod messages;
+mod queues;
+mod resource;
+mod target;
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+use intertie_core::clock::WallClock;
+use intertie_core::telemetry::{Events, Snapshot, Source};
+use intertie_engine_embedded::store::{Failure as StoreFailure, Health};
+use intertie_messaging::Name;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::file::ApiLimitsConfig;
+use crate::store::{Queues, Store};
+use failure::{ApiCode, Failure};
+
+/// What the API is started with.
+pub(crate) struct ApiConfig {
+    pub(crate) listener: TcpListener,
+    pub(crate) limits: ApiLimitsConfig,
+    pub(crate) store: Store,
+    /// How long a request waits for a data directory that the process before has still.
+    pub(crate) store_patience: Duration,
+    pub(crate) queues: Queues,
+    pub(crate) events: Events,
+}
+
+/// The API of a process.
+pub(crate) struct Api {
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    thread: JoinHandle<()>,
+}
+
+/// How far the end is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Serving,
+    /// Another process accepts; connections stay for what their clients have under way.
+    Leaving,
+    /// All connections end with their requests.
+    Ending,
+}
+
+/// What all connections share.
+struct Shared {
+    store: Store,
+    limits: ApiLimitsConfig,
+    store_patience: Duration,
+    declared: RwLock<Arc<BTreeMap<Name, Option<Name>>>>,
+    clock: WallClock,
+    phase: watch::Sender<Phase>,
+    /// Requests under way.
+    requests: AtomicUsize,
+    counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    requests: AtomicU64,
+    connections: AtomicUsize,
+    /// Connections that were closed because there were `connections_max`.
+    refused: AtomicU64,
+}
+
+impl Api {
+    /// Starts to accept.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub(crate) fn start(config: ApiConfig) -> anyhow::Result<Self> {
+        let ApiConfig { listener, limits, store, store_patience, queues, events } = config;
+        let shared = Arc::new(Shared {
+            store,
+            limits,
+            store_patience,
+            declared: RwLock::new(Arc::new(named(&queues))),
+            clock: WallClock::system(),
+            phase: watch::Sender::new(Phase::Serving),
+            requests: AtomicUsize::new(0),
+            counters: Counters::default(),
+        });
+        listener.set_nonblocking(true).context("failed to set up the listener of the API")?;
+        let (own, serving) = (listener.try_clone()?, Arc::clone(&shared));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.context("failed to start the runtime of the API")?;
+        let thread = std::thread::Builder::new().name("api".to_owned());
+        let thread = thread.spawn(move || {
+            if let Err(error) = runtime.block_on(listener::serve(own, serving)) {
+                events.tell("api_failed", || vec![("cause", error.to_string())]);
+            }
+        });
+        Ok(Self { listener, shared, thread: thread.context("failed to start the thread of the API")? })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Another descriptor of its socket, for the process after this one.
+    pub(crate) fn socket(&self) -> std::io::Result<TcpListener> {
+        self.listener.try_clone()
+    }
+
+    /// What it shows of itself.
+    pub(crate) fn source(&self) -> Arc<dyn Source + Send + Sync> {
+        Arc::clone(&self.shared) as Arc<_>
+    }
+
+    /// The queues of the file changed.
+    pub(crate) fn update(&self, queues: &Queues) {
+        let fresh = Arc::new(named(queues));
+        *self.shared.declared.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+    }
+
+    /// Accepts no more, lets those go that wait, answers what is under way within `limit`, and lets go of the data
+    /// directory. What comes on connections that are open still is answered 503, and that they close.
+    pub(crate) async fn leave(&self, limit: Duration) {
+        self.shared.phase.send_replace(Phase::Leaving);
+        let end = Instant::now() + limit;
+        while self.shared.requests.load(Ordering::Acquire) > 0 && Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        self.shared.store.close().await;
+    }
+
+    /// Ends all connections, within `limit` with what is under way on them, and lets go of the data directory.
+    pub(crate) async fn end(self, limit: Duration) {
+        self.shared.phase.send_replace(Phase::Ending);
+        let end = Instant::now() + limit;
+        while !self.thread.is_finished() && Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        self.shared.store.close().await;
+    }
+}
+
+impl Shared {
+    fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// Returns once the process makes room for another, or ends.
+    async fn until_it_ends(&self) {
+        let mut phase = self.phase.subscribe();
+        // The sender is here, so the wait ends with the phase alone.
+        let _ = phase.wait_for(|phase| *phase > Phase::Serving).await;
+    }
+
+    /// Counts a request until the guard is dropped.
+    fn count(&self) -> Counted<'_> {
+        self.counters.requests.fetch_add(1, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::AcqRel);
+        Counted(&self.requests)
+    }
+
+    /// The queues of the file, and where their dead letters go if the file says it.
+    fn declared(&self) -> Arc<BTreeMap<Name, Option<Name>>> {
+        Arc::clone(&self.declared.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The queue that keeps what dies in `queue`.
+    fn dead_letters_of(&self, queue: &Name) -> String {
+        let declared = self.declared();
+        let target = declared.get(queue).cloned().flatten();
+        target.map_or_else(|| format!("{queue}.dead"), |target| target.to_string())
+    }
+
+    /// A failure of the store with what only its health knows: that the disk is full.
+    fn told_of_a_full_disk(&self, failure: Failure) -> Failure {
+        match self.store.health() {
+            Some(Health::Failed { cause: StoreFailure::DiskFull { .. } })
+                if failure.code == ApiCode::EngineUnavailable =>
+            {
+                Failure::new(ApiCode::StorageFull, failure.detail)
+            }
+            _ => failure,
+        }
+    }
+}
+
+/// One of the requests under way.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Source for Shared {
+    fn read(&self, snapshot: &mut Snapshot) {
+        let requests = self.counters.requests.load(Ordering::Relaxed);
+        snapshot.counter("api_requests", "Requests of the API.", &[], requests);
+        let connections = self.counters.connections.load(Ordering::Relaxed) as f64;
+        snapshot.gauge("api_connections", "Connections of clients of the API.", &[], connections);
+        let help = "Connections that were closed at once because of connections_max of api_limits.";
+        snapshot.counter("api_connections_refused", help, &[], self.counters.refused.load(Ordering::Relaxed));
+        let under_way = self.requests.load(Ordering::Relaxed) as f64;
+        snapshot.gauge(
+            "api_requests_under_way",
+            "Requests of the API that are not answered yet.",
+            &[],
+            under_way,
+        );
+    }
+}
+
+fn named(queues: &Queues) -> BTreeMap<Name, Option<Name>> {
+    queues.iter().map(|(name, spec)| (name.clone(), spec.dead_letter.clone())).collect()
+}
