@@ -25,7 +25,7 @@ use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::{self, Admin};
-use crate::api::{Api, ApiConfig};
+use crate::api::{Api, ApiConfig, Tokens};
 use crate::audit::Audit;
 use crate::file::{AccessLogConfig, AccessLogFormat, Loaded, ServerConfig};
 use crate::operation::{Activation, Notify, State, Takeover, listen_failure, needed, raise_limit};
@@ -78,10 +78,11 @@ pub(crate) fn run(
     if let Some(problem) = Series::of(&plan, &loaded).problem(&loaded) {
         return Err(Failure::Refused(loaded.render(&[problem])));
     }
+    let tokens = loaded.tokens().map_err(|problems| Failure::Refused(loaded.render(&problems)))?;
     let doubts = [terms.1, collector.1, worth_saying(report)].concat();
     eprint!("{}", loaded.render(&doubts));
     loaded.forget_routes();
-    let birth = Birth { loaded, activation, plan, terms: terms.0, collector: collector.0, events };
+    let birth = Birth { loaded, activation, plan, terms: terms.0, collector: collector.0, tokens, events };
     serve(birth, until_stdin_closes)
 }
 
@@ -93,6 +94,7 @@ struct Birth {
     terms: Option<Terms>,
     /// What the collector of traces is spoken to under, if with TLS.
     collector: Option<ServiceTls>,
+    tokens: Tokens,
     events: Events,
 }
 
@@ -163,7 +165,7 @@ struct Server {
 
 impl Server {
     fn start(birth: Birth, latest: Latest, clock: &WallClock) -> Result<Self, Failure> {
-        let Birth { loaded, mut activation, plan, terms, collector, events } = birth;
+        let Birth { loaded, mut activation, plan, terms, collector, tokens, events } = birth;
         let server = &loaded.server;
         let not_listening =
             |address, error: std::io::Error| Failure::NotListening(listen_failure(&loaded, address, &error));
@@ -246,7 +248,9 @@ impl Server {
                 store: store.clone(),
                 store_patience: server.takeover_timeout,
                 queues: loaded.queues.clone(),
+                tokens,
                 events: events.clone(),
+                audit: audit.as_ref().map(Audit::config),
             };
             Api::start(config).map(|api| (api, store))
         });

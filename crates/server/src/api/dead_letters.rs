@@ -8,11 +8,12 @@ use intertie_messaging::queue::{Browse, Browsed, QueueEngine};
 use intertie_messaging::{Engine, Name};
 use serde::Serialize;
 
-use super::exchange::Asked;
+use super::exchange::{Asked, may};
 use super::failure::{ApiCode, Failure};
 use super::fields::{Fields, unknown_name};
 use super::queues::QUEUES;
 use super::resource::{self, Done};
+use crate::file::Verb;
 
 /// The names of [`intertie_messaging::queue::Cause`].
 const CAUSES: [&str; 4] = ["max_deliveries", "expired", "rejected", "undecodable"];
@@ -130,6 +131,11 @@ pub(super) async fn redrive(asked: Asked<'_>, queue: &Name) -> Result<Done, Fail
     let redrives_max = fields.number("redrivesMax")?;
     let dry_run = fields.flag("dryRun")?;
     fields.finish()?;
+    if let Some(client) = &asked.client
+        && to != *queue
+    {
+        may(client, Verb::Send, &to)?;
+    }
     asked.engine.depth(queue).await?;
     let dead = asked.shared.dead_letters_name(queue)?;
     let filter = Filter { queue: queue.clone(), cause, r#type };

@@ -1,10 +1,12 @@
 //! One request, from its head to its answer.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, VARY,
+    WWW_AUTHENTICATE,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -13,11 +15,14 @@ use hyper::body::{Body, Incoming};
 use intertie_core::id::Id;
 use intertie_engine_embedded::Embedded;
 use intertie_gateway::document::{Document, prefers_problem, retry_after_value};
+use intertie_messaging::Name;
 
+use super::access::Token;
 use super::failure::{ApiCode, Failure};
 use super::resource::Done;
 use super::target::{Query, Target};
 use super::{Phase, Shared, dead_letters, leases, messages, queues};
+use crate::file::Verb;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -25,17 +30,22 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) struct Asked<'a> {
     pub(super) shared: &'a Shared,
     pub(super) engine: Arc<Embedded>,
+    pub(super) client: Option<Arc<Token>>,
     pub(super) headers: HeaderMap,
     pub(super) query: Query,
     pub(super) body: Bytes,
 }
 
 /// Answers `request`, whatever it is.
-pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Response<Full<Bytes>> {
+pub(super) async fn answer(
+    shared: &Shared,
+    peer: IpAddr,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
     let _counted = shared.count();
     let (parts, body) = request.into_parts();
     let id = Id::random().to_string();
-    let done = respond(shared, &parts, body).await;
+    let done = respond(shared, peer, &parts, body).await;
     let mut response = match done {
         Ok(done) => success(shared, done, &id),
         Err(failure) => refusal(shared, &failure, &parts, &id),
@@ -56,7 +66,12 @@ pub(super) async fn answer(shared: &Shared, request: Request<Incoming>) -> Respo
     response
 }
 
-async fn respond(shared: &Shared, parts: &Parts, body: Incoming) -> Result<Done, Failure> {
+async fn respond(shared: &Shared, peer: IpAddr, parts: &Parts, body: Incoming) -> Result<Done, Failure> {
+    let client = shared.access().client(&parts.headers);
+    let client = client.inspect_err(|failure| shared.denied(peer, None, parts, failure))?;
+    if let Some(client) = &client {
+        client.admit()?;
+    }
     let target = Target::of(parts.uri.path())?;
     let method = if parts.method == Method::HEAD { &Method::GET } else { &parts.method };
     let methods = target.methods();
@@ -65,11 +80,45 @@ async fn respond(shared: &Shared, parts: &Parts, body: Incoming) -> Result<Done,
         let failure = Failure::new(ApiCode::MethodNotAllowed, detail);
         return Err(Failure { allow: Some(methods), ..failure });
     }
+    if let (Some(client), Some((verb, queue))) = (&client, target.verb(method)) {
+        let allowed = may(client, verb, queue);
+        allowed.inspect_err(|failure| shared.denied(peer, Some(client), parts, failure))?;
+    }
+    let told = client.clone();
+    answer_to(shared, client, parts, body, target, method).await.map_err(|failure| {
+        let failure = shared.told_of_a_full_disk(failure);
+        let may_know = |queue: &Name| told.as_ref().is_none_or(|client| client.may(Verb::Browse, queue));
+        match failure.nearest.clone().filter(may_know) {
+            Some(near) => {
+                Failure { detail: format!("{}; did you mean `{near}`?", failure.detail), ..failure }
+            }
+            None => failure,
+        }
+    })
+}
+
+/// Whether the client may do `verb` with `queue`.
+pub(super) fn may(client: &Token, verb: Verb, queue: &Name) -> Result<(), Failure> {
+    if client.may(verb, queue) {
+        return Ok(());
+    }
+    let (client, verb) = (client.name(), verb.name());
+    Err(Failure::new(ApiCode::Forbidden, format!("the token `{client}` may not {verb} `{queue}`")))
+}
+
+async fn answer_to(
+    shared: &Shared,
+    client: Option<Arc<Token>>,
+    parts: &Parts,
+    body: Incoming,
+    target: Target,
+    method: &Method,
+) -> Result<Done, Failure> {
     let query = Query::of(&parts.uri)?;
     let body = read(shared, parts, body).await?;
     let engine = shared.store.engine(shared.store_patience).await?;
-    let asked = Asked { shared, engine, headers: parts.headers.clone(), query, body };
-    let done = match (method.as_str(), target) {
+    let asked = Asked { shared, engine, client, headers: parts.headers.clone(), query, body };
+    match (method.as_str(), target) {
         ("GET", Target::Queues) => queues::list(asked).await,
         ("GET", Target::Queue(queue)) => queues::show(asked, &queue).await,
         ("POST", Target::Messages(queue)) => messages::send(asked, &queue).await,
@@ -82,8 +131,7 @@ async fn respond(shared: &Shared, parts: &Parts, body: Incoming) -> Result<Done,
         ("GET", Target::DeadLetters(queue)) => dead_letters::list(asked, &queue).await,
         ("POST", Target::Redrives(queue)) => dead_letters::redrive(asked, &queue).await,
         (method, target) => unreachable!("{method} is no method of {target:?}"),
-    };
-    done.map_err(|failure| shared.told_of_a_full_disk(failure))
+    }
 }
 
 /// The whole body, within its bounds.
@@ -167,14 +215,21 @@ fn refusal(shared: &Shared, failure: &Failure, parts: &Parts, id: &str) -> Respo
     if let Some(wait) = failure.retry_after {
         headers.insert(RETRY_AFTER, retry_after_value(wait));
     }
+    if failure.code == ApiCode::Unauthenticated {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
     if let Some(allow) = failure.allow {
         headers.insert(ALLOW, HeaderValue::from_static(allow));
     }
     // The rest of a body that is not read would be taken for the next request.
-    if matches!(failure.code, ApiCode::BodyTooLarge | ApiCode::RequestTimeout)
-        && parts.version < Version::HTTP_2
-    {
+    if is_unread(failure.code) && parts.version < Version::HTTP_2 {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// Whether a request is refused before its body is read.
+fn is_unread(code: ApiCode) -> bool {
+    use ApiCode::{BodyTooLarge, Forbidden, MethodNotAllowed, NotFound, RequestTimeout, Unauthenticated};
+    matches!(code, BodyTooLarge | Forbidden | MethodNotAllowed | NotFound | RequestTimeout | Unauthenticated)
 }

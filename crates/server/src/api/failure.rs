@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 use intertie_core::envelope::{EnvelopeError, Reason};
-use intertie_messaging::EngineError;
 use intertie_messaging::commit::{CommitError, Refused};
+use intertie_messaging::{EngineError, Name};
 
 use crate::store::Absent;
 
@@ -17,6 +17,8 @@ pub(crate) enum ApiCode {
     InvalidEvent,
     NotDeclared,
     LimitExceeded,
+    Unauthenticated,
+    Forbidden,
     NotFound,
     QueueNotFound,
     MessageNotFound,
@@ -29,6 +31,7 @@ pub(crate) enum ApiCode {
     BatchTooLarge,
     UnsupportedMediaType,
     QueueFull,
+    RateLimited,
     OutcomeUnknown,
     EngineOverloaded,
     EngineUnavailable,
@@ -44,6 +47,8 @@ impl ApiCode {
             Self::InvalidEvent => (Http::BAD_REQUEST, "INVALID_EVENT", "Invalid Event"),
             Self::NotDeclared => (Http::BAD_REQUEST, "NOT_DECLARED", "Not Declared"),
             Self::LimitExceeded => (Http::BAD_REQUEST, "LIMIT_EXCEEDED", "Limit Exceeded"),
+            Self::Unauthenticated => (Http::UNAUTHORIZED, "UNAUTHENTICATED", "Unauthenticated"),
+            Self::Forbidden => (Http::FORBIDDEN, "FORBIDDEN", "Forbidden"),
             Self::NotFound => (Http::NOT_FOUND, "NOT_FOUND", "Not Found"),
             Self::QueueNotFound => (Http::NOT_FOUND, "QUEUE_NOT_FOUND", "Queue Not Found"),
             Self::MessageNotFound => (Http::NOT_FOUND, "MESSAGE_NOT_FOUND", "Message Not Found"),
@@ -58,6 +63,7 @@ impl ApiCode {
                 (Http::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", "Unsupported Media Type")
             }
             Self::QueueFull => (Http::TOO_MANY_REQUESTS, "QUEUE_FULL", "Queue Full"),
+            Self::RateLimited => (Http::TOO_MANY_REQUESTS, "RATE_LIMITED", "Rate Limited"),
             Self::OutcomeUnknown => (Http::INTERNAL_SERVER_ERROR, "OUTCOME_UNKNOWN", "Outcome Unknown"),
             Self::EngineOverloaded => (Http::SERVICE_UNAVAILABLE, "ENGINE_OVERLOADED", "Engine Overloaded"),
             Self::EngineUnavailable => {
@@ -85,6 +91,8 @@ impl ApiCode {
 pub(super) struct Failure {
     pub(super) code: ApiCode,
     pub(super) detail: String,
+    /// The queue that was most likely meant, told to those who may know of it.
+    pub(super) nearest: Option<Name>,
     /// To what is wrong in the body, in the words of RFC 6901.
     pub(super) pointer: Option<String>,
     pub(super) retry_after: Option<Duration>,
@@ -97,10 +105,15 @@ const SOON: Duration = Duration::from_secs(1);
 
 impl Failure {
     pub(super) fn new(code: ApiCode, detail: impl Into<String>) -> Self {
-        let retry_after =
-            matches!(code, ApiCode::QueueFull | ApiCode::EngineOverloaded | ApiCode::EngineUnavailable)
-                .then_some(SOON);
-        Self { code, detail: detail.into(), pointer: None, retry_after, allow: None }
+        let retry_after = matches!(
+            code,
+            ApiCode::QueueFull
+                | ApiCode::RateLimited
+                | ApiCode::EngineOverloaded
+                | ApiCode::EngineUnavailable
+        )
+        .then_some(SOON);
+        Self { code, detail: detail.into(), nearest: None, pointer: None, retry_after, allow: None }
     }
 
     /// The same with where in the body it is.
@@ -172,7 +185,10 @@ impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         let detail = error.to_string();
         match error {
-            EngineError::NotFound { .. } => Self::new(ApiCode::QueueNotFound, detail),
+            EngineError::NotFound { name, nearest } => {
+                let failure = Self::new(ApiCode::QueueNotFound, format!("there is no queue `{name}`"));
+                Self { nearest, ..failure }
+            }
             EngineError::StaleLease => Self::new(ApiCode::StaleLease, detail),
             EngineError::Exclusive { .. } => Self::new(ApiCode::QueueExclusive, detail),
             EngineError::Overloaded { .. } | EngineError::Limit { key: "waiting_max", .. } => {

@@ -37,6 +37,9 @@ pub(super) async fn lease(asked: Asked<'_>, queue: &Name) -> Result<Done, Failur
         );
     };
     fields.finish()?;
+    let reserved = asked.client.as_ref().map(|client| client.reserve(most, asked.shared.clock.now()));
+    let reserved = reserved.transpose()?;
+    let most = reserved.as_ref().map_or(most, |reserved| reserved.count);
     let request = LeaseRequest {
         queue: queue.clone(),
         consumer,
@@ -51,6 +54,9 @@ pub(super) async fn lease(asked: Asked<'_>, queue: &Name) -> Result<Done, Failur
         // Who waits is let go empty-handed, so that the directory can be closed.
         () = asked.shared.until_it_ends(), if wait > Duration::ZERO => Vec::new(),
     };
+    if let Some(reserved) = &reserved {
+        reserved.took(leased.iter().map(|lease| (lease.id.clone(), lease.until)));
+    }
     let data: Vec<_> = leased.iter().map(resource::lease).collect();
     Ok(Done::with(StatusCode::OK, &data, format!("{QUEUES}/{queue}/leases")))
 }
@@ -69,6 +75,9 @@ pub(super) async fn extend(asked: Asked<'_>, queue: &Name, lease: &LeaseId) -> R
     };
     fields.finish()?;
     let until = asked.engine.extend(queue, lease, time).await?;
+    if let Some(client) = &asked.client {
+        client.extended(lease, until);
+    }
     let attributes = Until { until: resource::text(until) };
     let resource = Resource { id: lease.to_string(), kind: "lease", attributes };
     // Where it stands in the path is what the client sent, and need not be what an answer can repeat.
@@ -88,9 +97,23 @@ pub(super) async fn settle(asked: Asked<'_>, queue: &Name) -> Result<Done, Failu
     let settled = each.len();
     let operations = each.into_iter().map(|fields| settlement(fields, queue));
     let commit: Commit = operations.collect::<Result<_, _>>()?;
+    let leases: Vec<LeaseId> = match &asked.client {
+        Some(_) => commit.operations.iter().filter_map(lease_of).cloned().collect(),
+        None => Vec::new(),
+    };
     let committed = asked.engine.commit(commit).await;
     committed.map_err(|error| Failure::commit(error, is_batch))?;
+    if let Some(client) = &asked.client {
+        leases.iter().for_each(|lease| client.settled(lease));
+    }
     Ok(Done::with(StatusCode::OK, &Settled { settled }, format!("{QUEUES}/{queue}/settlements")))
+}
+
+fn lease_of(operation: &Operation) -> Option<&LeaseId> {
+    match operation {
+        Operation::Settle { lease, .. } => Some(lease),
+        _ => None,
+    }
 }
 
 const OUTCOMES: &str = "`ack`, `retry`, `release` or `dead_letter`";

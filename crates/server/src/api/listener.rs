@@ -1,7 +1,7 @@
 //! Connections, from `accept` to their end.
 
 use std::convert::Infallible;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -30,9 +30,9 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) -> std::io
             _ = phase.wait_for(|phase| *phase > Phase::Serving) => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     if connections.len() < shared.limits.connections_max.get() as usize {
-                        connections.spawn(serve_connection(stream, Arc::clone(&shared)));
+                        connections.spawn(serve_connection(stream, peer.ip(), Arc::clone(&shared)));
                     } else {
                         shared.counters.refused.fetch_add(1, Ordering::Relaxed);
                     }
@@ -46,7 +46,7 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) -> std::io
     Ok(())
 }
 
-async fn serve_connection(stream: TcpStream, shared: Arc<Shared>) {
+async fn serve_connection(stream: TcpStream, peer: IpAddr, shared: Arc<Shared>) {
     let counted = &shared.counters.connections;
     counted.fetch_add(1, Ordering::Relaxed);
     let end = shared.phase.subscribe();
@@ -58,8 +58,8 @@ async fn serve_connection(stream: TcpStream, shared: Arc<Shared>) {
         _ = ending.wait_for(|phase| *phase == Phase::Ending) => None,
     };
     match spoken {
-        Some(true) => serve_http2(stream, &shared, end).await,
-        Some(false) => serve_http1(stream, &shared, end).await,
+        Some(true) => serve_http2(stream, peer, &shared, end).await,
+        Some(false) => serve_http1(stream, peer, &shared, end).await,
         None => {}
     }
     counted.fetch_sub(1, Ordering::Relaxed);
@@ -82,14 +82,14 @@ async fn speaks_http2(stream: &TcpStream, limit: Duration) -> Option<bool> {
     tokio::time::timeout(limit, first).await.ok().flatten()
 }
 
-async fn serve_http1(stream: TcpStream, shared: &Arc<Shared>, mut end: watch::Receiver<Phase>) {
+async fn serve_http1(stream: TcpStream, peer: IpAddr, shared: &Arc<Shared>, mut end: watch::Receiver<Phase>) {
     let mut builder = http1::Builder::new();
     let header_bytes_max = usize::try_from(shared.limits.header_bytes_max.bytes()).unwrap_or(usize::MAX);
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(shared.limits.header_timeout)
         .max_buf_size(header_bytes_max);
-    let service = service_fn(|request| async { Ok::<_, Infallible>(answer(shared, request).await) });
+    let service = service_fn(|request| async { Ok::<_, Infallible>(answer(shared, peer, request).await) });
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     // How a connection ended is its client's to know.
     tokio::select! {
@@ -100,7 +100,7 @@ async fn serve_http1(stream: TcpStream, shared: &Arc<Shared>, mut end: watch::Re
     let _ = connection.await;
 }
 
-async fn serve_http2(stream: TcpStream, shared: &Arc<Shared>, mut end: watch::Receiver<Phase>) {
+async fn serve_http2(stream: TcpStream, peer: IpAddr, shared: &Arc<Shared>, mut end: watch::Receiver<Phase>) {
     let header_bytes_max = u32::try_from(shared.limits.header_bytes_max.bytes()).unwrap_or(u32::MAX);
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
@@ -113,7 +113,7 @@ async fn serve_http2(stream: TcpStream, shared: &Arc<Shared>, mut end: watch::Re
     let answering = Arc::clone(shared);
     let service = service_fn(move |request| {
         let shared = Arc::clone(&answering);
-        async move { Ok::<_, Infallible>(answer(&shared, request).await) }
+        async move { Ok::<_, Infallible>(answer(&shared, peer, request).await) }
     });
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     tokio::select! {

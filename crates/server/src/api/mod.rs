@@ -2,9 +2,11 @@
 //!
 //! - [`Api`]: the listener, from its start to its end.
 //! - `exchange`: one request; `target`: what it is about; `fields`: what its body says.
+//! - `access`: who may do what.
 //! - `queues`, `messages`, `leases`, `dead_letters`: the resources; `resource`: how they are shown.
 //! - `failure`: what is answered when something is not done.
 
+mod access;
 mod dead_letters;
 mod exchange;
 mod failure;
@@ -17,22 +19,25 @@ mod resource;
 mod target;
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
+use http::request::Parts;
 use intertie_core::clock::WallClock;
 use intertie_core::telemetry::{Events, Snapshot, Source};
 use intertie_engine_embedded::store::{Failure as StoreFailure, Health};
+use intertie_gateway::proxy::AuditConfig;
 use intertie_messaging::Name;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::file::ApiLimitsConfig;
+use crate::file::{ApiLimitsConfig, Secret, TokenConfig};
 use crate::store::{Queues, Store};
+use access::{Access, Token};
 use failure::{ApiCode, Failure};
 
 /// What the API is started with.
@@ -43,8 +48,14 @@ pub(crate) struct ApiConfig {
     /// How long a request waits for a data directory that the process before has still.
     pub(crate) store_patience: Duration,
     pub(crate) queues: Queues,
+    pub(crate) tokens: Tokens,
     pub(crate) events: Events,
+    /// Where denials are told, if anywhere.
+    pub(crate) audit: Option<AuditConfig>,
 }
+
+/// The tokens of a file, with their secrets.
+pub(crate) type Tokens = Vec<(String, TokenConfig, Secret)>;
 
 /// The API of a process.
 pub(crate) struct Api {
@@ -69,6 +80,8 @@ struct Shared {
     limits: ApiLimitsConfig,
     store_patience: Duration,
     declared: RwLock<Arc<BTreeMap<Name, Option<Name>>>>,
+    access: RwLock<Arc<Access>>,
+    audit: Option<Denials>,
     clock: WallClock,
     phase: watch::Sender<Phase>,
     /// Requests under way.
@@ -80,6 +93,8 @@ struct Shared {
 struct Counters {
     requests: AtomicU64,
     connections: AtomicUsize,
+    /// Requests that no token allowed.
+    denied: AtomicU64,
     /// Connections that were closed because there were `connections_max`.
     refused: AtomicU64,
 }
@@ -90,12 +105,14 @@ impl Api {
     /// # Errors
     /// There is no thread to be had.
     pub(crate) fn start(config: ApiConfig) -> anyhow::Result<Self> {
-        let ApiConfig { listener, limits, store, store_patience, queues, events } = config;
+        let ApiConfig { listener, limits, store, store_patience, queues, tokens, events, audit } = config;
         let shared = Arc::new(Shared {
             store,
             limits,
             store_patience,
             declared: RwLock::new(Arc::new(named(&queues))),
+            access: RwLock::new(Arc::new(Access::new(tokens, &Access::default()))),
+            audit: audit.map(|config| Denials { config, told: Mutex::default() }),
             clock: WallClock::system(),
             phase: watch::Sender::new(Phase::Serving),
             requests: AtomicUsize::new(0),
@@ -129,8 +146,10 @@ impl Api {
         Arc::clone(&self.shared) as Arc<_>
     }
 
-    /// The queues of the file changed.
-    pub(crate) fn update(&self, queues: &Queues) {
+    /// The queues or the tokens of the file changed.
+    pub(crate) fn update(&self, queues: &Queues, tokens: Tokens) {
+        let access = Arc::new(Access::new(tokens, &self.shared.access()));
+        *self.shared.access.write().unwrap_or_else(PoisonError::into_inner) = access;
         let fresh = Arc::new(named(queues));
         *self.shared.declared.write().unwrap_or_else(PoisonError::into_inner) = fresh;
     }
@@ -176,6 +195,37 @@ impl Shared {
         Counted(&self.requests)
     }
 
+    /// Who may do what, as the file says now.
+    fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.access.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Counts a request that no token allows, and tells auditors of it.
+    fn denied(&self, peer: IpAddr, client: Option<&Arc<Token>>, parts: &Parts, failure: &Failure) {
+        self.counters.denied.fetch_add(1, Ordering::Relaxed);
+        let Some(Denials { config, told }) = &self.audit else { return };
+        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if told.at.is_some_and(|at| now < at + config.rejections_every) {
+            told.untold += 1;
+            return;
+        }
+        let untold = std::mem::take(&mut told.untold);
+        told.at = Some(now);
+        config.events.tell("api_denied", || {
+            let path = parts.uri.path();
+            let mut fields = vec![
+                ("client", peer.to_string()),
+                ("code", failure.code.code().to_owned()),
+                ("method", parts.method.to_string()),
+                ("path", path[..path.floor_char_boundary(PATH_SHOWN_MAX)].to_owned()),
+            ];
+            fields.extend(client.map(|client| ("token", client.name().to_owned())));
+            fields.extend((untold > 0).then(|| ("untold_before", untold.to_string())));
+            fields
+        });
+    }
+
     /// The queues of the file, and where their dead letters go if the file says it.
     fn declared(&self) -> Arc<BTreeMap<Name, Option<Name>>> {
         Arc::clone(&self.declared.read().unwrap_or_else(PoisonError::into_inner))
@@ -201,6 +251,21 @@ impl Shared {
     }
 }
 
+/// The most of a path that is told of a request that was denied.
+const PATH_SHOWN_MAX: usize = 200;
+
+/// How denials are told.
+struct Denials {
+    config: AuditConfig,
+    told: Mutex<Told>,
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    at: Option<Instant>,
+    untold: u64,
+}
+
 /// One of the requests under way.
 struct Counted<'a>(&'a AtomicUsize);
 
@@ -214,6 +279,8 @@ impl Source for Shared {
     fn read(&self, snapshot: &mut Snapshot) {
         let requests = self.counters.requests.load(Ordering::Relaxed);
         snapshot.counter("api_requests", "Requests of the API.", &[], requests);
+        let denied = self.counters.denied.load(Ordering::Relaxed);
+        snapshot.counter("api_denied", "Requests of the API that no token allowed.", &[], denied);
         let connections = self.counters.connections.load(Ordering::Relaxed) as f64;
         snapshot.gauge("api_connections", "Connections of clients of the API.", &[], connections);
         let help = "Connections that were closed at once because of connections_max of api_limits.";

@@ -7,6 +7,7 @@ use intertie_messaging::{EngineError, Listing, Name};
 use super::exchange::Asked;
 use super::failure::Failure;
 use super::resource::{self, Done};
+use crate::file::Verb;
 
 pub(super) const QUEUES: &str = "/api/v1/queues";
 
@@ -17,7 +18,8 @@ pub(super) async fn list(mut asked: Asked<'_>) -> Result<Done, Failure> {
     asked.query.finish()?;
     let names = asked.engine.queues(&Listing { after, most }).await?;
     let mut data = Vec::new();
-    for name in &names {
+    let may_see = |name: &&Name| asked.client.as_ref().is_none_or(|client| client.may(Verb::Browse, name));
+    for name in names.iter().filter(may_see) {
         // One that went meanwhile is not there.
         match asked.engine.depth(name).await {
             Ok(depth) => data.push(asked.shared.queue(name, depth)),

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use http::Uri;
+use http::{Method, Uri};
 use intertie_core::percent;
 use intertie_messaging::Name;
 use intertie_messaging::queue::LeaseId;
 
 use super::failure::{ApiCode, Failure};
 use super::fields::{unknown_name, within};
+use crate::file::Verb;
 
 /// A resource.
 #[derive(Debug, PartialEq, Eq)]
@@ -67,6 +68,20 @@ impl Target {
             (Some(part), None, _) => Err(not_found(unknown_name("resource", part, &PARTS))),
             _ => Err(not_found("the path goes on where nothing is".to_owned())),
         }
+    }
+
+    /// What a token must be allowed for `method`, one of its own; of a list it is looked at for each queue.
+    pub(super) fn verb(&self, method: &Method) -> Option<(Verb, &Name)> {
+        Some(match self {
+            Self::Queues => return None,
+            Self::Queue(queue) | Self::DeadLetters(queue) => (Verb::Browse, queue),
+            Self::Messages(queue) if *method == Method::POST => (Verb::Send, queue),
+            Self::Messages(queue) => (Verb::Browse, queue),
+            Self::Message(queue, _) if *method == Method::DELETE => (Verb::Manage, queue),
+            Self::Message(queue, _) => (Verb::Browse, queue),
+            Self::Leases(queue) | Self::Lease(queue, _) | Self::Settlements(queue) => (Verb::Lease, queue),
+            Self::Redrives(queue) => (Verb::Manage, queue),
+        })
     }
 
     /// The methods that it has, as `Allow` says them.

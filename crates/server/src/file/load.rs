@@ -12,7 +12,7 @@ use intertie_messaging::Name;
 use intertie_messaging::queue::QueueSpec;
 
 use super::source::{self, Kind, Source};
-use super::{AuditLogConfig, File, ServerConfig, TracesConfig, api, queues};
+use super::{AuditLogConfig, File, Secret, ServerConfig, TokenConfig, TracesConfig, api, queues, token};
 
 /// A file that was read and understood; its traffic part is not yet proved to work.
 #[derive(Debug)]
@@ -24,6 +24,7 @@ pub(crate) struct Loaded {
     pub(crate) traffic: TrafficConfig,
     /// The queues, those first to which the dead letters of others go.
     pub(crate) queues: Vec<(Name, QueueSpec)>,
+    tokens: BTreeMap<String, TokenConfig>,
     source: Source,
 }
 
@@ -44,6 +45,7 @@ const KIND: Kind = Kind {
         "waits",
         "upgrade",
         "needs",
+        "allow",
     ],
     first: "a first file: [service.hello] endpoints = [{ at = \"127.0.0.1:7001\" }] and [route.\"/**\"] to = \"hello\"",
 };
@@ -99,6 +101,7 @@ impl Loaded {
             certificates: file.certificate,
             traffic,
             queues: Vec::new(),
+            tokens: file.token,
             source,
         };
         let mut problems = Vec::new();
@@ -143,6 +146,14 @@ impl Loaded {
 
     fn api_address(&self, has_queues: bool) -> Option<SocketAddr> {
         self.server.api.or_else(|| has_queues.then_some(api::DEFAULT_API))
+    }
+
+    /// The tokens of the API with their secrets, which are read now.
+    ///
+    /// # Errors
+    /// Which can not be read, or are none to trust.
+    pub(crate) fn tokens(&self) -> Result<Vec<(String, TokenConfig, Secret)>, Vec<Problem>> {
+        token::secrets(&self.tokens, self.folder())
     }
 
     /// The directory of everything durable, if there is anything.
@@ -288,6 +299,7 @@ impl Loaded {
             problems.push(Problem::error(["server", "api"], message));
         }
         problems.extend(api::problems(server, api));
+        problems.extend(token::problems(&self.tokens));
         if !server.admin.ip().is_loopback() {
             let message = format!(
                 "the admin listener must stay on loopback: `{}` can be reached from outside",

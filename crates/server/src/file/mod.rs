@@ -10,6 +10,7 @@ mod queues;
 mod script;
 mod secret;
 mod source;
+mod token;
 mod traces;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ pub(crate) use audit_log::AuditLogConfig;
 pub(crate) use load::Loaded;
 pub(crate) use script::{Script, script_schema};
 pub(crate) use secret::SecretReference;
+pub(crate) use token::{Secret, TokenConfig, Verb};
 pub(crate) use traces::{TracesConfig, host as collector_host};
 
 /// The file as a whole.
@@ -58,6 +60,8 @@ pub(crate) struct File {
     pub(crate) route: BTreeMap<String, RouteConfig>,
     /// The durable queues that the API serves.
     pub(crate) queue: BTreeMap<String, QueueSpec>,
+    /// The clients of the API. With any, nobody without one is served.
+    pub(crate) token: BTreeMap<String, TokenConfig>,
 }
 
 /// `[server]`.

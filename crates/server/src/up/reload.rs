@@ -77,11 +77,15 @@ impl Server {
         if let Some(problem) = Series::of(&plan, &fresh).problem(&fresh) {
             return self.refuse(&fresh.render(&[problem]));
         }
+        let tokens = match fresh.tokens() {
+            Ok(tokens) => tokens,
+            Err(problems) => return self.refuse(&fresh.render(&problems)),
+        };
         if let Some((api, store)) = &self.api {
             if let Err(undeclared) = store.redeclare(&self.loaded.queues, &fresh.queues).await {
                 return self.refuse(&fresh.render(&[undeclared_problem(&undeclared)]));
             }
-            api.update(&fresh.queues);
+            api.update(&fresh.queues, tokens);
         }
         eprint!("{}{}", fresh.render(&doubts), fresh.render(&worth_saying(report)));
         fresh.forget_routes();

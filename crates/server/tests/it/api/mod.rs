@@ -1,6 +1,7 @@
 //! The API of queues, as its clients see it.
 
 mod bounds;
+mod commands;
 mod dead_letters;
 mod files;
 mod leases;
@@ -10,6 +11,7 @@ mod page;
 mod refusals;
 mod reload;
 mod takeover;
+mod tokens;
 
 use http::{Method, Request};
 use serde_json::Value;

@@ -137,7 +137,7 @@ fn it_describes_the_file_section_by_section() {
     let sections: Vec<_> = schema["properties"].as_object().expect("sections").keys().collect();
     assert_eq!(
         sections,
-        ["certificate", "defaults", "limit", "policy", "queue", "route", "server", "service", "tls"]
+        ["certificate", "defaults", "limit", "policy", "queue", "route", "server", "service", "tls", "token"]
     );
     let described = |name: &str, rule: &Value| {
         assert!(rule["description"].is_string(), "editors show what `{name}` means: {rule}");

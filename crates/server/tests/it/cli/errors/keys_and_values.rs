@@ -9,7 +9,7 @@ fn unknown_keys_wherever_they_stand() {
         (
             after("[sagas.other]"),
             "1:2 sagas",
-            "known here: server, tls, certificate, defaults, policy, limit, service, route, queue",
+            "known here: server, tls, certificate, defaults, policy, limit, service, route, queue, token",
         ),
         (after("[server]\nlisen = [\"127.0.0.1:0\"]"), "2:1 lisen", "did you mean `listen`?"),
         (after("[defaults]\ndeadlin = \"1s\""), "2:1 deadlin", "did you mean `deadline`?"),
