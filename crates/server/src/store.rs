@@ -201,8 +201,11 @@ impl Store {
     /// # Errors
     /// Which one can not, and why.
     pub(crate) async fn redeclare(&self, running: &Queues, fresh: &Queues) -> Result<(), Undeclared> {
-        let engine = self.engine(LET_GO).await.map_err(Undeclared::Absent)?;
         let changed: Queues = fresh.iter().filter(|queue| !running.contains(queue)).cloned().collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let engine = self.engine(LET_GO).await.map_err(Undeclared::Absent)?;
         if let Err(undeclared) = declare(&engine, &changed).await {
             let is_changed = |name: &Name| changed.iter().any(|(changed, _)| changed == name);
             let before: Queues = running.iter().filter(|(name, _)| is_changed(name)).cloned().collect();
