@@ -271,6 +271,10 @@ fn check(path: &std::path::Path) -> ExitCode {
         Ok((_, doubts)) => doubts,
         Err(problems) => return refused(&loaded.render(&problems)),
     };
+    match loaded.api_terms(None) {
+        Ok((_, doubts)) => problems.extend(doubts),
+        Err(problems) => return refused(&loaded.render(&problems)),
+    }
     match loaded.collector_terms() {
         Ok((_, doubts)) => problems.extend(doubts),
         Err(problems) => return refused(&loaded.render(&problems)),

@@ -27,7 +27,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::admin::{self, Admin};
 use crate::api::{Api, ApiConfig, Tokens};
 use crate::audit::Audit;
-use crate::file::{AccessLogConfig, AccessLogFormat, Loaded, ServerConfig};
+use crate::file::{AccessLogConfig, AccessLogFormat, Loaded};
 use crate::operation::{Activation, Notify, State, Takeover, listen_failure, needed, raise_limit};
 use crate::series::Series;
 use crate::store::{Store, Undeclared, chain};
@@ -78,11 +78,21 @@ pub(crate) fn run(
     if let Some(problem) = Series::of(&plan, &loaded).problem(&loaded) {
         return Err(Failure::Refused(loaded.render(&[problem])));
     }
+    let api_terms = loaded.api_terms(None).map_err(|problems| Failure::Refused(loaded.render(&problems)))?;
     let tokens = loaded.tokens().map_err(|problems| Failure::Refused(loaded.render(&problems)))?;
-    let doubts = [terms.1, collector.1, worth_saying(report)].concat();
+    let doubts = [terms.1, api_terms.1, collector.1, worth_saying(report)].concat();
     eprint!("{}", loaded.render(&doubts));
     loaded.forget_routes();
-    let birth = Birth { loaded, activation, plan, terms: terms.0, collector: collector.0, tokens, events };
+    let birth = Birth {
+        loaded,
+        activation,
+        plan,
+        terms: terms.0,
+        collector: collector.0,
+        api_terms: api_terms.0,
+        tokens,
+        events,
+    };
     serve(birth, until_stdin_closes)
 }
 
@@ -94,6 +104,8 @@ struct Birth {
     terms: Option<Terms>,
     /// What the collector of traces is spoken to under, if with TLS.
     collector: Option<ServiceTls>,
+    /// What clients of the API speak under, if with TLS.
+    api_terms: Option<Terms>,
     tokens: Tokens,
     events: Events,
 }
@@ -165,12 +177,12 @@ struct Server {
 
 impl Server {
     fn start(birth: Birth, latest: Latest, clock: &WallClock) -> Result<Self, Failure> {
-        let Birth { loaded, mut activation, plan, terms, collector, tokens, events } = birth;
+        let Birth { loaded, mut activation, plan, terms, collector, api_terms, tokens, events } = birth;
         let server = &loaded.server;
         let not_listening =
             |address, error: std::io::Error| Failure::NotListening(listen_failure(&loaded, address, &error));
         let notify = Notify::from_environment().context("failed to reach NOTIFY_SOCKET")?;
-        warn_of_descriptors(server, &plan);
+        warn_of_descriptors(&loaded, &plan);
         let admin_listener = match activation.sockets.take(Role::Admin, server.admin).pop() {
             Some(handed_over) => handed_over,
             None => std::net::TcpListener::bind(server.admin)
@@ -234,9 +246,6 @@ impl Server {
             successor.take_over().context("the process before goes on serving")?;
         }
         gateway.open();
-        if let Some(successor) = successor {
-            successor.accepts();
-        }
         let store = store.or_else(|| {
             let directory = loaded.data()?;
             Some(Store::open_after_another(directory, loaded.queues.clone(), &events))
@@ -244,6 +253,7 @@ impl Server {
         let api = api_listener.zip(store).map(|(listener, store)| {
             let config = ApiConfig {
                 listener,
+                terms: api_terms,
                 limits: server.api_limits.clone(),
                 store: store.clone(),
                 store_patience: server.takeover_timeout,
@@ -255,6 +265,9 @@ impl Server {
             Api::start(config).map(|api| (api, store))
         });
         let api = api.transpose()?;
+        if let Some(successor) = successor {
+            successor.accepts();
+        }
         let needed = Arc::new(Mutex::new(server.ready.services.clone()));
         Ok(Self {
             gateway: Arc::new(gateway),
@@ -324,6 +337,7 @@ impl Server {
             tokio::select! {
                 () = terms_watch.changed() => {
                     self.reload_terms();
+                    self.reload_api_terms();
                     self.reload_service_terms();
                 }
                 _ = hangup.recv() => self.reload_for_manager("SIGHUP", true).await,
@@ -460,9 +474,9 @@ impl Cause {
 }
 
 /// Raises the limit on descriptors, and warns when the clients that the file admits could need more.
-fn warn_of_descriptors(server: &ServerConfig, plan: &Plan) {
-    let clients = server.client_limits.connections_max.get();
-    let needed = needed(clients, plan);
+fn warn_of_descriptors(loaded: &Loaded, plan: &Plan) {
+    let clients = loaded.server.client_limits.connections_max.get();
+    let needed = needed(clients, plan) + u64::from(loaded.api_connections());
     match raise_limit() {
         Ok(limit) if limit < needed => say(&format!(
             "warning: the process may open {limit} files (RLIMIT_NOFILE), and {clients} connections \

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER, VARY,
-    WWW_AUTHENTICATE,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER,
+    TRANSFER_ENCODING, VARY, WWW_AUTHENTICATE,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -31,7 +31,7 @@ pub(super) struct Asked<'a> {
     pub(super) shared: &'a Shared,
     pub(super) engine: Arc<Embedded>,
     pub(super) client: Option<Arc<Token>>,
-    pub(super) headers: HeaderMap,
+    pub(super) headers: &'a HeaderMap,
     pub(super) query: Query,
     pub(super) body: Bytes,
 }
@@ -117,7 +117,7 @@ async fn answer_to(
     let query = Query::of(&parts.uri)?;
     let body = read(shared, parts, body).await?;
     let engine = shared.store.engine(shared.store_patience).await?;
-    let asked = Asked { shared, engine, client, headers: parts.headers.clone(), query, body };
+    let asked = Asked { shared, engine, client, headers: &parts.headers, query, body };
     match (method.as_str(), target) {
         ("GET", Target::Queues) => queues::list(asked).await,
         ("GET", Target::Queue(queue)) => queues::show(asked, &queue).await,
@@ -222,14 +222,19 @@ fn refusal(shared: &Shared, failure: &Failure, parts: &Parts, id: &str) -> Respo
         headers.insert(ALLOW, HeaderValue::from_static(allow));
     }
     // The rest of a body that is not read would be taken for the next request.
-    if is_unread(failure.code) && parts.version < Version::HTTP_2 {
+    let has_body = parts.headers.contains_key(TRANSFER_ENCODING)
+        || parts.headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
+    if has_body && is_unread(failure.code) && parts.version < Version::HTTP_2 {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
 
-/// Whether a request is refused before its body is read.
+/// Whether a request is refused before its body is read to its end.
 fn is_unread(code: ApiCode) -> bool {
-    use ApiCode::{BodyTooLarge, Forbidden, MethodNotAllowed, NotFound, RequestTimeout, Unauthenticated};
-    matches!(code, BodyTooLarge | Forbidden | MethodNotAllowed | NotFound | RequestTimeout | Unauthenticated)
+    use ApiCode::{
+        BodyTooLarge, Forbidden, MethodNotAllowed, NotFound, RateLimited, RequestTimeout, Unauthenticated,
+    };
+    let before = [Forbidden, MethodNotAllowed, NotFound, RateLimited, Unauthenticated];
+    before.contains(&code) || matches!(code, BodyTooLarge | RequestTimeout)
 }

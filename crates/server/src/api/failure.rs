@@ -164,10 +164,9 @@ impl Failure {
         let detail = cause.to_string();
         match cause {
             Refused::Engine(error) => Self::from(error),
-            Refused::TooLarge { limit, .. } => Self::new(
-                ApiCode::MessageTooLarge,
-                format!("{detail}, `message_bytes_max` of the queue: {limit}"),
-            ),
+            Refused::TooLarge { .. } => {
+                Self::new(ApiCode::MessageTooLarge, format!("{detail}, `message_bytes_max` of the queue"))
+            }
             Refused::Full { .. } => Self::new(ApiCode::QueueFull, detail),
             Refused::NotDeclared { .. } | Refused::Tombstone { .. } => {
                 Self::new(ApiCode::NotDeclared, detail)

@@ -9,9 +9,12 @@ use std::time::Duration;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_rustls::server::TlsStream;
 
 use super::exchange::answer;
 use super::{Phase, Shared};
@@ -52,17 +55,44 @@ async fn serve_connection(stream: TcpStream, peer: IpAddr, shared: Arc<Shared>) 
     let end = shared.phase.subscribe();
     // A small answer must not wait for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
+    // The kernel watches whether anything of what is sent is taken; without it a client that does not read keeps its
+    // connection for ever.
+    let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(shared.limits.send_timeout));
     let mut ending = end.clone();
-    let spoken = tokio::select! {
-        spoken = speaks_http2(&stream, shared.limits.header_timeout) => spoken,
+    let opened = tokio::select! {
+        opened = open(stream, &shared) => opened,
+        // Who has not said what is spoken has nothing under way.
         _ = ending.wait_for(|phase| *phase == Phase::Ending) => None,
     };
-    match spoken {
-        Some(true) => serve_http2(stream, peer, &shared, end).await,
-        Some(false) => serve_http1(stream, peer, &shared, end).await,
+    match opened {
+        Some(Opened::Plain(stream, true)) => serve_http2(stream, peer, &shared, end).await,
+        Some(Opened::Plain(stream, false)) => serve_http1(stream, peer, &shared, end).await,
+        Some(Opened::Secured(stream, true)) => serve_http2(stream, peer, &shared, end).await,
+        Some(Opened::Secured(stream, false)) => serve_http1(stream, peer, &shared, end).await,
         None => {}
     }
     counted.fetch_sub(1, Ordering::Relaxed);
+}
+
+/// A connection of which it is known whether HTTP/2 is spoken on it.
+enum Opened {
+    Plain(TcpStream, bool),
+    Secured(Box<TlsStream<TcpStream>>, bool),
+}
+
+/// Waits for the first words, and holds the handshake where TLS is spoken. `None` when there is nobody to serve.
+async fn open(stream: TcpStream, shared: &Shared) -> Option<Opened> {
+    let Some(terms) = shared.terms() else {
+        let is_http2 = speaks_http2(&stream, shared.limits.header_timeout).await?;
+        return Some(Opened::Plain(stream, is_http2));
+    };
+    let handshake = tokio::time::timeout(terms.handshake_timeout(), terms.acceptor().accept(stream)).await;
+    let Ok(Ok(stream)) = handshake else {
+        shared.counters.handshakes_failed.fetch_add(1, Ordering::Relaxed);
+        return None;
+    };
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    Some(Opened::Secured(Box::new(stream), is_http2))
 }
 
 /// Whether the client begins with the preface of HTTP/2 (RFC 9113, section 3.4), whose first two bytes no method of
@@ -82,7 +112,12 @@ async fn speaks_http2(stream: &TcpStream, limit: Duration) -> Option<bool> {
     tokio::time::timeout(limit, first).await.ok().flatten()
 }
 
-async fn serve_http1(stream: TcpStream, peer: IpAddr, shared: &Arc<Shared>, mut end: watch::Receiver<Phase>) {
+async fn serve_http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    peer: IpAddr,
+    shared: &Arc<Shared>,
+    mut end: watch::Receiver<Phase>,
+) {
     let mut builder = http1::Builder::new();
     let header_bytes_max = usize::try_from(shared.limits.header_bytes_max.bytes()).unwrap_or(usize::MAX);
     builder
@@ -100,7 +135,12 @@ async fn serve_http1(stream: TcpStream, peer: IpAddr, shared: &Arc<Shared>, mut 
     let _ = connection.await;
 }
 
-async fn serve_http2(stream: TcpStream, peer: IpAddr, shared: &Arc<Shared>, mut end: watch::Receiver<Phase>) {
+async fn serve_http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    peer: IpAddr,
+    shared: &Arc<Shared>,
+    mut end: watch::Receiver<Phase>,
+) {
     let header_bytes_max = u32::try_from(shared.limits.header_bytes_max.bytes()).unwrap_or(u32::MAX);
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder

@@ -39,9 +39,9 @@ pub(super) async fn send(asked: Asked<'_>, queue: &Name) -> Result<Done, Failure
         batch_events_max: limits.batch_max,
         ..Limits::default()
     };
-    let manner = Manner::of(&asked.headers)?;
-    let key = text(&asked.headers, &IDEMPOTENCY_KEY)?;
-    let content_type = text(&asked.headers, &CONTENT_TYPE)?;
+    let manner = Manner::of(asked.headers)?;
+    let key = text(asked.headers, &IDEMPOTENCY_KEY)?;
+    let content_type = text(asked.headers, &CONTENT_TYPE)?;
     let mode = Mode::of(content_type).map_err(|error| Failure::event(&error))?;
     let events = match mode {
         Mode::Batch if key.is_some() => {

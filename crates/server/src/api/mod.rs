@@ -31,6 +31,7 @@ use intertie_core::clock::WallClock;
 use intertie_core::telemetry::{Events, Snapshot, Source};
 use intertie_engine_embedded::store::{Failure as StoreFailure, Health};
 use intertie_gateway::proxy::AuditConfig;
+use intertie_gateway::tls::Terms;
 use intertie_messaging::Name;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -43,6 +44,8 @@ use failure::{ApiCode, Failure};
 /// What the API is started with.
 pub(crate) struct ApiConfig {
     pub(crate) listener: TcpListener,
+    /// What it is spoken to under, if with TLS.
+    pub(crate) terms: Option<Terms>,
     pub(crate) limits: ApiLimitsConfig,
     pub(crate) store: Store,
     /// How long a request waits for a data directory that the process before has still.
@@ -80,6 +83,8 @@ struct Shared {
     limits: ApiLimitsConfig,
     store_patience: Duration,
     declared: RwLock<Arc<BTreeMap<Name, Option<Name>>>>,
+    /// For handshakes from now on.
+    terms: RwLock<Option<Arc<Terms>>>,
     access: RwLock<Arc<Access>>,
     audit: Option<Denials>,
     clock: WallClock,
@@ -95,6 +100,8 @@ struct Counters {
     connections: AtomicUsize,
     /// Requests that no token allowed.
     denied: AtomicU64,
+    /// Connections on which TLS was not agreed on.
+    handshakes_failed: AtomicU64,
     /// Connections that were closed because there were `connections_max`.
     refused: AtomicU64,
 }
@@ -105,12 +112,14 @@ impl Api {
     /// # Errors
     /// There is no thread to be had.
     pub(crate) fn start(config: ApiConfig) -> anyhow::Result<Self> {
-        let ApiConfig { listener, limits, store, store_patience, queues, tokens, events, audit } = config;
+        let ApiConfig { listener, terms, limits, store, store_patience, queues, tokens, events, audit } =
+            config;
         let shared = Arc::new(Shared {
             store,
             limits,
             store_patience,
             declared: RwLock::new(Arc::new(named(&queues))),
+            terms: RwLock::new(terms.map(Arc::new)),
             access: RwLock::new(Arc::new(Access::new(tokens, &Access::default()))),
             audit: audit.map(|config| Denials { config, told: Mutex::default() }),
             clock: WallClock::system(),
@@ -144,6 +153,21 @@ impl Api {
     /// What it shows of itself.
     pub(crate) fn source(&self) -> Arc<dyn Source + Send + Sync> {
         Arc::clone(&self.shared) as Arc<_>
+    }
+
+    /// What it is spoken to under, if with TLS.
+    pub(crate) fn terms(&self) -> Option<Arc<Terms>> {
+        self.shared.terms()
+    }
+
+    /// Holds handshakes under `fresh` from now on; false when these are the terms in force. Whether it is TLS that is
+    /// spoken stays as it was.
+    pub(crate) fn update_terms(&self, fresh: Terms) -> bool {
+        let changed = self.terms().is_some_and(|terms| !terms.are_those_of(&fresh));
+        if changed {
+            *self.shared.terms.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(fresh));
+        }
+        changed
     }
 
     /// The queues or the tokens of the file changed.
@@ -193,6 +217,10 @@ impl Shared {
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::AcqRel);
         Counted(&self.requests)
+    }
+
+    fn terms(&self) -> Option<Arc<Terms>> {
+        self.terms.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Who may do what, as the file says now.
@@ -285,6 +313,9 @@ impl Source for Shared {
         snapshot.gauge("api_connections", "Connections of clients of the API.", &[], connections);
         let help = "Connections that were closed at once because of connections_max of api_limits.";
         snapshot.counter("api_connections_refused", help, &[], self.counters.refused.load(Ordering::Relaxed));
+        let failed = self.counters.handshakes_failed.load(Ordering::Relaxed);
+        let help = "Connections to the API on which TLS was not agreed on.";
+        snapshot.counter("api_handshakes_failed", help, &[], failed);
         let under_way = self.requests.load(Ordering::Relaxed) as f64;
         snapshot.gauge(
             "api_requests_under_way",

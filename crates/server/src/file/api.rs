@@ -3,7 +3,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use intertie_core::quantity::{self, ByteSize, DurationText};
-use intertie_gateway::config::Problem;
+use intertie_gateway::config::{Problem, nearest};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -37,6 +37,10 @@ pub(crate) struct ApiLimitsConfig {
     #[serde(with = "quantity::duration")]
     #[schemars(with = "DurationText")]
     pub(crate) body_timeout: Duration,
+    /// How long a client may take nothing of an answer that waits for it; then its connection is reset. Default "1min".
+    #[serde(with = "quantity::duration")]
+    #[schemars(with = "DurationText")]
+    pub(crate) send_timeout: Duration,
     /// The longest time that a lease may wait for its first message. Default "1min".
     #[serde(with = "quantity::duration")]
     #[schemars(with = "DurationText")]
@@ -54,10 +58,14 @@ impl Default for ApiLimitsConfig {
             batch_max: count(1000),
             header_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(30),
+            send_timeout: Duration::from_secs(60),
             wait_max: Duration::from_secs(60),
         }
     }
 }
+
+/// The shortest pause that is no hiccup of a network.
+const SEND_TIMEOUT_MIN: Duration = Duration::from_millis(100);
 
 /// What one commit of the store takes.
 const BODY_BYTES_MAX: u64 = 8 << 20;
@@ -90,17 +98,48 @@ impl ApiLimitsConfig {
                 wrong(key, format!("{key} is 0s; no request could come in time"));
             }
         }
+        if self.send_timeout < SEND_TIMEOUT_MIN {
+            let (time, limit) = (self.send_timeout, SEND_TIMEOUT_MIN);
+            let (time, limit) = (quantity::format_duration(time), quantity::format_duration(limit));
+            wrong("send_timeout", format!("send_timeout is {time}; it must be at least {limit}"));
+        }
         problems
     }
 }
 
-/// What is wrong with where the API listens, when it does so at `api`.
-pub(super) fn problems(server: &ServerConfig, api: Option<SocketAddr>) -> Vec<Problem> {
+/// What is wrong with where the API listens, when it does so at `api`, with tokens or without, and with these
+/// certificates in the file.
+pub(super) fn problems<'a>(
+    server: &ServerConfig,
+    api: Option<SocketAddr>,
+    has_tokens: bool,
+    certificates: impl Iterator<Item = &'a str> + Clone,
+) -> Vec<Problem> {
     let mut problems = server.api_limits.problems();
+    let certificate = server.api_certificate.as_deref();
     if let Some(api) = api.filter(|api| !api.ip().is_loopback()) {
-        let message = format!("the API must stay on loopback: `{api}` can be reached from outside");
-        let help = "api = \"127.0.0.1:8081\", behind a route or a proxy that knows its clients";
-        problems.push(Problem::error(["server", "api"], message).help(help));
+        let mut wants = |what: &str, help: &str| {
+            let message = format!("the API can be reached from outside at `{api}`, and {what}");
+            problems.push(Problem::error(["server", "api"], message).help(help));
+        };
+        if certificate.is_none() {
+            wants("speaks without TLS", "api_certificate = \"NAME\" and [certificate.NAME]");
+        }
+        if !has_tokens {
+            wants("serves everyone", "[token.NAME] secret = \"env:NAME\", allow = [\"send orders\"]");
+        }
+    }
+    if let Some(name) = certificate.filter(|name| !certificates.clone().any(|known| known == *name)) {
+        let problem =
+            Problem::error(["server", "api_certificate"], format!("there is no certificate `{name}`"));
+        problems.push(match nearest(name, certificates) {
+            Some(near) => problem.help(format!("did you mean `{near}`?")),
+            None => problem.help(format!("declare it as [certificate.{name}]")),
+        });
+    }
+    if certificate.is_some() && api.is_none() {
+        let message = "nobody is shown the certificate: there is no queue, and no `api`";
+        problems.push(Problem::error(["server", "api_certificate"], message));
     }
     if server.data.as_ref().is_some_and(|data| data.as_os_str().is_empty()) {
         let message = "data is empty; it must be the path of a directory";

@@ -127,7 +127,46 @@ impl Loaded {
         &self,
         in_force: Option<&Terms>,
     ) -> Result<(Option<Terms>, Vec<Problem>), Vec<Problem>> {
-        Terms::load(&self.tls, &self.certificates, self.folder(), &WallClock::system(), in_force)
+        let certificates = self.certificates_of_routes();
+        Terms::load(&self.tls, &certificates, self.folder(), &WallClock::system(), in_force)
+    }
+
+    /// The certificates of `[tls]`; that of the API is one of them where there is a `[tls]`.
+    fn certificates_of_routes(&self) -> BTreeMap<String, CertificateConfig> {
+        let mut certificates = self.certificates.clone();
+        if let Some(name) = self.server.api_certificate.as_ref().filter(|_| self.tls.listen.is_empty()) {
+            certificates.remove(name);
+        }
+        certificates
+    }
+
+    /// The same of the API: no terms where it is spoken to without TLS.
+    ///
+    /// # Errors
+    /// What is wrong with its files.
+    pub(crate) fn api_terms(
+        &self,
+        in_force: Option<&Terms>,
+    ) -> Result<(Option<Terms>, Vec<Problem>), Vec<Problem>> {
+        let (config, certificates) = self.api_tls();
+        Terms::load(&config, &certificates, self.folder(), &WallClock::system(), in_force)
+    }
+
+    /// What the API is spoken to under, as a `[tls]` of its own.
+    fn api_tls(&self) -> (TlsConfig, BTreeMap<String, CertificateConfig>) {
+        let named =
+            self.server.api_certificate.as_ref().and_then(|name| self.certificates.get_key_value(name));
+        let Some(((name, certificate), api)) = named.zip(self.api()) else {
+            return (TlsConfig::default(), BTreeMap::new());
+        };
+        let config = TlsConfig {
+            listen: vec![api],
+            default_certificate: Some(name.clone()),
+            minimum_version: self.tls.minimum_version,
+            handshake_timeout: self.tls.handshake_timeout,
+            ..TlsConfig::default()
+        };
+        (config, BTreeMap::from([(name.clone(), certificate.clone())]))
     }
 
     /// Reads the files of TLS towards the collector of traces; nothing where none is spoken to with TLS.
@@ -146,6 +185,11 @@ impl Loaded {
 
     fn api_address(&self, has_queues: bool) -> Option<SocketAddr> {
         self.server.api.or_else(|| has_queues.then_some(api::DEFAULT_API))
+    }
+
+    /// The connections that clients of the API may have open together.
+    pub(crate) fn api_connections(&self) -> u32 {
+        self.api().map_or(0, |_| self.server.api_limits.connections_max.get())
     }
 
     /// The tokens of the API with their secrets, which are read now.
@@ -174,7 +218,9 @@ impl Loaded {
 
     /// The files that the terms of TLS are made of, towards clients and towards services.
     pub(crate) fn terms_files(&self) -> Vec<PathBuf> {
-        let mut files = Terms::files(&self.tls, &self.certificates, self.folder());
+        let mut files = Terms::files(&self.tls, &self.certificates_of_routes(), self.folder());
+        let (config, certificates) = self.api_tls();
+        files.extend(Terms::files(&config, &certificates, self.folder()));
         files.extend(ServiceTerms::files(&self.traffic.services, self.folder()));
         files
     }
@@ -283,7 +329,8 @@ impl Loaded {
             let message = format!("`{api}` is used twice; admin and api share with none");
             problems.push(Problem::error(["server", "api"], message));
         }
-        problems.extend(api::problems(server, api));
+        let certificates = self.certificates.keys().map(String::as_str);
+        problems.extend(api::problems(server, api, !self.tokens.is_empty(), certificates));
         problems.extend(token::problems(&self.tokens));
         if !server.admin.ip().is_loopback() {
             let message = format!(

@@ -76,10 +76,13 @@ pub(crate) struct ServerConfig {
     /// The address of metrics and health, on loopback only. Default "127.0.0.1:9901".
     #[schemars(with = "String")]
     pub(crate) admin: SocketAddr,
-    /// The address of the API of queues, on loopback only. Default: "127.0.0.1:8081" when the file has a queue; else
+    /// The address of the API of queues. Away from loopback it wants `api_certificate` and tokens. Default: "127.0.0.1:8081" when the file has a queue; else
     /// there is none, and no data directory.
     #[schemars(with = "Option<String>")]
     pub(crate) api: Option<SocketAddr>,
+    /// The `[certificate.NAME]` that clients of the API are shown; with it the API is spoken to with TLS alone, in the
+    /// versions of `[tls]`. Default: none, without TLS.
+    pub(crate) api_certificate: Option<String>,
     /// The directory that everything durable is in, of this server alone. A relative path begins in the folder of the
     /// file. Default "data".
     #[schemars(with = "Option<String>")]
@@ -140,6 +143,7 @@ impl Default for ServerConfig {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 8080))],
             admin: SocketAddr::from(([127, 0, 0, 1], 9901)),
             api: None,
+            api_certificate: None,
             data: None,
             api_limits: ApiLimitsConfig::default(),
             threads: None,

@@ -10,7 +10,9 @@ use http::{HeaderValue, Method, Request};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
+use intertie_gateway::tls::ServiceTls;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// The longest that anything but a long poll may take.
@@ -29,16 +31,25 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Connects to `api`; `secret` is that of a token.
+    /// Connects to `api`, with TLS to whom `tls` names; `secret` is that of a token.
     ///
     /// # Errors
     /// Nobody answers there.
-    pub(super) async fn connect(api: SocketAddr, secret: Option<&str>) -> Result<Self> {
+    pub(super) async fn connect(
+        api: SocketAddr,
+        tls: Option<(ServiceTls, &str)>,
+        secret: Option<&str>,
+    ) -> Result<Self> {
         let connecting = tokio::time::timeout(PATIENCE, TcpStream::connect(api));
         let stream = connecting.await.ok().and_then(Result::ok);
         let stream = stream.with_context(|| format!("no server answers at {api}"))?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
+        let sender = match tls {
+            None => begin(stream).await?,
+            Some((tls, name)) => {
+                let secured = tls.connect(name, stream).await;
+                begin(secured.with_context(|| format!("TLS with `{name}` at {api} fails"))?).await?
+            }
+        };
         let bearer = secret.map(|secret| HeaderValue::try_from(format!("Bearer {secret}")));
         let mut authorization = bearer.transpose().context("the secret is no value of a header")?;
         if let Some(value) = &mut authorization {
@@ -91,4 +102,13 @@ impl Client {
             _ => bail!("the server answers {status}"),
         }
     }
+}
+
+async fn begin<S>(stream: S) -> Result<SendRequest<Full<Bytes>>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    Ok(sender)
 }

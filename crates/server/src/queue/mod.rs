@@ -11,9 +11,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use http::Method;
+use intertie_core::clock::WallClock;
 use intertie_core::id::Id;
 use intertie_core::percent;
 use intertie_core::quantity::{Rate, format_duration, parse_duration};
+use intertie_gateway::config::Protocol;
+use intertie_gateway::tls::{ServiceTls, ServiceTlsConfig};
 use serde_json::{Value, json};
 
 use crate::file::{Loaded, SecretReference};
@@ -32,6 +35,12 @@ pub(crate) struct QueueArguments {
     /// The address of the API, instead of what a file says.
     #[arg(long, global = true, value_name = "ADDRESS")]
     api: Option<SocketAddr>,
+    /// The name in the certificate of the API, where it is spoken to with TLS.
+    #[arg(long, global = true, value_name = "NAME")]
+    tls: Option<String>,
+    /// The PEM file with the authorities that sign it. Default: those that the system trusts.
+    #[arg(long, global = true, value_name = "FILE", requires = "tls")]
+    roots: Option<PathBuf>,
     /// Where the secret of a token stands: env:NAME or file:PATH.
     #[arg(long, global = true, value_name = "REFERENCE")]
     token: Option<String>,
@@ -173,18 +182,33 @@ pub(crate) fn run(arguments: QueueArguments) -> Result<String, Failure> {
         Some(api) => api,
         None => {
             let loaded = Loaded::read(&arguments.file).map_err(Failure::Wrong)?;
+            if let (Some(_), None) = (&loaded.server.api_certificate, &arguments.tls) {
+                let message = "error: the API speaks TLS: say by --tls what name its certificate is for\n";
+                return Err(Failure::Wrong(message.to_owned()));
+            }
             let missing = || format!("error: {} has no queue and no API\n", arguments.file.display());
             loaded.api().ok_or_else(missing).map_err(Failure::Wrong)?
         }
     };
     let secret = arguments.token.as_deref().map(secret).transpose().map_err(Failure::Wrong)?;
+    let tls = arguments.tls.as_deref().map(|name| Ok((tls(name, arguments.roots)?, name)));
+    let tls = tls.transpose().map_err(Failure::Wrong)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Refused(error.into()))?;
     let done = runtime.block_on(async {
-        let mut client = Client::connect(api, secret.as_deref()).await?;
+        let mut client = Client::connect(api, tls, secret.as_deref()).await?;
         arguments.verb.run(&mut client, arguments.json).await
     });
     done.map_err(Failure::Refused)
+}
+
+/// What the certificate of `name` is verified under.
+fn tls(name: &str, roots: Option<PathBuf>) -> Result<ServiceTls, String> {
+    let config = ServiceTlsConfig { roots, ..ServiceTlsConfig::default() };
+    let (at, clock) = (["queue", "api", "tls"], WallClock::system());
+    let read = ServiceTls::read(at, &config, Some(name), Protocol::Http1, Path::new(""), &clock, None);
+    read.map(|(tls, _)| tls)
+        .map_err(|problems| problems.iter().map(|problem| format!("error: {}\n", problem.message)).collect())
 }
 
 fn secret(reference: &str) -> Result<String, String> {

@@ -71,6 +71,11 @@ impl Server {
             Ok(terms) => terms,
             Err(problems) => return self.refuse(&fresh.render(&problems)),
         };
+        let shown = self.api.as_ref().and_then(|(api, _)| api.terms());
+        let (api_terms, api_doubts) = match fresh.api_terms(shown.as_deref()) {
+            Ok(terms) => terms,
+            Err(problems) => return self.refuse(&fresh.render(&problems)),
+        };
         let compiled = fresh.plan(Some(&self.gateway.plan()), &self.events);
         let (plan, report) = match compiled {
             Ok(compiled) => compiled,
@@ -88,8 +93,14 @@ impl Server {
                 return self.refuse(&fresh.render(&[undeclared_problem(&undeclared)]));
             }
             api.update(&fresh.queues, tokens);
+            // Another certificate by name waits for a restart; the files of this one may have changed.
+            let is_same = self.loaded.server.api_certificate == fresh.server.api_certificate;
+            if let Some(terms) = api_terms.filter(|_| is_same) {
+                api.update_terms(terms);
+            }
         }
-        eprint!("{}{}", fresh.render(&doubts), fresh.render(&worth_saying(report)));
+        let doubts = [doubts, api_doubts, worth_saying(report)].concat();
+        eprint!("{}", fresh.render(&doubts));
         fresh.forget_routes();
         self.gateway.update(plan);
         self.needed.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&fresh.server.ready.services);
@@ -161,6 +172,25 @@ impl Server {
         }
     }
 
+    /// The same for clients of the API.
+    pub(super) fn reload_api_terms(&mut self) {
+        let Some((api, _)) = &self.api else { return };
+        match self.loaded.api_terms(api.terms().as_deref()) {
+            Ok((Some(terms), doubts)) => {
+                if api.update_terms(terms) {
+                    eprint!("{}", self.loaded.render(&doubts));
+                    self.events.tell("api_tls_reloaded", Vec::new);
+                }
+            }
+            Ok((None, _)) => {}
+            Err(problems) => {
+                let refusal = self.loaded.render(&problems);
+                eprint!("{refusal}");
+                self.events.tell("api_tls_refused", || vec![("cause", first_line(&refusal))]);
+            }
+        }
+    }
+
     /// Puts the changed files of TLS towards services into force, for connections from now on.
     pub(super) fn reload_service_terms(&self) {
         let running = self.gateway.plan();
@@ -214,6 +244,7 @@ fn needs_restart(running: &Loaded, fresh: &Loaded) -> Vec<&'static str> {
         ("listen", running.listen != fresh.listen),
         ("admin", running.admin != fresh.admin),
         ("api", running.api != fresh.api),
+        ("api_certificate", running.api_certificate != fresh.api_certificate),
         ("data", running.data != fresh.data),
         ("api_limits", running.api_limits != fresh.api_limits),
         ("access_log", running.access_log != fresh.access_log),

@@ -81,3 +81,23 @@ async fn a_head_above_its_bound_is_refused() {
     assert_eq!(answer.status, 431);
     assert_eq!(caller.get("/api/v1/queues").await.status, 200);
 }
+
+#[tokio::test]
+async fn who_does_not_read_is_let_go() {
+    let server = limited("send_timeout = \"200ms\"");
+    let caller = Caller::of(&server);
+    let large = "x".repeat(900 << 10);
+    for id in ["1", "2", "3", "4", "5", "6", "7"] {
+        let event =
+            format!(r#"{{"specversion":"1.0","id":"{id}","source":"/a","type":"T","data":"{large}"}}"#);
+        let headers = [("content-type", "application/cloudevents+json")];
+        let path = "/api/v1/queues/orders/messages";
+        assert_eq!(caller.ask(Method::POST, path, &headers, &event).await.status, 201);
+    }
+    let mut stream = caller.0.connect().await.expect("connects");
+    let head = b"GET /api/v1/queues/orders/messages HTTP/1.1\r\nhost: a\r\n\r\n";
+    stream.write_all(head).await.expect("written");
+    until(async || server.metric("intertie_api_connections").await == 1.0, "it is open").await;
+    until(async || server.metric("intertie_api_connections").await == 0.0, "it is let go").await;
+    drop(stream);
+}

@@ -19,7 +19,7 @@ async fn a_lease_is_settled_in_each_way_and_the_same_way_again() {
     assert_eq!(leased.list()[0]["attributes"]["deliveries"], 1);
     let settlements = json!([
         { "lease": leased.lease(0), "outcome": "ack" },
-        { "lease": leased.lease(1), "outcome": "retry", "after": "20ms" },
+        { "lease": leased.lease(1), "outcome": "retry", "after": "2s" },
         { "lease": leased.lease(2), "outcome": "release" },
         { "lease": leased.lease(3), "outcome": "dead_letter", "reason": "no such customer" },
     ]);

@@ -11,6 +11,7 @@ mod page;
 mod refusals;
 mod reload;
 mod takeover;
+mod tls;
 mod tokens;
 
 use http::{Method, Request};
