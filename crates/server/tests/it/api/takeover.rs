@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use http::Method;
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
+use tokio::sync::Semaphore;
 
-use super::{Caller, start};
-use crate::harness::{Client, signal, until};
+use super::{API, Caller, start};
+use crate::harness::{Client, Origin, Reply, Server, full, signal, until};
 
 /// Sends on kept connections until told to stop, as a client does that heeds 503 and `Connection: close`; the number
 /// of messages that were acknowledged. Any other answer, and any request that is not answered, is a panic.
@@ -93,6 +94,51 @@ async fn a_consumer_that_waits_is_let_go_and_its_leases_are_settled_by_the_new_p
     let ack = serde_json::json!({ "lease": leased.lease(0), "outcome": "ack" }).to_string();
     let settled = caller.settle("orders", &ack).await;
     assert_eq!(settled.status, 200, "{settled:?}");
+    let process: u32 = started.split_once("process=").expect("a process").1.trim().parse().expect("a number");
+    signal(process, "TERM");
+}
+
+#[tokio::test]
+async fn the_directory_changes_hands_while_the_old_process_has_other_clients_to_serve() {
+    let gate = Arc::new(Semaphore::new(0));
+    let leave = Arc::clone(&gate);
+    let origin = Origin::start(move |_| {
+        let leave = Arc::clone(&leave);
+        async move {
+            leave.acquire().await.expect("open").forget();
+            Reply::Answer(http::Response::new(full("ok")))
+        }
+    })
+    .await;
+    let route = format!(
+        "[queue.orders]\n[service.a]\nendpoints = [{{ at = \"{}\" }}]\n[route.\"/**\"]\nto = \"a\"\n",
+        origin.address
+    );
+    let server = Server::start_with(API, &route);
+    let client = Client::new(server.address);
+    let slow = tokio::spawn(async move { client.get("/slow").await });
+    until(async || origin.received().len() == 1, "the request arrives").await;
+    let caller = Caller::of(&server);
+    let stream = caller.0.connect().await.expect("connects");
+    let (mut kept, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("handshake");
+    tokio::spawn(connection);
+    let get = || super::request(Method::GET, "/api/v1/queues/orders", &[("host", "a")], "");
+    let answer = kept.send_request(get()).await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    answer.into_body().collect().await.expect("a body");
+
+    server.signal("USR2");
+    let started = server.wait_for("taken_over ");
+    server.wait_for("store_opened");
+    caller.stored("orders", "new").await;
+    // The old process is there still, has no directory, and sends whoever is connected to the new one.
+    let answer = kept.send_request(get()).await.expect("an answer");
+    assert_eq!(answer.status(), 503);
+    assert_eq!(answer.headers()["connection"], "close");
+    assert!(answer.headers().contains_key("retry-after"));
+    gate.add_permits(1);
+    assert_eq!(slow.await.expect("no panic").status, 200);
     let process: u32 = started.split_once("process=").expect("a process").1.trim().parse().expect("a number");
     signal(process, "TERM");
 }
