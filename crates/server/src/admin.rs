@@ -157,6 +157,10 @@ impl Admin {
             if let Some(processes) = store.pinned_by() {
                 answer["store"]["log_pinned_by"] = processes.into();
             }
+            let damages = store.damages();
+            if !damages.is_empty() {
+                answer["store"]["damaged"] = damages.into();
+            }
         }
         document(code, &answer)
     }

@@ -195,6 +195,14 @@ impl Store {
         }
     }
 
+    /// What of the directory can not be read, of which all else goes on.
+    pub(crate) fn damages(&self) -> Vec<String> {
+        match &*self.state.borrow() {
+            State::Open(engine) => engine.damages().iter().map(ToString::to_string).collect(),
+            State::Opening | State::Closed | State::Failed(_) => Vec::new(),
+        }
+    }
+
     /// Makes the queues what `fresh` says. Where one of them can not be that, those before it become what `running`
     /// says again; one that is new stays, and may be empty.
     ///

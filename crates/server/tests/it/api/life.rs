@@ -60,6 +60,36 @@ async fn a_second_server_on_the_directory_is_refused_and_says_who_has_it() {
     assert!(run.stderr.contains(&format!("in use by process {}", server.process())), "{run:?}");
 }
 
+/// The database in the directory, as another program has it.
+fn database(data: &tempfile::TempDir) -> rusqlite::Connection {
+    let files = std::fs::read_dir(data.path().join("data")).expect("a directory").flatten();
+    let mut files = files.map(|file| file.path());
+    let is_database = |path: &std::path::PathBuf| {
+        std::fs::read(path).is_ok_and(|bytes| bytes.starts_with(b"SQLite format 3"))
+    };
+    rusqlite::Connection::open(files.find(is_database).expect("a database")).expect("opens")
+}
+
+#[tokio::test]
+async fn a_message_that_can_not_be_read_is_told_by_its_place_and_the_others_go_on() {
+    let data = tempfile::tempdir().expect("a temporary folder");
+    {
+        let mut server = on(&data, "[queue.orders]\n");
+        let caller = Caller::of(&server);
+        caller.stored("orders", "a").await;
+        caller.stored("orders", "b").await;
+        server.signal("TERM");
+        assert_eq!(server.wait(), Some(0));
+    }
+    let damaged = "UPDATE message SET stored = 'long ago' WHERE id = (SELECT min(id) FROM message)";
+    database(&data).execute_batch(damaged).expect("written");
+    let server = on(&data, "[queue.orders]\n");
+    let caller = Caller::of(&server);
+    assert!(caller.take("orders").await.answer.text().contains("\"id\":\"b\""));
+    let (_, text) = server.admin("/health/detailed").await;
+    assert!(text.contains("of queue `orders`"), "{text}");
+}
+
 #[tokio::test]
 async fn a_store_that_takes_no_writes_is_told_wherever_one_looks() {
     let data = tempfile::tempdir().expect("a temporary folder");
@@ -68,12 +98,7 @@ async fn a_store_that_takes_no_writes_is_told_wherever_one_looks() {
     caller.stored("orders", "a").await;
     assert_eq!(server.admin("/health/ready").await.0, 200);
     assert_eq!(server.metric("intertie_store_serving").await, 1.0);
-    let files: Vec<_> = std::fs::read_dir(data.path().join("data")).expect("a directory").flatten().collect();
-    let database = files.iter().map(std::fs::DirEntry::path).find(|path| {
-        path.extension().is_none_or(|extension| extension != "lock")
-            && std::fs::read(path).is_ok_and(|bytes| bytes.starts_with(b"SQLite format 3"))
-    });
-    let foreign = rusqlite::Connection::open(database.expect("a database")).expect("opens");
+    let foreign = database(&data);
     foreign.execute_batch("CREATE TABLE foreigner (a)").expect("written");
     drop(foreign);
     let refused = caller.send("orders", "b", &[]).await;
