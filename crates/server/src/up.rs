@@ -371,7 +371,7 @@ impl Server {
             Box::pin(async move {
                 let leave = async {
                     if let Some((api, _)) = api {
-                        api.leave(API_PATIENCE.min(limit)).await;
+                        api.leave(API_PATIENCE, limit).await;
                     }
                 };
                 tokio::join!(gateway.leave(limit), leave).0

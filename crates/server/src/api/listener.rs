@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::server::TlsStream;
 
 use super::exchange::answer;
-use super::{Phase, Shared};
+use super::{Counted, Phase, Shared};
 
 /// How long to wait after a connection could not be accepted: most often there are too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -50,8 +50,7 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) -> std::io
 }
 
 async fn serve_connection(stream: TcpStream, peer: IpAddr, shared: Arc<Shared>) {
-    let counted = &shared.counters.connections;
-    counted.fetch_add(1, Ordering::Relaxed);
+    let _connected = Counted::new(&shared.counters.connections);
     let end = shared.phase.subscribe();
     // A small answer must not wait for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
@@ -71,7 +70,6 @@ async fn serve_connection(stream: TcpStream, peer: IpAddr, shared: Arc<Shared>) 
         Some(Opened::Secured(stream, false)) => serve_http1(stream, peer, &shared, end).await,
         None => {}
     }
-    counted.fetch_sub(1, Ordering::Relaxed);
 }
 
 /// A connection of which it is known whether HTTP/2 is spoken on it.

@@ -178,25 +178,31 @@ impl Api {
         *self.shared.declared.write().unwrap_or_else(PoisonError::into_inner) = fresh;
     }
 
-    /// Accepts no more, lets those go that wait, answers what is under way within `limit`, and lets go of the data
-    /// directory. What comes on connections that are open still is answered 503, and that they close.
-    pub(crate) async fn leave(&self, limit: Duration) {
+    /// Accepts no more, lets those go that wait, answers what is under way within `patience`, and lets go of the data
+    /// directory. Then it stays for its connections, at most for `limit` in all: what comes on them is answered 503,
+    /// and that they close, since a client can not tell a request that was never read from one that was done.
+    pub(crate) async fn leave(&self, patience: Duration, limit: Duration) {
         self.shared.phase.send_replace(Phase::Leaving);
-        let end = Instant::now() + limit;
-        while self.shared.requests.load(Ordering::Acquire) > 0 && Instant::now() < end {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let began = Instant::now();
+        let under_way = || self.shared.requests.load(Ordering::Acquire) > 0;
+        wait_while(under_way, began + patience.min(limit)).await;
         self.shared.store.close().await;
+        let connected = || self.shared.counters.connections.load(Ordering::Acquire) > 0;
+        wait_while(connected, began + limit).await;
     }
 
     /// Ends all connections, within `limit` with what is under way on them, and lets go of the data directory.
     pub(crate) async fn end(self, limit: Duration) {
         self.shared.phase.send_replace(Phase::Ending);
-        let end = Instant::now() + limit;
-        while !self.thread.is_finished() && Instant::now() < end {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        wait_while(|| !self.thread.is_finished(), Instant::now() + limit).await;
         self.shared.store.close().await;
+    }
+}
+
+/// Waits for something that happens on another thread, for a short time most often.
+async fn wait_while(holds: impl Fn() -> bool, end: Instant) {
+    while holds() && Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
@@ -215,8 +221,7 @@ impl Shared {
     /// Counts a request until the guard is dropped.
     fn count(&self) -> Counted<'_> {
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
-        self.requests.fetch_add(1, Ordering::AcqRel);
-        Counted(&self.requests)
+        Counted::new(&self.requests)
     }
 
     fn terms(&self) -> Option<Arc<Terms>> {
@@ -294,8 +299,15 @@ struct Told {
     untold: u64,
 }
 
-/// One of the requests under way.
+/// One of those that there are now.
 struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(all: &'a AtomicUsize) -> Self {
+        all.fetch_add(1, Ordering::AcqRel);
+        Self(all)
+    }
+}
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
