@@ -8,21 +8,39 @@ use intertie_core::telemetry::{Events, Snapshot};
 /// Something stored that can not be read. It stays where it is, for whoever can mend it, and nobody gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
-    /// The queue: its name, or its number in the table `queue` where the name is what can not be read.
-    pub queue: String,
-    /// Where the message stands; unset, when it is the queue itself, which is refused as unavailable then.
+    /// Of what.
+    pub of: Damaged,
+    /// Where the message stands; unset, when it is the queue or the topic itself, which is refused as unavailable then.
     pub position: Option<u64>,
     /// What is wrong with it.
     pub problem: String,
 }
 
+/// What has something in it that can not be read, or can not be read itself: its name, or its number in the table
+/// `queue` or `topic` where the name is what can not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Damaged {
+    /// A queue.
+    Queue(String),
+    /// A topic.
+    Topic(String),
+}
+
+impl Damaged {
+    fn kind_and_name(&self) -> (&'static str, &str) {
+        match self {
+            Self::Queue(name) => ("queue", name),
+            Self::Topic(name) => ("topic", name),
+        }
+    }
+}
+
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, name) = self.of.kind_and_name();
         match self.position {
-            Some(position) => {
-                write!(f, "message {position} of queue `{}`: {}", self.queue, self.problem)
-            }
-            None => write!(f, "queue `{}`: {}", self.queue, self.problem),
+            Some(position) => write!(f, "message {position} of {kind} `{name}`: {}", self.problem),
+            None => write!(f, "{kind} `{name}`: {}", self.problem),
         }
     }
 }
@@ -49,7 +67,8 @@ impl Damages {
 
     pub(crate) fn tell(&self, damage: Damage) {
         self.events.tell("storage_damaged", || {
-            let mut fields = vec![("queue", damage.queue.clone()), ("problem", damage.problem.clone())];
+            let (kind, name) = damage.of.kind_and_name();
+            let mut fields = vec![(kind, name.to_owned()), ("problem", damage.problem.clone())];
             fields.extend(damage.position.map(|position| ("position", position.to_string())));
             fields
         });
@@ -82,7 +101,8 @@ mod tests {
         let events = Events::default();
         let told = events.subscribe(10);
         let damages = Damages::new(2, events);
-        let damage = |position| Damage { queue: "orders".to_owned(), position, problem: "torn".to_owned() };
+        let of = Damaged::Queue("orders".to_owned());
+        let damage = |position| Damage { of: of.clone(), position, problem: "torn".to_owned() };
         for position in [None, None, Some(1), Some(2)] {
             damages.tell(damage(position));
         }
@@ -94,5 +114,7 @@ mod tests {
         assert_eq!(snapshot.families().len(), 1);
         assert_eq!(damage(Some(1)).to_string(), "message 1 of queue `orders`: torn");
         assert_eq!(damage(None).to_string(), "queue `orders`: torn");
+        let topic = Damage { of: Damaged::Topic("facts".to_owned()), ..damage(None) };
+        assert_eq!(topic.to_string(), "topic `facts`: torn");
     }
 }

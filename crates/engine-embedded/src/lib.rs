@@ -1,8 +1,8 @@
 //! Everything durable in one data directory: SQLite behind one writer that commits in groups.
 //!
-//! [`Embedded`] is the engine: queues, inboxes and the records of requests are parts of one state of one
+//! [`Embedded`] is the engine: queues, topics, inboxes and the records of requests are parts of one state of one
 //! [`store::Store`], with their tables in one file, so that one transaction reaches across all of them.
-//! Topics, the event store, sagas and timers join the same file; they are not in the tree yet. Any tool that
+//! The event store, sagas and timers join the same file; they are not in the tree yet. Any tool that
 //! reads SQLite opens that file, also while it is in use; one that writes to it stops the store.
 //!
 //! # What is promised, and when
@@ -62,6 +62,12 @@
 //! however much waits behind it, and opening reads queues, leases and settlements, and no message that nobody
 //! holds.
 //!
+//! What topics cost stands with theirs, in `log/tables.rs`: a record is one row, and nothing is read to append it.
+//! Its place is known from memory, and so is the end of its partition to whoever reads, who asks the file only
+//! when there is something, on a connection of its own, a page at a time. A reader that is slow, or a group that
+//! is a million records behind, takes no memory and holds nobody up; it holds no record back either: what is over
+//! by `retention` is removed, whether a group has read it or not.
+//!
 //! A group also moves bytes that none of its commands brought: messages that are leased, that die, that are redriven.
 //! Each of these is bounded by [`group_bytes_max`](store::StoreConfig::group_bytes_max), so that 64 consumers who ask for
 //! 16 MiB each get 8 MiB a group in turn, and time that ends ten thousand leases at once does so group by group.
@@ -89,8 +95,12 @@
 //! `storage_damages`, and listed by [`Embedded::damages`] beside [`Embedded::health`], which only says whether the
 //! directory takes writes: it does.
 //!
+//! A topic of which the specification or a partition's counters can not be read is treated likewise. A record that can
+//! not be read comes to its readers as one that can not be decoded, at its position, and those behind it come, too. Of a
+//! group a position that can not be read is none: it begins there as it once began.
+//!
 //! A specification with a key that this version does not know was written by a later one. To leave the key out would break
-//! what was promised with it, so the directory is not opened, by the name of the queue and of the key
+//! what was promised with it, so the directory is not opened, by the name of the queue or topic and of the key
 //! ([`store::OpenError::NewerSpec`]), and nothing in it is changed. The report of how a message died promises nothing:
 //! what a later version says in it beyond what is known is left out.
 //!
@@ -104,12 +114,14 @@ mod content;
 mod damage;
 mod embedded;
 mod inbox;
+mod log;
 mod moment;
 mod queue;
 mod requests;
 mod state;
+mod statement;
 pub mod store;
 mod wakes;
 
-pub use damage::Damage;
+pub use damage::{Damage, Damaged};
 pub use embedded::{Embedded, EmbeddedConfig};

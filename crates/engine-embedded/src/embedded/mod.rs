@@ -1,6 +1,7 @@
 //! The engine: the ports on one data directory.
 
 mod config;
+mod logs;
 mod ports;
 mod requests;
 
@@ -9,23 +10,27 @@ use std::path::Path;
 use intertie_core::clock::WallClock;
 use intertie_core::telemetry::{Events, Snapshot, Source};
 use intertie_messaging::EngineError;
-use intertie_messaging::commit::CommitError;
+use intertie_messaging::commit::{CommitError, Refused};
 use intertie_messaging::support::EngineId;
 use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::Semaphore;
 
 pub use config::EmbeddedConfig;
 #[cfg(test)]
 pub(crate) use ports::lease_of;
 
 use crate::damage::{Damage, Damages};
+use crate::log::Published;
 use crate::queue;
 use crate::state::{Command, Parts, Refusal, Reply};
 use crate::store::{Failure, Health, OpenError, Store, SubmitError};
 use crate::wakes::Waiting;
 
-/// Queues, inboxes and records of requests in one data directory, which nobody else has.
+/// Queues, topics, inboxes and records of requests in one data directory, which nobody else has.
 ///
-/// One commit reaches all of them. Dropping the engine commits what was asked for and closes the directory, as
+/// One commit reaches all of them, whatever it has in it. A message or record of a queue or topic that was declared is
+/// written by the one writer; records are read beside it, and who waits for them is woken when they are durable.
+/// Dropping the engine commits what was asked for and closes the directory, as
 /// [`Store`] says; leases go on meanwhile, and are their consumers' when it is opened again in time.
 #[derive(Debug)]
 pub struct Embedded {
@@ -33,13 +38,16 @@ pub struct Embedded {
     config: EmbeddedConfig,
     random: SystemRandom,
     waiting: Waiting,
+    published: Published,
+    /// Places before the store's readers, so that those who were woken can line up for them.
+    reads: Semaphore,
     damages: Damages,
     store: Store<Parts>,
 }
 
 impl Embedded {
-    /// Opens the directory, which is made if there is none. However many messages there are, only queues and
-    /// leases are read.
+    /// Opens the directory, which is made if there is none. However many messages and records there are, only queues,
+    /// leases, topics and groups are read.
     ///
     /// # Errors
     /// Those of [`Store::open`].
@@ -51,11 +59,16 @@ impl Embedded {
     ) -> Result<Self, OpenError> {
         config.validate().map_err(OpenError::Config)?;
         let waiting = Waiting::new(config.waiting_max.get() as usize);
+        let published = Published::new(config.readers_waiting_max.get() as usize);
         let damages = Damages::new(config.damages_kept.get() as usize, events.clone());
-        let load = |connection: &_| Parts::load(connection, config, waiting.clone(), damages.clone());
+        let load = |connection: &_| {
+            Parts::load(connection, config, waiting.clone(), published.clone(), damages.clone())
+        };
         let store = Store::open(directory, &config.store, clock, events, load)?;
+        let reads = Semaphore::new(config.store.reads_pending_max.get() as usize);
         let id = EngineId { name: "embedded", version: env!("CARGO_PKG_VERSION").to_owned() };
-        Ok(Self { id, config: config.clone(), random: SystemRandom::new(), waiting, damages, store })
+        let (config, random) = (config.clone(), SystemRandom::new());
+        Ok(Self { id, config, random, waiting, published, reads, damages, store })
     }
 
     /// Whether it takes writes.
@@ -118,8 +131,13 @@ fn engine_error(error: SubmitError<Refusal>) -> EngineError {
 }
 
 /// What the caller of a commit hears.
-fn commit_error(error: SubmitError<Refusal>) -> CommitError {
+fn commit_error(error: SubmitError<Refusal>, published: &Published) -> CommitError {
     match error {
+        SubmitError::Refused(Refusal::Topic(CommitError::Refused {
+            operation,
+            cause: Refused::Engine(error),
+        })) => CommitError::Refused { operation, cause: published.with_nearest(error).into() },
+        SubmitError::Refused(Refusal::Topic(error)) => error,
         SubmitError::Refused(Refusal::Commit(error)) => error,
         SubmitError::TooLarge { bytes, limit } => {
             CommitError::TooLarge { bound: "group_bytes_max", is: bytes, limit }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use intertie_core::clock::Timestamp;
-use intertie_messaging::commit::{Commit, CommitError, Committed, Kind, Together};
+use intertie_messaging::commit::{Commit, CommitError, Committed, Together};
 use intertie_messaging::queue::{
     Browse, Depth, Lease, LeaseId, LeaseRequest, Page, QueueEngine, QueueFeature, QueueSpec,
 };
@@ -36,25 +36,19 @@ impl Engine for Embedded {
         &self.id
     }
 
-    fn commit_support(&self, together: Together) -> Support {
-        if together.has(Kind::Append) || together.has(Kind::Advance) {
-            return Support::refused("this engine keeps no topics yet", "send to a queue");
-        }
+    fn commit_support(&self, _: Together) -> Support {
         Support::Native
     }
 
     fn commit(&self, commit: Commit) -> Pending<'_, Result<Committed, CommitError>> {
         Box::pin(async move {
-            let support = commit.together().map(|together| self.commit_support(together));
-            if let Some(refusal) = support.and_then(|support| support.refusal("commit", &self.id)) {
-                return Err(CommitError::Unsupported(Box::new(refusal)));
-            }
             let (is, limit) = (commit.operations.len() as u64, self.config.operations_max.get().into());
             if is > limit {
                 return Err(CommitError::TooLarge { bound: "operations_max", is, limit });
             }
             let changes = commit.operations.into_iter().map(Change::from).collect();
-            let reply = self.ask(Command::Commit(changes)).await.map_err(commit_error)?;
+            let answer = self.ask(Command::Commit(changes)).await;
+            let reply = answer.map_err(|error| commit_error(error, &self.published))?;
             Ok(reply!(reply, Reply::Committed(committed) => committed))
         })
     }
@@ -63,12 +57,7 @@ impl Engine for Embedded {
 impl QueueEngine for Embedded {
     fn support(&self, feature: QueueFeature) -> Support {
         match feature {
-            QueueFeature::Durability(required) if !Durability::SYNCED.satisfies(required) => {
-                Support::refused(
-                    "it keeps one copy, in one directory",
-                    "ask for `durability = { copies = 1, synced = 1 }`",
-                )
-            }
+            QueueFeature::Durability(required) => durability(required),
             _ => Support::Native,
         }
     }
@@ -177,6 +166,17 @@ impl QueueEngine for Embedded {
             })
         })
     }
+}
+
+/// Whether receipts mean as much.
+pub(super) fn durability(required: Durability) -> Support {
+    if Durability::SYNCED.satisfies(required) {
+        return Support::Native;
+    }
+    Support::refused(
+        "it keeps one copy, in one directory",
+        "ask for `durability = { copies = 1, synced = 1 }`",
+    )
 }
 
 impl Embedded {

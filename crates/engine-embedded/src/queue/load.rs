@@ -12,7 +12,7 @@ use super::one::{Counters, Held, Queue};
 use super::row::{COLUMNS, Row, readable};
 use super::tables::{self, POSITIONS, place};
 use super::{Alarm, QueueLimits, Queues};
-use crate::damage::{Damage, Damages};
+use crate::damage::{Damage, Damaged, Damages};
 use crate::moment::later;
 use crate::store::NewerSpec;
 use crate::wakes::Wakes;
@@ -87,7 +87,7 @@ impl Queues {
         }
         self.shut.insert(number, problem.to_owned());
         let queue = name.map_or_else(|| number.to_string(), |name| name.to_string());
-        self.damages.tell(Damage { queue, position: None, problem: problem.to_owned() });
+        self.damages.tell(Damage { of: Damaged::Queue(queue), position: None, problem: problem.to_owned() });
     }
 
     fn load_leases(&mut self, connection: &Connection) -> rusqlite::Result<()> {

@@ -1,9 +1,10 @@
 //! One message in the database.
 
-use rusqlite::{Connection, OptionalExtension, Params, Row as SqlRow, params};
+use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 
 use super::tables::{key, place};
 use crate::moment::Moment;
+pub(super) use crate::statement::run;
 
 /// A message without what it says.
 #[derive(Debug, Clone)]
@@ -64,11 +65,6 @@ impl Row {
     pub(super) fn is_fresh(&self) -> bool {
         self.due == self.stored
     }
-}
-
-/// Runs a statement that is kept prepared.
-pub(super) fn run(connection: &Connection, sql: &str, values: impl Params) -> rusqlite::Result<usize> {
-    connection.prepare_cached(sql)?.execute(values)
 }
 
 pub(super) fn insert(connection: &Connection, row: &Row, content: &[u8]) -> rusqlite::Result<()> {

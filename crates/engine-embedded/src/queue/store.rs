@@ -9,7 +9,7 @@ use super::one::Held;
 use super::row::{self, Row, run};
 use super::tables::{is_place, key};
 use super::{Alarm, Queues};
-use crate::damage::Damage;
+use crate::damage::{Damage, Damaged};
 use crate::moment::Moment;
 
 /// A moment of `message_timer`, as it stands there.
@@ -252,7 +252,7 @@ impl Queues {
     pub(super) fn tell_of_damage(&self, number: i64, position: u64) {
         let queue = self.at(number).name.to_string();
         let problem = "it is not there, or its columns are none of this program's".to_owned();
-        self.damages.tell(Damage { queue, position: Some(position), problem });
+        self.damages.tell(Damage { of: Damaged::Queue(queue), position: Some(position), problem });
     }
 
     /// Has the next moment looked at.

@@ -8,7 +8,8 @@ use intertie_messaging::commit::{CommitError, Committed, Operation, Outcome, Ref
 use intertie_messaging::{EngineError, Name};
 use rusqlite::Connection;
 
-use super::Parts;
+use super::{Parts, Refusal};
+use crate::log;
 use crate::moment::{Moment, later};
 use crate::queue::{self, Together};
 use crate::requests::Completion;
@@ -18,8 +19,8 @@ use crate::requests::Completion;
 pub(crate) enum Change {
     /// On a queue.
     Queue(queue::Change),
-    /// On a topic, of which there is none.
-    Topic { name: Name },
+    /// On a topic.
+    Topic(log::Change),
     /// In an inbox.
     Mark { inbox: Name, key: String, kept: Duration },
     /// On the record of a request.
@@ -33,8 +34,10 @@ impl From<Operation> for Change {
             Operation::Complete { scope, key, fence, answer, kept } => {
                 Self::Complete { scope, key, completion: Completion { fence, answer, kept } }
             }
-            Operation::Append { topic, .. } => Self::Topic { name: topic },
-            Operation::Advance { membership, .. } => Self::Topic { name: membership.member.topic },
+            Operation::Append { topic, record } => Self::Topic(log::Change::append(topic, record)),
+            Operation::Advance { membership, partition, next } => {
+                Self::Topic(log::Change::advance(membership, partition, next))
+            }
             Operation::Send { queue, message } => Self::Queue(queue::Change::send(queue, message)),
             Operation::Cancel { queue, position } => Self::Queue(queue::Change::Cancel { queue, position }),
             Operation::Settle { queue, lease, settlement } => {
@@ -55,7 +58,7 @@ impl Change {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Queue(change) => change.bytes(),
-            Self::Topic { .. } => 0,
+            Self::Topic(change) => change.bytes(),
             Self::Mark { key, .. } => key.len(),
             Self::Complete { scope, completion, .. } => {
                 scope.len() + completion.answer.as_ref().map_or(0, bytes::Bytes::len)
@@ -71,21 +74,20 @@ impl Parts {
         connection: &Connection,
         changes: &[Change],
         now: Moment,
-    ) -> rusqlite::Result<Result<(), CommitError>> {
+    ) -> rusqlite::Result<Result<(), Refusal>> {
         match self.is_done_before(connection, changes, now)? {
             Ok(true) => return Ok(Ok(())),
             Ok(false) => {}
             Err(operation) => {
-                return Ok(Err(CommitError::Refused { operation, cause: Refused::DoneBefore }));
+                let cause = Refused::DoneBefore;
+                return Ok(Err(Refusal::Commit(CommitError::Refused { operation, cause })));
             }
         }
         let (mut together, mut marks) = (Together::default(), HashSet::new());
         for (operation, change) in changes.iter().enumerate() {
             let checked = match change {
                 Change::Queue(change) => self.queues.check(connection, change, &mut together, now)?,
-                Change::Topic { name } => {
-                    Err(EngineError::NotFound { name: name.clone(), nearest: None }.into())
-                }
+                Change::Topic(change) => self.topics.check(change, now),
                 Change::Mark { inbox, key, .. } => {
                     let is_first = marks.insert((inbox, key));
                     if key.len() > self.key_bytes {
@@ -104,10 +106,14 @@ impl Parts {
                 }
             };
             if let Err(cause) = checked {
-                return Ok(Err(CommitError::Refused { operation, cause }));
+                let refused = CommitError::Refused { operation, cause };
+                return Ok(Err(match change {
+                    Change::Topic(_) => Refusal::Topic(refused),
+                    _ => Refusal::Commit(refused),
+                }));
             }
         }
-        Ok(self.queues.check_moves(&together))
+        Ok(self.queues.check_moves(&together).map_err(Refusal::Commit))
     }
 
     /// Whether what can be done once was done: all of it, or nothing. Else the first that was.
@@ -126,7 +132,8 @@ impl Parts {
                         self.requests.check_complete(connection, scope, key, completion.fence, now)?;
                     Some(checked.is_ok_and(|is_new| !is_new))
                 }
-                Change::Topic { .. } | Change::Mark { .. } => None,
+                Change::Topic(change) => self.topics.was_done(change, now),
+                Change::Mark { .. } => None,
             };
             match done {
                 Some(true) => first = first.or(Some(at)),
@@ -155,7 +162,7 @@ impl Parts {
         for change in changes {
             outcomes.push(match change {
                 Change::Queue(change) => self.queues.apply(connection, change, now)?,
-                Change::Topic { .. } => Outcome::Done,
+                Change::Topic(change) => self.topics.apply(connection, change, now)?,
                 Change::Mark { inbox, key, kept } => {
                     self.inbox.mark(connection, &inbox, &key, later(now, kept))?;
                     Outcome::Done

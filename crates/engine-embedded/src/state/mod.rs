@@ -21,6 +21,7 @@ pub(crate) use commit::Change;
 use crate::damage::Damages;
 use crate::embedded::EmbeddedConfig;
 use crate::inbox::Inbox;
+use crate::log::{Ask as TopicAsk, LogLimits, Published, Said, Topics};
 use crate::moment::moment;
 use crate::queue::{Found, HeldPositions, Leased, QueueLimits, Queues, Then};
 use crate::requests::{Ask, Requests};
@@ -31,9 +32,11 @@ use crate::wakes::Waiting;
 #[derive(Debug)]
 pub(crate) struct Parts {
     queues: Queues,
+    topics: Topics,
     inbox: Inbox,
     requests: Requests,
     waiting: Waiting,
+    published: Published,
     key_bytes: usize,
 }
 
@@ -80,6 +83,8 @@ pub(crate) enum Command {
         key: Key,
         ask: Ask,
     },
+    /// What is asked of topics.
+    Topic(TopicAsk),
 }
 
 /// What is answered.
@@ -93,6 +98,7 @@ pub(crate) enum Reply {
     Held(Option<(i64, HeldPositions)>),
     IsMarked(bool),
     Request(Result<Option<Decision>, Lost>),
+    Topic(Said),
     Done,
 }
 
@@ -100,6 +106,8 @@ pub(crate) enum Reply {
 #[derive(Debug, Clone)]
 pub(crate) enum Refusal {
     Commit(CommitError),
+    /// The same because of an operation on a topic: which names are like one that is not there its caller looks up.
+    Topic(CommitError),
     Declare(DeclareError),
     Engine(EngineError),
     Requests(Full),
@@ -114,6 +122,7 @@ impl Parts {
         connection: &Connection,
         config: &EmbeddedConfig,
         waiting: Waiting,
+        published: Published,
         damages: Damages,
     ) -> rusqlite::Result<Self> {
         let step = config.step.get() as usize;
@@ -127,7 +136,11 @@ impl Parts {
         };
         let bounds =
             Bounds { records: config.records_max.get(), answer_bytes: config.answers_bytes_max.bytes() };
+        let mut topics = Topics::load(connection, log_limits(config), &damages)?;
+        published.tell(topics.take_news());
         Ok(Self {
+            topics,
+            published,
             queues: Queues::load(connection, limits, damages)?,
             inbox: Inbox::load(connection, config.marks_max.get(), step)?,
             requests: Requests::load(connection, bounds, step)?,
@@ -136,6 +149,23 @@ impl Parts {
         })
     }
 }
+
+fn log_limits(config: &EmbeddedConfig) -> LogLimits {
+    LogLimits {
+        topics: config.topics_max.get() as usize,
+        partitions: config.partitions_max.get() as usize,
+        groups: config.groups_max.get() as usize,
+        positions: config.positions_max.get() as usize,
+        members: config.members_max.get() as usize,
+        key_bytes: config.key_bytes_max.get() as usize,
+        step: config.step.get() as usize,
+        step_bytes: config.store.group_bytes_max.bytes(),
+        late: REMOVED_LATE,
+    }
+}
+
+/// How long what need not be kept may stay, so that a record a second is not a commit a second to remove it.
+const REMOVED_LATE: Duration = Duration::from_secs(10);
 
 impl State for Parts {
     type Command = Command;
@@ -149,6 +179,7 @@ impl State for Parts {
             }
             Command::IsMarked { key, .. } => COMMAND_BYTES + key.len(),
             Command::Request { scope, .. } => COMMAND_BYTES + scope.len(),
+            Command::Topic(ask) => COMMAND_BYTES + ask.bytes(),
             _ => COMMAND_BYTES,
         }
     }
@@ -161,7 +192,7 @@ impl State for Parts {
     ) -> rusqlite::Result<Result<(), Refusal>> {
         let now = moment(now);
         Ok(match command {
-            Command::Commit(changes) => self.check_commit(connection, changes, now)?.map_err(Refusal::Commit),
+            Command::Commit(changes) => self.check_commit(connection, changes, now)?,
             Command::Declare { name, spec } => {
                 self.queues.check_declare(name, spec).map_err(Refusal::Declare)
             }
@@ -176,6 +207,7 @@ impl State for Parts {
             Command::Request { scope, key, ask } => {
                 self.requests.check(connection, scope, key, ask)?.map_err(Refusal::Requests)
             }
+            Command::Topic(ask) => self.topics.check_ask(ask).map_err(Refusal::Declare),
             Command::List { .. } | Command::Release { .. } | Command::IsMarked { .. } => Ok(()),
         })
     }
@@ -218,15 +250,18 @@ impl State for Parts {
             Command::Request { scope, key, ask } => {
                 Reply::Request(self.requests.ask(connection, &scope, &key, ask, now)?)
             }
+            Command::Topic(ask) => Reply::Topic(self.topics.ask(connection, ask, now)?),
         })
     }
 
     fn flush(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         self.queues.flush(connection)?;
+        self.topics.flush(connection)?;
         self.inbox.flush(connection)
     }
 
     fn committed(&mut self) {
+        self.published.tell(self.topics.take_news());
         let wakes = self.queues.take_wakes();
         self.waiting.wake(&wakes, |queue, consumer| self.queues.share_left(queue, consumer));
     }
@@ -237,19 +272,27 @@ impl State for Parts {
                 let tokens = leased.iter().map(|lease| lease.token).collect();
                 Some(Command::Release { queue, tokens })
             }
+            Reply::Topic(Said::Joined(Ok(assignment))) => {
+                Some(Command::Topic(TopicAsk::Leave(assignment.membership)))
+            }
             _ => None,
         }
     }
 
     fn next_due(&self) -> Option<Timestamp> {
         let queues = self.queues.next_due();
-        let dues = queues.into_iter().chain(self.inbox.next_due()).chain(self.requests.next_due());
+        let dues = queues
+            .into_iter()
+            .chain(self.topics.next_due())
+            .chain(self.inbox.next_due())
+            .chain(self.requests.next_due());
         dues.min().map(crate::moment::timestamp)
     }
 
     fn run_due(&mut self, connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
         let now = moment(now);
         self.queues.run_due(connection, now)?;
+        self.topics.run_due(connection, now)?;
         self.inbox.run_due(connection, now)?;
         self.requests.run_due(connection, now)
     }
@@ -277,7 +320,7 @@ impl Refusal {
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Commit(error) => error.fmt(f),
+            Self::Commit(error) | Self::Topic(error) => error.fmt(f),
             Self::Declare(error) => error.fmt(f),
             Self::Engine(error) => error.fmt(f),
             Self::Requests(full) => full.fmt(f),

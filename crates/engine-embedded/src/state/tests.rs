@@ -181,13 +181,15 @@ impl Kept {
 
     fn with(connection: Connection, config: EmbeddedConfig) -> Self {
         let damages = Damages::new(10, Events::default());
-        let parts = Parts::load(&connection, &config, Waiting::new(1), damages.clone()).expect("loads");
+        let parts = Parts::load(&connection, &config, Waiting::new(1), Published::new(1), damages.clone())
+            .expect("loads");
         Self { parts, connection, config, damages }
     }
 
     fn restart(&mut self) {
         let damages = self.damages.clone();
-        self.parts = Parts::load(&self.connection, &self.config, Waiting::new(1), damages).expect("loads");
+        self.parts = Parts::load(&self.connection, &self.config, Waiting::new(1), Published::new(1), damages)
+            .expect("loads");
     }
 
     fn pass(&mut self, now: Timestamp) {

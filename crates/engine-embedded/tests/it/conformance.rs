@@ -29,8 +29,7 @@ struct Directories {
 fn open(directory: &Path) -> Ports {
     let config = EmbeddedConfig::default();
     let engine = Embedded::open(directory, &config, WallClock::system(), Events::default()).expect("opens");
-    let engine = Arc::new(engine);
-    Ports { queues: Some(engine.clone()), logs: None, inboxes: Some(engine.clone()), requests: Some(engine) }
+    Ports::all(&Arc::new(engine))
 }
 
 /// What is in `directory`, as it would be found if its process were killed now.
@@ -115,7 +114,7 @@ fn certify(is_killed: bool, only: fn(&str) -> bool) {
                 Verdict::Passed => passed += 1,
                 Verdict::Failed { problem } => late.push((case, problem)),
                 Verdict::NotApplicable { why } => {
-                    assert_eq!(why, "there is no port for topics", "{case:?}");
+                    assert!(why.contains("it keeps one copy"), "{case:?}: {why}");
                 }
             }
         }

@@ -10,4 +10,8 @@ mod queue_crashes;
 mod queues;
 mod store;
 mod timed;
+mod topic_crashes;
+mod topic_damage;
+mod topic_kills;
+mod topics;
 mod workload;

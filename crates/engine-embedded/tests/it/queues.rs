@@ -10,7 +10,7 @@ use intertie_core::envelope::Envelope;
 use intertie_core::quantity::ByteSize;
 use intertie_core::telemetry::{Events, Snapshot, Source};
 use intertie_engine_embedded::store::OpenError;
-use intertie_engine_embedded::{Embedded, EmbeddedConfig};
+use intertie_engine_embedded::{Damaged, Embedded, EmbeddedConfig};
 use intertie_messaging::commit::{CommitError, Operation, Refused};
 use intertie_messaging::queue::{Lease, LeaseRequest, LeaseToken, QueueEngine, QueueSpec, Settlement};
 use intertie_messaging::{Content, DeclareError, Engine, EngineError, Name};
@@ -252,7 +252,8 @@ async fn what_a_later_version_declared_is_not_opened_and_what_is_damaged_is_told
     engine.commit(send(&queue, 1).into()).await.expect("stores");
     assert_eq!(id(&lease(&engine, &queue, "worker").await.content), "1");
     let damages = engine.damages();
-    assert_eq!((damages[0].queue.as_str(), damages[0].position), ("orders", Some(0)));
+    let orders = Damaged::Queue("orders".to_owned());
+    assert_eq!((&damages[0].of, damages[0].position), (&orders, Some(0)));
     assert!(damages[0].to_string().starts_with("message 0 of queue `orders`: "));
     let mut snapshot = Snapshot::default();
     Source::read(&engine, &mut snapshot);

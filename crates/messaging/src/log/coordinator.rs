@@ -82,11 +82,6 @@ impl Coordinator {
         resumed
     }
 
-    /// How many members there are, which whoever has a coordinator bounds.
-    pub fn members(&self) -> usize {
-        self.members.len()
-    }
-
     /// What each member has.
     pub fn held(&self) -> impl Iterator<Item = Held> {
         self.members.iter().map(|(member, session)| Held {
@@ -148,11 +143,29 @@ impl Coordinator {
         }
     }
 
-    /// Whether `partition` is `member`'s, which joined in `generation`.
-    pub fn owns(&mut self, now: Instant, member: &Name, generation: u64, partition: u32) -> bool {
-        self.expire(now);
-        let joined = self.members.get(member).is_some_and(|session| session.generation == generation);
-        joined && self.owners.get(partition as usize).is_some_and(|owner| owner.as_ref() == Some(member))
+    /// Whether `partition` is `member`'s, which joined in `generation`. What another one whose session has ended leaves
+    /// is nobody's until somebody joins, stays or leaves.
+    pub fn owns(&self, now: Instant, member: &Name, generation: u64, partition: u32) -> bool {
+        let is_member = |session: &Session| session.generation == generation && session.ends > now;
+        self.members.get(member).is_some_and(is_member)
+            && self.owners.get(partition as usize).is_some_and(|owner| owner.as_ref() == Some(member))
+    }
+
+    /// Who has each partition.
+    pub fn owners(&self) -> &[Option<Name>] {
+        &self.owners
+    }
+
+    /// Each member with its generation, and how long its session lasts when it is not heard of.
+    pub fn sessions(&self) -> impl Iterator<Item = (&Name, u64, Duration)> {
+        self.members.iter().map(|(member, session)| (member, session.generation, session.lasts))
+    }
+
+    /// Whether one more may join, of so many members at most: `member` takes the place of the one of its name, and
+    /// those whose sessions have ended take none.
+    pub fn has_room(&self, now: Instant, member: &Name, most: usize) -> bool {
+        let others = self.members.iter().filter(|(name, session)| *name != member && session.ends > now);
+        others.count() < most
     }
 
     /// There are more partitions now. Fewer than before changes nothing.
@@ -357,6 +370,19 @@ mod tests {
         let stayed = after.heartbeat(at(109), &name(1), first.generation, &[]).expect("still a member");
         assert_eq!((stayed.partitions.as_slice(), stayed.to_release.as_slice()), (&[0, 1, 2][..], &[2][..]));
         assert_eq!(after.heartbeat(at(110), &name(2), 2, &[]), Err(3), "its session is over");
+    }
+
+    #[test]
+    fn there_is_room_for_who_comes_back_and_in_the_places_of_those_who_are_gone() {
+        let mut coordinator = Coordinator::new(2, 1);
+        let first = coordinator.join(at(0), &name(1), SESSION);
+        coordinator.join(at(5), &name(2), SESSION);
+        assert!(coordinator.has_room(at(9), &name(1), 2) && !coordinator.has_room(at(9), &name(3), 2));
+        assert!(coordinator.has_room(at(10), &name(3), 2));
+        // Nobody heard yet that the first is gone, and nobody takes it for one that is there.
+        assert_eq!(coordinator.sessions().count(), 2);
+        assert!(!coordinator.owns(at(10), &name(1), first.generation, 0));
+        assert_eq!(coordinator.owners(), [Some(name(1)), Some(name(1))]);
     }
 
     #[test]

@@ -296,7 +296,8 @@ impl State {
                 Outcome::Stored(receipt(partition, position))
             }
             Operation::Advance { membership, partition, next } => {
-                self.topic(&membership.member.topic).expect(CHECKED).advance(&membership, partition, next);
+                let topic = self.topic(&membership.member.topic).expect(CHECKED);
+                topic.advance(&membership, partition, next, bug);
                 Outcome::Done
             }
             Operation::Complete { scope, key, fence, answer, kept } => {

@@ -270,8 +270,11 @@ impl Topic {
         position.is_some_and(|position| position >= next)
     }
 
-    pub(super) fn advance(&mut self, membership: &Membership, partition: u32, next: u64) {
-        self.group(&membership.member.group, None).positions[partition as usize] = Some(next);
+    pub(super) fn advance(&mut self, membership: &Membership, partition: u32, next: u64, bug: Option<Bug>) {
+        let position = &mut self.group(&membership.member.group, None).positions[partition as usize];
+        // Of two in one commit the further one holds; the bug is about one that comes later.
+        *position =
+            Some(position.filter(|_| bug != Some(Bug::AdvanceBack)).map_or(next, |was| was.max(next)));
     }
 
     pub(super) fn lag(&self, group: &Name, bug: Option<Bug>) -> Vec<Lag> {

@@ -2,7 +2,7 @@
 
 use super::bounds::{at, declare, kept, lease, leased, message, request, send};
 use super::*;
-use crate::damage::Damage;
+use crate::damage::{Damage, Damaged};
 
 fn three_messages() -> Kept {
     let mut kept = kept(|_| {});
@@ -18,7 +18,14 @@ fn positions(kept: &mut Kept, now: Timestamp) -> Vec<u64> {
 }
 
 fn told(kept: &Kept) -> Vec<(String, Option<u64>)> {
-    kept.damages.first().into_iter().map(|Damage { queue, position, .. }| (queue, position)).collect()
+    kept.damages.first().into_iter().filter_map(named).collect()
+}
+
+fn named(damage: Damage) -> Option<(String, Option<u64>)> {
+    match damage.of {
+        Damaged::Queue(name) => Some((name, damage.position)),
+        Damaged::Topic(_) => None,
+    }
 }
 
 #[test]
@@ -137,7 +144,8 @@ fn what_a_later_version_declared_is_left_to_it() {
     let sql = "UPDATE queue SET spec = json_set(spec, '$.compressed', 'zstd') WHERE name = 'orders'";
     kept.connection.execute(sql, []).expect("written");
     let damages = Damages::new(1, Events::default());
-    let error = Parts::load(&kept.connection, &kept.config, Waiting::new(1), damages.clone());
+    let error =
+        Parts::load(&kept.connection, &kept.config, Waiting::new(1), Published::new(1), damages.clone());
     let error = error.map(|_| ()).expect_err("refused");
     let words = error.to_string();
     assert!(
