@@ -35,16 +35,32 @@ pub fn family(root: u32) -> Result<Vec<u32>> {
 
 /// User and system time of these processes, in seconds. The kernel counts in ticks, of 10 ms as a rule.
 pub fn cpu_seconds(pids: &[u32]) -> Result<f64> {
-    let ticks_per_second = sysconf(SysconfVar::CLK_TCK)
-        .context("ask for the clock tick")?
-        .context("the clock tick is unknown")?;
     let mut ticks = 0;
     for pid in pids {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
             .with_context(|| format!("process {pid} of the subject has gone"))?;
         ticks += Stat::parse(&stat)?.cpu_ticks;
     }
-    Ok(ticks as f64 / ticks_per_second as f64)
+    Ok(ticks as f64 / ticks_per_second()?)
+}
+
+/// User and system time of a process and of all that it has started, those included that have ended and were waited
+/// for, in seconds.
+pub fn tree_seconds(root: u32) -> Result<f64> {
+    let mut ticks = 0;
+    for pid in family(root)? {
+        // Its time is its parent's, once it has ended.
+        if let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) {
+            let Stat { cpu_ticks, waited_ticks, .. } = Stat::parse(&stat)?;
+            ticks += cpu_ticks + waited_ticks;
+        }
+    }
+    Ok(ticks as f64 / ticks_per_second()?)
+}
+
+fn ticks_per_second() -> Result<f64> {
+    let ticks = sysconf(SysconfVar::CLK_TCK).context("ask for the clock tick")?;
+    Ok(ticks.context("the clock tick is unknown")? as f64)
 }
 
 /// What these processes have resident now, in MiB; pages that they share are divided among them.
@@ -78,6 +94,8 @@ fn kib_of(text: &str, figure: &str) -> Option<u64> {
 struct Stat {
     parent: u32,
     cpu_ticks: u64,
+    /// Of its children that it has waited for.
+    waited_ticks: u64,
 }
 
 impl Stat {
@@ -85,12 +103,15 @@ impl Stat {
     fn parse(stat: &str) -> Result<Self> {
         let fields: Vec<&str> =
             stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
-        // Numbered from 1 in the manual: 3 is the first here, 4 the parent, 14 and 15 user and system time.
+        // Numbered from 1 in the manual: 3 is the first here, 4 the parent, 14 and 15 user and system time,
+        // 16 and 17 those of children.
         let field =
             |number: usize| fields.get(number - 3).with_context(|| format!("odd /proc stat: {stat:?}"));
+        let ticks = |number| anyhow::Ok(field(number)?.parse::<u64>()?);
         Ok(Self {
             parent: field(4)?.parse()?,
-            cpu_ticks: field(14)?.parse::<u64>()? + field(15)?.parse::<u64>()?,
+            cpu_ticks: ticks(14)? + ticks(15)?,
+            waited_ticks: ticks(16)? + ticks(17)?,
         })
     }
 }
@@ -102,7 +123,7 @@ mod tests {
     #[test]
     fn a_stat_line_is_read_past_any_name() {
         let stat = "71 (odd) na) me) S 70 71 71 0 -1 4194560 910 0 0 0 30 12 5 6 20 0 1 0 99 0 0";
-        assert_eq!(Stat::parse(stat).unwrap(), Stat { parent: 70, cpu_ticks: 42 });
+        assert_eq!(Stat::parse(stat).unwrap(), Stat { parent: 70, cpu_ticks: 42, waited_ticks: 11 });
         assert!(Stat::parse("71 (short) S 70").is_err());
     }
 

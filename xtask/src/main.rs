@@ -23,7 +23,8 @@ cargo xtask soak …             hours at half load with faults, reloads and res
 cargo xtask bench overload …   goodput and memory at 2 × and 5 × capacity
 cargo xtask bench gateway …    ours beside nginx, HAProxy and Envoy; see bench/README.md
 cargo xtask bench routes       what finding a route costs with 10 and with 10,000 of them
-cargo xtask bench resilience … our policies beside those of other libraries; see bench/README.md";
+cargo xtask bench resilience … our policies beside those of other libraries; see bench/README.md
+cargo xtask bench messaging …  our queues and topics, and brokers beside each other; see bench/README.md";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -84,6 +85,7 @@ fn run_bench(name: &str, rest: &[&str]) -> Result<()> {
     // Single nanoseconds are measured as they are shipped.
     let build = match name {
         "resilience" => ["--profile=dist", "--features=resilience"].as_slice(),
+        "messaging" => &["--profile=dist", "--features=messaging"],
         _ => &["--release"],
     };
     let bench = |verb: &str, binary: &str| {
