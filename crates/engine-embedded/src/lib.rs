@@ -79,7 +79,6 @@
 //! and in the write-ahead log it ends the log there; [`store::maintenance::verify`] and backups are for that.
 //! Network filesystems are refused where they can be told, since their locks and syncs promise less.
 
-mod content;
 mod embedded;
 mod inbox;
 mod moment;
@@ -90,3 +89,4 @@ pub mod store;
 mod wakes;
 
 pub use embedded::{Embedded, EmbeddedConfig};
+use intertie_messaging::stored as content;

@@ -4,6 +4,7 @@
 //! - [`log`]: what happened, in order; partitions, groups, replay.
 //! - [`commit`]: what changes both, as a whole or not at all, and what of it can be done once.
 //! - [`support`]: what an engine can do of what is asked for, said when it is declared.
+//! - [`stored`]: what a message says, as bytes that engines keep.
 //! - [`engines`]: how both ports lie on six engines.
 //!
 //! With the feature `conformance` also `model`, an engine in memory for tests, and `conformance`, the suite that an
@@ -28,6 +29,7 @@ mod message;
 pub mod model;
 mod name;
 pub mod queue;
+pub mod stored;
 pub mod support;
 
 pub use durability::Durability;
