@@ -142,7 +142,11 @@ mod tests {
         }
         ring();
         let mut context = Context::from_waker(Waker::noop());
-        bells.iter_mut().map(|bell| bell.as_mut().poll(&mut context)).filter(std::task::Poll::is_ready).count()
+        bells
+            .iter_mut()
+            .map(|bell| bell.as_mut().poll(&mut context))
+            .filter(std::task::Poll::is_ready)
+            .count()
     }
 
     #[test]

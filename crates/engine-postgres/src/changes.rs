@@ -71,44 +71,53 @@ impl Changes {
         self.next = moments.into_iter().flatten().min();
     }
 
-    /// Does all of it.
+    /// Does all of it. The statements go to the server without waiting for each other's answers: none of them touches
+    /// a row of another, but for the last.
     pub(crate) async fn apply(&self, session: &Session, now: Moment) -> Result<(), Failure> {
-        if !self.removed.is_empty() {
-            let (queues, positions): (Vec<_>, Vec<_>) = self.removed.iter().copied().unzip();
-            let sql = "WITH gone AS (DELETE FROM content AS c USING unnest($1::int4[], $2::int8[]) AS p (queue, position)
-                           WHERE c.queue = p.queue AND c.position = p.position)
-                       DELETE FROM message AS m USING unnest($1::int4[], $2::int8[]) AS p (queue, position)
-                       WHERE m.queue = p.queue AND m.position = p.position";
-            expect(session.run(sql, &[&queues, &positions]).await?, self.removed.len())?;
+        tokio::try_join!(
+            biased;
+            self.remove_all(session),
+            self.give_back_all(session),
+            self.move_all(session),
+            self.store_all(session),
+            self.remember(session, now),
+        )?;
+        self.promote(session, now).await
+    }
+
+    async fn remove_all(&self, session: &Session) -> Result<(), Failure> {
+        if self.removed.is_empty() {
+            return Ok(());
         }
-        if !self.returned.is_empty() {
-            self.give_back_all(session).await?;
+        let (queues, positions): (Vec<_>, Vec<_>) = self.removed.iter().copied().unzip();
+        let sql = "WITH gone AS (DELETE FROM content AS c USING unnest($1::int4[], $2::int8[]) AS p (queue, position)
+                       WHERE c.queue = p.queue AND c.position = p.position)
+                   DELETE FROM message AS m USING unnest($1::int4[], $2::int8[]) AS p (queue, position)
+                   WHERE m.queue = p.queue AND m.position = p.position";
+        expect(session.run(sql, &[&queues, &positions]).await?, self.removed.len())
+    }
+
+    async fn remember(&self, session: &Session, now: Moment) -> Result<(), Failure> {
+        let settled = &self.settled;
+        if settled.is_empty() {
+            return Ok(());
         }
-        if !self.moved.is_empty() {
-            self.move_all(session).await?;
-        }
-        if !self.stored.is_empty() {
-            self.store_all(session).await?;
-        }
-        if !self.settled.is_empty() {
-            let settled = &self.settled;
-            let queues: Vec<_> = settled.iter().map(|settled| settled.queue).collect();
-            let deliveries: Vec<_> = settled.iter().map(|settled| settled.delivery).collect();
-            let secrets: Vec<_> = settled.iter().map(|settled| settled.secret).collect();
-            let texts: Vec<_> = settled.iter().map(|settled| &settled.settlement[..]).collect();
-            let sql = "INSERT INTO settled (queue, delivery, secret, settlement, at)
-                       SELECT s.*, $5 FROM unnest($1::int4[], $2::int8[], $3::int8[], $4::bytea[]) AS s";
-            session.run(sql, &[&queues, &deliveries, &secrets, &texts, &now]).await?;
-        }
-        if !self.groups.is_empty() {
-            self.promote(session, now).await?;
-        }
-        Ok(())
+        let queues: Vec<_> = settled.iter().map(|settled| settled.queue).collect();
+        let deliveries: Vec<_> = settled.iter().map(|settled| settled.delivery).collect();
+        let secrets: Vec<_> = settled.iter().map(|settled| settled.secret).collect();
+        let texts: Vec<_> = settled.iter().map(|settled| &settled.settlement[..]).collect();
+        let sql = "INSERT INTO settled (queue, delivery, secret, settlement, at)
+                   SELECT s.*, $5 FROM unnest($1::int4[], $2::int8[], $3::int8[], $4::bytea[]) AS s";
+        session.run(sql, &[&queues, &deliveries, &secrets, &texts, &now]).await.map(|_| ())
     }
 
     async fn give_back_all(&self, session: &Session) -> Result<(), Failure> {
+        if self.returned.is_empty() {
+            return Ok(());
+        }
         let rows = &self.returned;
-        let sql = "UPDATE message AS m SET state = n.state, due = n.due, ends = n.ends, deliveries = n.deliveries,
+        let sql =
+            "UPDATE message AS m SET state = n.state, due = n.due, ends = n.ends, deliveries = n.deliveries,
                        delivery = NULL, secret = NULL, consumer = NULL, until = NULL
                    FROM unnest($1::int4[], $2::int8[], $3::int2[], $4::int8[], $5::int8[], $6::int4[])
                        AS n (queue, position, state, due, ends, deliveries)
@@ -124,6 +133,9 @@ impl Changes {
     }
 
     async fn move_all(&self, session: &Session) -> Result<(), Failure> {
+        if self.moved.is_empty() {
+            return Ok(());
+        }
         let (places, rows): (Vec<_>, Vec<_>) = self.moved.iter().map(|(from, to)| (*from, to)).unzip();
         let (queues, positions): (Vec<_>, Vec<_>) = places.into_iter().unzip();
         let to_queues: Vec<_> = rows.iter().map(|row| row.queue).collect();
@@ -148,12 +160,24 @@ impl Changes {
                        AS n (queue, position, to_queue, to_position, state, priority, at, ends, member, dead)
                    WHERE m.queue = n.queue AND m.position = n.position";
         let values: crate::session::Values<'_> = &[
-            &queues, &positions, &to_queues, &to_positions, &states, &priorities, &moments, &ends, &members, &dead,
+            &queues,
+            &positions,
+            &to_queues,
+            &to_positions,
+            &states,
+            &priorities,
+            &moments,
+            &ends,
+            &members,
+            &dead,
         ];
         expect(session.run(sql, values).await?, rows.len())
     }
 
     async fn store_all(&self, session: &Session) -> Result<(), Failure> {
+        if self.stored.is_empty() {
+            return Ok(());
+        }
         let rows: Vec<_> = self.stored.iter().map(|(row, _)| row).collect();
         let contents: Vec<_> = self.stored.iter().map(|(_, content)| &content[..]).collect();
         let queues: Vec<_> = rows.iter().map(|row| row.queue).collect();
@@ -179,7 +203,18 @@ impl Changes {
                                $8::int8[], $9::int8[], $10::bytea[], $11::bytea[], $12::text[])
                        AS n (queue, position, state, priority, bytes, stored_at, due, expires, ends, key, member, dead)";
         let values: crate::session::Values<'_> = &[
-            &queues, &positions, &states, &priorities, &bytes, &stored, &dues, &expires, &ends, &keys, &members, &dead,
+            &queues,
+            &positions,
+            &states,
+            &priorities,
+            &bytes,
+            &stored,
+            &dues,
+            &expires,
+            &ends,
+            &keys,
+            &members,
+            &dead,
             &contents,
         ];
         expect(session.run(sql, values).await?, rows.len())
@@ -187,7 +222,11 @@ impl Changes {
 
     /// Has the first of each group that changed wait for its time alone.
     async fn promote(&self, session: &Session, now: Moment) -> Result<(), Failure> {
-        let (queues, members): (Vec<_>, Vec<_>) = self.groups.iter().map(|(queue, member)| (*queue, &member[..])).unzip();
+        if self.groups.is_empty() {
+            return Ok(());
+        }
+        let (queues, members): (Vec<_>, Vec<_>) =
+            self.groups.iter().map(|(queue, member)| (*queue, &member[..])).unzip();
         let sql = "UPDATE message AS m SET state = CASE WHEN m.due <= $3 THEN 0 ELSE 1 END
                    FROM unnest($1::int4[], $2::bytea[]) AS g (queue, member),
                         LATERAL (SELECT h.position FROM message AS h WHERE h.queue = g.queue AND h.member = g.member

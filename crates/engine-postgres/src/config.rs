@@ -89,7 +89,9 @@ impl PostgresConfig {
     /// # Errors
     /// Names the first setting that can not, with its value and the limit.
     pub fn validate(&self) -> Result<(), Invalid> {
-        let is_plain = |at: usize, byte: u8| byte.is_ascii_lowercase() || byte == b'_' || (at > 0 && byte.is_ascii_digit());
+        let is_plain = |at: usize, byte: u8| {
+            byte.is_ascii_lowercase() || byte == b'_' || (at > 0 && byte.is_ascii_digit())
+        };
         let schema = &self.schema;
         let is_name = (1..=SCHEMA_BYTES_MAX).contains(&schema.len())
             && schema.bytes().enumerate().all(|(at, byte)| is_plain(at, byte))

@@ -27,6 +27,10 @@ impl Work for Declaring {
 
     const SYNC: SyncPoint = SyncPoint::First;
 
+    fn keeps_structure(&self) -> Option<i32> {
+        None
+    }
+
     async fn run<'a>(&'a self, session: &'a Session) -> Result<Ended<Self::Answer>, Failure> {
         let target = match self.target() {
             Ok(target) => target,
@@ -142,10 +146,14 @@ impl Declaring {
         match queues.get(target) {
             Some(own) if own.dead_letters.is_none() => {
                 let spec = QueueSpec { durability, ..own.spec.clone() };
-                session.run("UPDATE queue SET spec = $2 WHERE number = $1", &[&own.number, &text(&spec)]).await?;
+                session
+                    .run("UPDATE queue SET spec = $2 WHERE number = $1", &[&own.number, &text(&spec)])
+                    .await?;
             }
             Some(_) => {}
-            None => insert(session, target, &QueueSpec { durability, ..QueueSpec::default() }, None, now).await?,
+            None => {
+                insert(session, target, &QueueSpec { durability, ..QueueSpec::default() }, None, now).await?
+            }
         }
         Ok(())
     }
@@ -205,6 +213,10 @@ impl Work for Deleting {
     type Answer = Result<(), EngineError>;
 
     const SYNC: SyncPoint = SyncPoint::First;
+
+    fn keeps_structure(&self) -> Option<i32> {
+        None
+    }
 
     async fn run<'a>(&'a self, session: &'a Session) -> Result<Ended<Self::Answer>, Failure> {
         change_structure(session, self.locks).await?;

@@ -66,7 +66,8 @@ impl Postgres {
     /// Outside of a runtime of tokio.
     pub async fn open(server: &Config, config: &PostgresConfig) -> Result<Self, OpenError> {
         config.validate().map_err(OpenError::Config)?;
-        let opened = tokio::time::timeout(2 * config.transaction_timeout, Self::connect(server, config)).await;
+        let opened =
+            tokio::time::timeout(2 * config.transaction_timeout, Self::connect(server, config)).await;
         let (found, locks) = opened.unwrap_or_else(|_| Err(server_error(&Failure::Late)))?;
         let mut node = [0; 8];
         let random = SystemRandom::new().fill(&mut node);
@@ -179,7 +180,8 @@ impl Shared {
 
     async fn release(&self, queue: Name, unheard: Result<Leasings, Undone>) {
         let Ok(Ok(Answer { leases, .. })) = unheard else { return };
-        let leases: Vec<Lease> = leases.iter().filter_map(|leased: &Leased| Lease::read(&leased.id)).collect();
+        let leases: Vec<Lease> =
+            leases.iter().filter_map(|leased: &Leased| Lease::read(&leased.id)).collect();
         if leases.is_empty() {
             return;
         }

@@ -32,6 +32,8 @@ impl Failure {
                 &SqlState::T_R_SERIALIZATION_FAILURE,
                 &SqlState::T_R_DEADLOCK_DETECTED,
                 &SqlState::LOCK_NOT_AVAILABLE,
+                // Statements behind the one that failed, when they were sent before its answer came.
+                &SqlState::IN_FAILED_SQL_TRANSACTION,
             ]
             .contains(&code)
         })

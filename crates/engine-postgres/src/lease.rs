@@ -16,7 +16,7 @@ use crate::commit::{self, Lease};
 use crate::failure::Failure;
 use crate::moment::{Moment, later, timestamp};
 use crate::pass::abandoned;
-use crate::queues::{Known, Queues, keep_structure, not_found};
+use crate::queues::{Known, Queues, not_found};
 use crate::row::{Row, columns, read_dead};
 use crate::session::Session;
 use crate::transaction::{Ended, SyncPoint, Work};
@@ -52,9 +52,12 @@ impl Work for Leasing {
     /// Those who lease from one queue wait for each other, and not for each other's sync.
     const SYNC: SyncPoint = SyncPoint::Last;
 
+    fn keeps_structure(&self) -> Option<i32> {
+        Some(self.locks)
+    }
+
     async fn run<'a>(&'a self, session: &'a Session) -> Result<Ended<Self::Answer>, Failure> {
         let request = &self.request;
-        keep_structure(session, self.locks).await?;
         let queues = Queues::named(session, &BTreeSet::from([&request.queue])).await?;
         let Some(queue) = queues.get(&request.queue) else {
             return Ok(Ended::Rollback(Err(not_found(session, &request.queue).await?)));
@@ -65,9 +68,9 @@ impl Work for Leasing {
         }
         // Bounds on leases are kept by one at a time. Numbers of queues are above zero, so that these locks are not
         // those of the room in them.
-        let sql = "SELECT pg_advisory_xact_lock($1, -$2::int4)";
-        session.run(sql, &[&self.locks, &queue.number]).await?;
-        let now = commit::now(session).await?;
+        let sql = "WITH mine AS MATERIALIZED (SELECT pg_advisory_xact_lock($1, -$2::int4))
+                   SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8 * 1000 FROM mine";
+        let now: Moment = session.one(sql, &[&self.locks, &queue.number]).await?.try_get(0)?;
         if queue.spec.exclusive
             && let Some(holder) = self.holder(session, queue, now).await?
         {
@@ -108,7 +111,8 @@ impl Leasing {
         if !queue.spec.exclusive && queue.spec.auto_delete.is_none() {
             return Ok(false);
         }
-        let sql = "UPDATE queue SET used = greatest(used, $2), asked_by = $3, asked_at = $2 WHERE number = $1";
+        let sql =
+            "UPDATE queue SET used = greatest(used, $2), asked_by = $3, asked_at = $2 WHERE number = $1";
         session.run(sql, &[&queue.number, &now, &self.request.consumer.as_str()]).await?;
         Ok(true)
     }
@@ -171,7 +175,8 @@ impl Leasing {
         let consumer = self.request.consumer.as_str();
         let rows = session.query(sql, &[&queue.number, &chosen, &secrets, &consumer, &until]).await?;
         if rows.len() != chosen.len() {
-            let problem = format!("{} of {} messages that were leased say something", rows.len(), chosen.len());
+            let problem =
+                format!("{} of {} messages that were leased say something", rows.len(), chosen.len());
             return Err(Failure::Damaged { what: "queue", problem });
         }
         rows.iter().map(|columns| leased(&Row::read(columns)?, columns.try_get(18)?)).collect()
@@ -220,8 +225,11 @@ impl Work for Extending {
 
     const SYNC: SyncPoint = SyncPoint::First;
 
+    fn keeps_structure(&self) -> Option<i32> {
+        Some(self.locks)
+    }
+
     async fn run<'a>(&'a self, session: &'a Session) -> Result<Ended<Self::Answer>, Failure> {
-        keep_structure(session, self.locks).await?;
         let queues = Queues::named(session, &BTreeSet::from([&self.queue])).await?;
         let Some(queue) = queues.get(&self.queue) else {
             return Ok(Ended::Rollback(Err(not_found(session, &self.queue).await?)));
@@ -255,8 +263,11 @@ impl Work for Releasing {
 
     const SYNC: SyncPoint = SyncPoint::First;
 
+    fn keeps_structure(&self) -> Option<i32> {
+        Some(self.locks)
+    }
+
     async fn run<'a>(&'a self, session: &'a Session) -> Result<Ended<()>, Failure> {
-        keep_structure(session, self.locks).await?;
         let queues = Queues::named(session, &BTreeSet::from([&self.queue])).await?;
         let Some(queue) = queues.get(&self.queue) else { return Ok(Ended::Rollback(())) };
         let places = self.leases.iter().map(|lease| (queue.number, lease.position)).collect();
@@ -265,7 +276,11 @@ impl Work for Releasing {
         let mut changes = Changes::default();
         for row in self.leases.iter().filter_map(|lease| facts.live(queue, *lease)) {
             let deliveries = row.deliveries - 1;
-            changes.give_back(Row { deliveries, ..row.clone() }.given_back(&queue.spec, facts.now, facts.now));
+            changes.give_back(Row { deliveries, ..row.clone() }.given_back(
+                &queue.spec,
+                facts.now,
+                facts.now,
+            ));
         }
         changes.apply(session, facts.now).await?;
         Ok(Ended::Commit(()))

@@ -25,6 +25,10 @@ impl Work for Counting {
 
     const SYNC: SyncPoint = SyncPoint::Lazily;
 
+    fn keeps_structure(&self) -> Option<i32> {
+        None
+    }
+
     async fn run<'a>(&'a self, session: &'a Session) -> Result<Ended<Self::Answer>, Failure> {
         let queues = Queues::named(session, &BTreeSet::from([&self.queue])).await?;
         let Some(queue) = queues.get(&self.queue) else {
@@ -59,6 +63,10 @@ impl Work for Browsing {
     type Answer = Result<Page, EngineError>;
 
     const SYNC: SyncPoint = SyncPoint::Lazily;
+
+    fn keeps_structure(&self) -> Option<i32> {
+        None
+    }
 
     async fn run<'a>(&'a self, session: &'a Session) -> Result<Ended<Self::Answer>, Failure> {
         let browse = &self.browse;
@@ -117,6 +125,10 @@ impl Work for ListingNames {
 
     const SYNC: SyncPoint = SyncPoint::Lazily;
 
+    fn keeps_structure(&self) -> Option<i32> {
+        None
+    }
+
     async fn run<'a>(&'a self, session: &'a Session) -> Result<Ended<Vec<Name>>, Failure> {
         let after = self.listing.after.as_ref().map_or("", Name::as_str);
         let most = i64::from(self.listing.most.get());
@@ -137,6 +149,10 @@ impl Work for Recalling {
     type Answer = bool;
 
     const SYNC: SyncPoint = SyncPoint::Lazily;
+
+    fn keeps_structure(&self) -> Option<i32> {
+        None
+    }
 
     async fn run<'a>(&'a self, session: &'a Session) -> Result<Ended<bool>, Failure> {
         let now = now(session).await?;

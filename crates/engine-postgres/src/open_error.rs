@@ -33,7 +33,9 @@ impl fmt::Display for OpenError {
         match self {
             Self::Config(invalid) => invalid.fmt(f),
             Self::Version { found } => write!(f, "the server is PostgreSQL {found}; it must be 13 or later"),
-            Self::Standby => f.write_str("the server follows another one and takes no writes; name the primary"),
+            Self::Standby => {
+                f.write_str("the server follows another one and takes no writes; name the primary")
+            }
             Self::Later { version, known } => write!(
                 f,
                 "the schema has version {version}, and this engine knows up to {known}: a later version wrote it"

@@ -8,10 +8,10 @@ use intertie_messaging::Name;
 use intertie_messaging::queue::Cause;
 
 use crate::changes::Changes;
-use crate::commit::{group_lock, now, redelivery};
+use crate::commit::{group_lock, now, positions, redelivery};
 use crate::failure::Failure;
 use crate::moment::{Moment, later, span};
-use crate::queues::{Known, Queues, change_structure, keep_structure, read_name};
+use crate::queues::{Known, Queues, change_structure, read_name};
 use crate::requests;
 use crate::row::{Death, Row, columns};
 use crate::session::Session;
@@ -38,12 +38,13 @@ pub(crate) struct Passed {
     pub(crate) now: Moment,
 }
 
-/// The first moment at which something is due.
-async fn next(session: &Session) -> Result<Option<Moment>, Failure> {
-    let sql = "SELECT least((SELECT min(until) FROM message WHERE state = 2),
+/// What time it is, and when the first is due.
+async fn next(session: &Session) -> Result<(Moment, Option<Moment>), Failure> {
+    let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8 * 1000, least((SELECT min(until) FROM message WHERE state = 2),
                             (SELECT min(due) FROM message WHERE state = 1),
                             (SELECT min(ends) FROM message WHERE ends IS NOT NULL AND state <> 2))";
-    Ok(session.one(sql, &[]).await?.try_get(0)?)
+    let row = session.one(sql, &[]).await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
 }
 
 impl Work for Passing {
@@ -52,13 +53,15 @@ impl Work for Passing {
     /// What it decides follows from the time; who acts on it writes behind it, or it is decided again.
     const SYNC: SyncPoint = SyncPoint::Last;
 
+    fn keeps_structure(&self) -> Option<i32> {
+        Some(self.locks)
+    }
+
     async fn run<'a>(&'a self, session: &'a Session) -> Result<Ended<Passed>, Failure> {
-        let now = self::now(session).await?;
-        let next = self::next(session).await?;
+        let (now, next) = next(session).await?;
         if next.is_none_or(|next| next > now) {
             return Ok(Ended::Rollback(Passed { next, now, ..Passed::default() }));
         }
-        keep_structure(session, self.locks).await?;
         let over = self.due_rows(session, now).await?;
         let queues = over.iter().map(|row| row.queue).collect();
         let queues = Queues::numbered(session, &queues).await?;
@@ -71,8 +74,9 @@ impl Work for Passing {
         touched.extend(changes.returned.iter().map(|row| row.queue));
         touched.extend(changes.removed.iter().map(|(queue, _)| *queue));
         touched.extend(self.make_ready(session, now).await?);
-        passed.ready = Queues::numbered(session, &touched).await?.iter().map(|queue| queue.name.clone()).collect();
-        passed.next = self::next(session).await?;
+        passed.ready =
+            Queues::numbered(session, &touched).await?.iter().map(|queue| queue.name.clone()).collect();
+        passed.next = self::next(session).await?.1;
         let is_due = passed.next.is_some_and(|next| next <= now);
         // Where nothing could be done, others have it, and asking again at once would not help.
         (passed.more, passed.skipped) = (is_due && !touched.is_empty(), is_due && touched.is_empty());
@@ -132,17 +136,19 @@ impl Passing {
         let free = self.free_groups(session, queues, &dying).await?;
         let is_free = |queue: &Known, row: &Row| {
             let target = queues.target(queue);
-            let groups = [(row.queue, &row.member), (target.number, if target.spec.groups { &row.key } else { &None })];
+            let groups = [
+                (row.queue, &row.member),
+                (target.number, if target.spec.groups { &row.key } else { &None }),
+            ];
             groups.iter().all(|(number, member)| {
                 member.as_ref().is_none_or(|member| free.contains(&group_lock(self.locks, *number, member)))
             })
         };
         dying.retain(|(row, _)| queues.numbered_as(row.queue).is_some_and(|queue| is_free(queue, row)));
-        let places = i32::try_from(dying.len()).unwrap_or(0);
-        let places = session.query("SELECT nextval('position') FROM generate_series(1, $1)", &[&places]).await?;
-        for ((row, death), place) in dying.into_iter().zip(&places) {
+        let places = positions(session, dying.len()).await?;
+        for ((row, death), place) in dying.into_iter().zip(places) {
             let Some(queue) = queues.numbered_as(row.queue) else { continue };
-            let dead = row.clone().dead(queue, queues.target(queue), death, place.try_get(0)?)?;
+            let dead = row.clone().dead(queue, queues.target(queue), death, place)?;
             changes.relocate(&row, dead);
         }
         Ok(())
@@ -173,11 +179,7 @@ impl Passing {
     }
 
     /// Has delayed messages become ready.
-    async fn make_ready(
-        &self,
-        session: &Session,
-        now: Moment,
-    ) -> Result<BTreeSet<i32>, Failure> {
+    async fn make_ready(&self, session: &Session, now: Moment) -> Result<BTreeSet<i32>, Failure> {
         let sql = "WITH due AS MATERIALIZED (
                        SELECT queue, position FROM message WHERE state = 1 AND due <= $1 ORDER BY due LIMIT $2
                        FOR UPDATE SKIP LOCKED)
@@ -201,8 +203,11 @@ impl Work for Sweeping {
 
     const SYNC: SyncPoint = SyncPoint::Lazily;
 
+    fn keeps_structure(&self) -> Option<i32> {
+        Some(self.locks)
+    }
+
     async fn run<'a>(&'a self, session: &'a Session) -> Result<Ended<bool>, Failure> {
-        keep_structure(session, self.locks).await?;
         let (now, step) = (self::now(session).await?, &self.step);
         let mut most = requests::forget(session, now, *step).await?;
         let marks = "DELETE FROM mark WHERE (inbox, digest) IN (
@@ -282,6 +287,10 @@ impl Work for Abandoning {
 
     const SYNC: SyncPoint = SyncPoint::First;
 
+    fn keeps_structure(&self) -> Option<i32> {
+        None
+    }
+
     async fn run<'a>(&'a self, session: &'a Session) -> Result<Ended<Self::Answer>, Failure> {
         let only = self.only.as_ref();
         if abandoned(session, only).await?.is_empty() {
@@ -327,6 +336,10 @@ impl Work for Interesting {
     type Answer = ();
 
     const SYNC: SyncPoint = SyncPoint::Lazily;
+
+    fn keeps_structure(&self) -> Option<i32> {
+        None
+    }
 
     async fn run<'a>(&'a self, session: &'a Session) -> Result<Ended<()>, Failure> {
         let until = later(self::now(session).await?, self.time);

@@ -49,8 +49,7 @@ impl Engine for Postgres {
             let shared = &self.shared;
             let (why, hint) = TOPICS;
             let refusal = || Support::refused(why, hint).refusal("commit", &shared.id).map(Box::new);
-            let is_topics =
-                |operation: &Operation| matches!(operation.kind(), Kind::Append | Kind::Advance);
+            let is_topics = |operation: &Operation| matches!(operation.kind(), Kind::Append | Kind::Advance);
             if let (Some(at), Some(refusal)) = (commit.operations.iter().position(is_topics), refusal()) {
                 let cause = Refused::Engine(EngineError::Unsupported(refusal.clone()));
                 let one = CommitError::Refused { operation: at, cause };
@@ -290,7 +289,8 @@ impl Postgres {
         if !place.is_unknown(now + INTEREST / 2) {
             return Ok(());
         }
-        let interesting = Interesting { queue: request.queue.clone(), node: self.shared.node, time: INTEREST };
+        let interesting =
+            Interesting { queue: request.queue.clone(), node: self.shared.node, time: INTEREST };
         self.shared.perform(interesting, |_, ()| ()).await.map_err(engine_error)?;
         place.make_known(now + INTEREST);
         Ok(())

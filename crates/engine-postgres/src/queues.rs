@@ -102,11 +102,6 @@ impl Queues {
     }
 }
 
-/// Has declarations and removals wait until this transaction is over.
-pub(crate) async fn keep_structure(session: &Session, locks: i32) -> Result<(), Failure> {
-    session.run("SELECT pg_advisory_xact_lock_shared($1, 0)", &[&locks]).await.map(|_| ())
-}
-
 /// Waits until no other transaction has to do with queues, and has others wait.
 pub(crate) async fn change_structure(session: &Session, locks: i32) -> Result<(), Failure> {
     session.run("SELECT pg_advisory_xact_lock($1, 0)", &[&locks]).await.map(|_| ())
@@ -121,8 +116,7 @@ pub(crate) async fn not_found(session: &Session, name: &Name) -> Result<EngineEr
 
 /// The name that is most like `name`.
 pub(crate) fn nearest<'a>(name: &Name, known: impl IntoIterator<Item = &'a str>) -> Option<Name> {
-    let distances =
-        known.into_iter().map(|known| (strsim::damerau_levenshtein(name.as_str(), known), known));
+    let distances = known.into_iter().map(|known| (strsim::damerau_levenshtein(name.as_str(), known), known));
     let near = distances.filter(|(distance, known)| *distance <= known.len().div_ceil(4));
     near.min().and_then(|(_, known)| known.parse().ok())
 }

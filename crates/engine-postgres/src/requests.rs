@@ -35,7 +35,8 @@ pub(crate) async fn lock(
 }
 
 fn read(row: &Columns) -> Result<Record, Failure> {
-    let damaged = |problem: &str| Failure::Damaged { what: "record of a request", problem: problem.to_owned() };
+    let damaged =
+        |problem: &str| Failure::Damaged { what: "record of a request", problem: problem.to_owned() };
     let fingerprint: &[u8] = row.try_get(1)?;
     let fingerprint = fingerprint.try_into().map_err(|_| damaged("its fingerprint has another length"))?;
     let state = if row.try_get(2)? {
@@ -93,7 +94,8 @@ async fn count(session: &Session, digest: &[u8], records: i64, bytes: i64) -> Re
         return Ok(());
     }
     let stripe = i32::from(digest.first().copied().unwrap_or_default()) % STRIPES;
-    let sql = "UPDATE request_usage SET records = records + $2, answer_bytes = answer_bytes + $3 WHERE stripe = $1";
+    let sql =
+        "UPDATE request_usage SET records = records + $2, answer_bytes = answer_bytes + $3 WHERE stripe = $1";
     session.run(sql, &[&stripe, &records, &bytes]).await.map(|_| ())
 }
 
@@ -144,6 +146,10 @@ impl Work for Asking {
     type Answer = Result<Option<Decision>, NotAsked>;
 
     const SYNC: SyncPoint = SyncPoint::First;
+
+    fn keeps_structure(&self) -> Option<i32> {
+        None
+    }
 
     async fn run<'a>(&'a self, session: &'a Session) -> Result<Ended<Self::Answer>, Failure> {
         let digests = [&self.digest[..]].into();

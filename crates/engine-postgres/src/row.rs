@@ -110,7 +110,13 @@ impl Row {
     }
 
     /// The same message, dead.
-    pub(crate) fn dead(self, queue: &Known, target: &Known, death: Death, position: i64) -> Result<Self, Failure> {
+    pub(crate) fn dead(
+        self,
+        queue: &Known,
+        target: &Known,
+        death: Death,
+        position: i64,
+    ) -> Result<Self, Failure> {
         let before = self.dead_letter()?;
         let Death { cause, reason, at } = death;
         let letter = match before {

@@ -125,7 +125,9 @@ INSERT INTO request_usage SELECT stripe, 0, 0 FROM generate_series(0, 15) AS str
 pub(crate) enum Brought {
     UpToDate,
     /// A later version of this engine has been there.
-    Later { version: i32 },
+    Later {
+        version: i32,
+    },
 }
 
 /// The version that this engine knows.
@@ -154,7 +156,9 @@ pub(crate) async fn bring_up_to_date(session: &Session, schema: &str) -> Result<
         session.batch(migration).await?;
     }
     if version < known {
-        session.batch(&format!("DELETE FROM schema_version; INSERT INTO schema_version VALUES ({known})")).await?;
+        session
+            .batch(&format!("DELETE FROM schema_version; INSERT INTO schema_version VALUES ({known})"))
+            .await?;
     }
     session.batch("COMMIT").await?;
     Ok(Brought::UpToDate)

@@ -44,7 +44,10 @@ pub(crate) async fn connect(
     let mut server = server.clone();
     server.connect_timeout(config.pending_timeout);
     // A server that vanished is noticed while its answer is waited for, however the system is set up.
-    server.keepalives_idle(Duration::from_secs(10)).keepalives_interval(Duration::from_secs(5)).keepalives_retries(3);
+    server
+        .keepalives_idle(Duration::from_secs(10))
+        .keepalives_interval(Duration::from_secs(5))
+        .keepalives_retries(3);
     server.application_name("intertie");
     let (client, connection) = server.connect(NoTls).await?;
     Ok((Session { client, statements: Mutex::default() }, connection))

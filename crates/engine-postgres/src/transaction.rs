@@ -16,6 +16,10 @@ pub(crate) trait Work: Send + Sync + 'static {
     /// When it has to be on the disk.
     const SYNC: SyncPoint;
 
+    /// The class of the schema's locks, when queues have to stay as they are declared until the end: declarations and
+    /// removals wait for it.
+    fn keeps_structure(&self) -> Option<i32>;
+
     fn run<'a>(
         &'a self,
         session: &'a Session,
@@ -44,11 +48,18 @@ pub(crate) enum Ended<T> {
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Undone {
-    Overloaded { bound: &'static str, limit: u64 },
+    Overloaded {
+        bound: &'static str,
+        limit: u64,
+    },
     /// It is not done.
-    Unavailable { cause: String },
+    Unavailable {
+        cause: String,
+    },
     /// The server was told to commit, and did not say that it has or has not.
-    Unknown { cause: String },
+    Unknown {
+        cause: String,
+    },
 }
 
 /// Where a transaction failed.
@@ -143,11 +154,14 @@ pub(crate) async fn once<W: Work>(
 }
 
 async fn attempt<W: Work>(session: &Session, work: &W, stage: &mut Stage) -> Result<W::Answer, Failure> {
-    let begin = match W::SYNC {
-        SyncPoint::First => "BEGIN",
-        SyncPoint::Last | SyncPoint::Lazily => "BEGIN; SET LOCAL synchronous_commit TO off",
-    };
-    session.batch(begin).await?;
+    let mut begin = String::from("BEGIN");
+    if W::SYNC != SyncPoint::First {
+        begin.push_str("; SET LOCAL synchronous_commit TO off");
+    }
+    if let Some(class) = work.keeps_structure() {
+        begin.push_str(&format!("; SELECT pg_advisory_xact_lock_shared({class}, 0)"));
+    }
+    session.batch(&begin).await?;
     match work.run(session).await? {
         Ended::Rollback(answer) => {
             session.batch("ROLLBACK").await?;

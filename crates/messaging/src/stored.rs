@@ -4,9 +4,9 @@
 //! identity of an envelope, its source and id, stands first and in one piece: it is what a window of deduplication
 //! remembers.
 
+use crate::Content;
 use bytes::{BufMut, Bytes};
 use intertie_core::envelope::{AttributeValue, Data, Envelope, EnvelopeError, Form, Time};
-use crate::Content;
 
 const ENVELOPE: u8 = 1;
 const UNDECODABLE: u8 = 2;

@@ -14,14 +14,42 @@ use crate::schema::digest_of;
 /// One operation.
 #[derive(Debug)]
 pub(crate) enum Change {
-    Send { queue: Name, draft: Draft },
-    Cancel { queue: Name, position: i64 },
+    Send {
+        queue: Name,
+        draft: Draft,
+    },
+    Cancel {
+        queue: Name,
+        position: i64,
+    },
     /// Of nothing, when the lease is no text that was ever one.
-    Settle { queue: Name, lease: Option<Lease>, settlement: Settlement },
-    Redrive { queue: Name, position: i64, to: Name },
-    Bury { queue: Name, content: Vec<u8>, key: Option<Vec<u8>>, letter: Box<DeadLetter> },
-    Mark { inbox: Name, digest: Vec<u8>, kept: Duration },
-    Complete { digest: Vec<u8>, fence: u64, answer: Option<Bytes>, kept: Duration },
+    Settle {
+        queue: Name,
+        lease: Option<Lease>,
+        settlement: Settlement,
+    },
+    Redrive {
+        queue: Name,
+        position: i64,
+        to: Name,
+    },
+    Bury {
+        queue: Name,
+        content: Vec<u8>,
+        key: Option<Vec<u8>>,
+        letter: Box<DeadLetter>,
+    },
+    Mark {
+        inbox: Name,
+        digest: Vec<u8>,
+        kept: Duration,
+    },
+    Complete {
+        digest: Vec<u8>,
+        fence: u64,
+        answer: Option<Bytes>,
+        kept: Duration,
+    },
     /// What only topics know.
     Unsupported,
 }
@@ -155,7 +183,9 @@ impl Change {
     /// The message that it is about, and its queue.
     pub(crate) fn place(&self) -> Option<(&Name, i64)> {
         match self {
-            Self::Cancel { queue, position } | Self::Redrive { queue, position, .. } => Some((queue, *position)),
+            Self::Cancel { queue, position } | Self::Redrive { queue, position, .. } => {
+                Some((queue, *position))
+            }
             Self::Settle { queue, lease, .. } => lease.map(|lease| (queue, lease.position)),
             _ => None,
         }

@@ -8,7 +8,7 @@ use super::change::Change;
 use super::facts::{Facts, Remembered};
 use crate::failure::Failure;
 use crate::moment::{Moment, later, span};
-use crate::queues::{Queues, keep_structure};
+use crate::queues::Queues;
 use crate::requests;
 use crate::row::{Row, columns};
 use crate::schema::lock_key;
@@ -21,7 +21,6 @@ pub(crate) async fn look(
     locks: i32,
     bounds: Bounds,
 ) -> Result<Facts, Failure> {
-    keep_structure(session, locks).await?;
     let queues = Queues::named(session, &changes.iter().flat_map(Change::queues).collect()).await?;
     let places: BTreeSet<(i32, i64)> = changes
         .iter()
@@ -123,7 +122,10 @@ async fn lock_groups(
         return Ok(());
     }
     let groups: Vec<i64> = groups.into_iter().collect();
-    session.run("SELECT pg_advisory_xact_lock(key) FROM unnest($1::int8[]) AS key", &[&groups]).await.map(|_| ())
+    session
+        .run("SELECT pg_advisory_xact_lock(key) FROM unnest($1::int8[]) AS key", &[&groups])
+        .await
+        .map(|_| ())
 }
 
 /// Locks the messages at `places`: those that there still are when nobody else has them locked.
@@ -217,18 +219,25 @@ pub(crate) async fn remember(
         session.run(sql, &[&numbers, &positions]).await?;
     }
     let count = changes.iter().filter(|change| facts.needs_place(change)).count();
-    let places = session
-        .query("SELECT nextval('position') FROM generate_series(1, $1)", &[&i32::try_from(count).unwrap_or(0)])
-        .await?;
-    let mut places = places.iter();
+    let mut positions = positions(session, count).await?.into_iter();
     for (at, change) in changes.iter().enumerate() {
         if facts.needs_place(change)
-            && let Some(row) = places.next()
+            && let Some(position) = positions.next()
         {
-            facts.places.insert(at, row.try_get(0)?);
+            facts.places.insert(at, position);
         }
     }
     see(session, changes, facts).await
+}
+
+/// So many positions that nothing has, in their order.
+pub(crate) async fn positions(session: &Session, count: usize) -> Result<Vec<i64>, Failure> {
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    let count = i32::try_from(count).unwrap_or(i32::MAX);
+    let rows = session.query("SELECT nextval('position') FROM generate_series(1, $1)", &[&count]).await?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
 async fn mark(session: &Session, changes: &[Change], facts: &mut Facts) -> Result<(), Failure> {

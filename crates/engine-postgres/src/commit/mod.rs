@@ -17,7 +17,7 @@ use intertie_messaging::commit::{CommitError, Committed, Refused};
 pub(crate) use change::Change;
 pub(crate) use change::{Lease, request_digest};
 pub(crate) use facts::Facts;
-pub(crate) use look::{group_lock, lock_rows, now};
+pub(crate) use look::{group_lock, lock_rows, now, positions};
 pub(crate) use perform::redelivery;
 
 use crate::failure::Failure;
@@ -52,6 +52,10 @@ impl Work for Committing {
     type Answer = Done;
 
     const SYNC: SyncPoint = SyncPoint::First;
+
+    fn keeps_structure(&self) -> Option<i32> {
+        Some(self.locks)
+    }
 
     async fn run<'a>(&'a self, session: &'a Session) -> Result<Ended<Done>, Failure> {
         let mut facts = look::look(session, &self.changes, self.locks, self.bounds).await?;

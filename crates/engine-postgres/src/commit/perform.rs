@@ -113,7 +113,8 @@ fn sent(queue: &Known, draft: &Draft, position: i64, now: Moment) -> Row {
     let due = moment(draft.due.moment(crate::moment::timestamp(now)));
     let row = new(queue, draft.content.len(), draft.key.clone(), position, now);
     let state = if row.member.is_some() { BEHIND } else { waiting(due, now) };
-    let row = Row { state, priority: draft.priority.into(), due, first_due: due, expires: draft.expires, ..row };
+    let row =
+        Row { state, priority: draft.priority.into(), due, first_due: due, expires: draft.expires, ..row };
     Row { ends: ends(&queue.spec, &row), ..row }
 }
 
@@ -200,7 +201,9 @@ async fn touch(session: &Session, facts: &Facts, used: &BTreeSet<i32>) -> Result
     let mortal: Vec<i32> = used
         .iter()
         .copied()
-        .filter(|number| facts.queues.numbered_as(*number).is_some_and(|queue| queue.spec.auto_delete.is_some()))
+        .filter(|number| {
+            facts.queues.numbered_as(*number).is_some_and(|queue| queue.spec.auto_delete.is_some())
+        })
         .collect();
     if mortal.is_empty() {
         return Ok(());

@@ -26,11 +26,11 @@ async fn what_a_killed_server_has_acknowledged_is_there_and_what_was_ended_stays
         engine.declare_queue(&name(queue), &spec(Durability::SYNCED)).await.expect("declares");
     }
     let ledger = Arc::new(Ledger::default());
-    for round in 0..6 {
+    for round in 0..4 {
         let mut callers = JoinSet::new();
         for caller in 0..CALLERS {
             let consumer = format!("consumer-{caller}");
-            callers.spawn(ledger.clone().work(engine.clone(), consumer, 40));
+            callers.spawn(ledger.clone().work(engine.clone(), consumer, 20));
         }
         tokio::time::sleep(Duration::from_millis(100 + fastrand::u64(..200))).await;
         let killed = server.clone();

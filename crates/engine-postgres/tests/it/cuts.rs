@@ -17,7 +17,7 @@ use crate::server::{schema, shared};
 
 /// Bytes that pass before a connection is cut, in both directions together: enough to begin, and seldom more than a few
 /// transactions.
-const BYTES: std::ops::Range<u64> = 2_000..60_000;
+const BYTES: std::ops::Range<u64> = 1_000..20_000;
 
 /// Stands before a server, and cuts connections while it is told to.
 struct Scissors {
@@ -85,13 +85,16 @@ async fn what_callers_are_told_is_true_wherever_a_connection_is_cut() {
     }
     config.look_every = Duration::from_millis(50);
     let mut cut = ServerConfig::new();
-    cut.host(scissors.address.ip().to_string()).port(scissors.address.port()).user("tests").dbname("postgres");
+    cut.host(scissors.address.ip().to_string())
+        .port(scissors.address.port())
+        .user("tests")
+        .dbname("postgres");
     let engine = Arc::new(Postgres::open(&cut, &config).await.expect("opens"));
     scissors.cuts.store(true, Ordering::Relaxed);
     let ledger = Arc::new(Ledger::default());
     let mut callers = JoinSet::new();
     for caller in 0..6 {
-        callers.spawn(ledger.clone().work(engine.clone(), format!("consumer-{caller}"), 120));
+        callers.spawn(ledger.clone().work(engine.clone(), format!("consumer-{caller}"), 50));
     }
     while let Some(caller) = callers.join_next().await {
         caller.expect("no caller panics");

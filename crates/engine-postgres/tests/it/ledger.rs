@@ -89,7 +89,7 @@ pub(crate) fn spec(durability: Durability) -> QueueSpec {
     let wait = Duration::from_millis(1);
     QueueSpec {
         max_deliveries: NonZeroU32::new(MAX_DELIVERIES).expect("not zero"),
-        visibility_timeout: Duration::from_millis(500),
+        visibility_timeout: Duration::from_secs(1),
         redelivery: RedeliveryConfig { base: wait, cap: wait, ..RedeliveryConfig::default() },
         durability,
         ..QueueSpec::default()
@@ -166,9 +166,10 @@ impl Ledger {
         let shipped = drained(engine, &name("shipments")).await;
         let dead = dead(engine, &name("orders.dead")).await;
         self.told(|told| {
-            assert_eq!(told.risen, [], "delivered after a confirmed end");
+            assert!(told.risen.is_empty(), "{:?} came after a confirmed end", told.risen);
             for (id, sent) in &told.sent {
-                let places = [&left, &shipped, &dead].map(|ids| ids.iter().filter(|other| *other == id).count());
+                let places =
+                    [&left, &shipped, &dead].map(|ids| ids.iter().filter(|other| *other == id).count());
                 let copies: usize = places.iter().sum();
                 let ended = told.acknowledged.get(id).copied();
                 let expected = match sent {
@@ -176,7 +177,10 @@ impl Ledger {
                     Fate::NotDone => 0..=0,
                     Fate::Unknown => 0..=1,
                 };
-                assert!(expected.contains(&copies), "{id} was {sent:?}, ended {ended:?}, and is at {places:?}");
+                assert!(
+                    expected.contains(&copies),
+                    "{id} was {sent:?}, ended {ended:?}, and is at {places:?}"
+                );
                 let is_ended = places[0] == 0;
                 match ended {
                     Some(Fate::Done) => assert!(is_ended, "{id} comes again after a confirmed end"),
@@ -198,10 +202,9 @@ async fn drained(engine: &Postgres, queue: &Name) -> Vec<u64> {
     let mut ids = Vec::new();
     loop {
         let leases = engine.lease(&request(queue, "last", 100, Duration::ZERO)).await.expect("leases");
-        for lease in &leases {
-            ids.push(id(&lease.content));
-            engine.commit(settle(queue, lease, Settlement::Ack).into()).await.expect("settles");
-        }
+        ids.extend(leases.iter().map(|lease| id(&lease.content)));
+        let settled = leases.iter().map(|lease| settle(queue, lease, Settlement::Ack)).collect();
+        engine.commit(settled).await.expect("settles");
         let depth = engine.depth(queue).await.expect("counts");
         if depth.ready + depth.delayed + depth.in_flight == 0 {
             return ids;

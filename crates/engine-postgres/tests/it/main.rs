@@ -5,4 +5,6 @@ mod crashes;
 mod cuts;
 mod ledger;
 mod nodes;
+mod opening;
 mod server;
+mod sharing;

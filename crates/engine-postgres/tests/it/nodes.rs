@@ -79,7 +79,7 @@ impl QueueEngine for Nodes {
         lease: &'a LeaseId,
         time: Duration,
     ) -> Pending<'a, Result<Timestamp, EngineError>> {
-        self.next().extend(queue, lease, time)
+        QueueEngine::extend(self.next(), queue, lease, time)
     }
 
     fn depth<'a>(&'a self, queue: &'a Name) -> Pending<'a, Result<Depth, EngineError>> {

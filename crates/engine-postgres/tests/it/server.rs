@@ -43,7 +43,8 @@ fn require() -> PathBuf {
     }
     assert!(is_root(), "PostgreSQL is missing: install the Debian package `postgresql`");
     for arguments in [&["update"][..], &["install", "-y", "--no-install-recommends", "postgresql"]] {
-        let output = Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive").output();
+        let output =
+            Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive").output();
         let output = output.expect("apt-get runs");
         assert!(output.status.success(), "PostgreSQL is missing, and so is its package: {output:?}");
     }
@@ -108,7 +109,8 @@ impl Server {
         let (socket, begun) = (self.directory.path().display().to_string(), Instant::now());
         let is_ready = || {
             let program = self.programs.join("pg_isready");
-            let ready = Command::new(program).args(["-q", "-h", &socket, "-U", "tests", "-d", "template1"]).status();
+            let ready =
+                Command::new(program).args(["-q", "-h", &socket, "-U", "tests", "-d", "template1"]).status();
             ready.is_ok_and(|status| status.success())
         };
         while !is_ready() {
@@ -197,7 +199,8 @@ pub(crate) fn shared() -> Arc<Server> {
     static SERVER: Mutex<Weak<Server>> = Mutex::new(Weak::new());
     let mut server = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
     server.upgrade().unwrap_or_else(|| {
-        let new = Arc::new(Server::start(&["fsync = off", "full_page_writes = off", "autovacuum_naptime = 5s"]));
+        let new =
+            Arc::new(Server::start(&["fsync = off", "full_page_writes = off", "autovacuum_naptime = 5s"]));
         *server = Arc::downgrade(&new);
         new
     })
