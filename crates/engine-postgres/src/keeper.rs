@@ -20,6 +20,9 @@ use crate::transaction::once;
 /// So often what is remembered is looked through for what can be forgotten, in looks.
 const SWEEP_LOOKS: u32 = 5;
 
+/// A connection that broke is made anew after so long, and after `look_every` if that is shorter.
+const CONNECT_AGAIN: Duration = Duration::from_secs(1);
+
 /// What is due and others have is asked for again after so long.
 const BUSY_WAIT: Duration = Duration::from_millis(20);
 
@@ -91,14 +94,14 @@ impl Errands {
 
 /// Keeps at it until the task ends; a connection that fails is made anew.
 pub(crate) async fn keep(shared: Arc<Shared>) {
-    let every = shared.config.look_every;
+    let every = shared.config.look_every.min(CONNECT_AGAIN);
     loop {
         if let Ok(session) = listen(&shared).await {
+            // What was told while nobody listened.
+            shared.bells.ring_each();
             let mut looks = 0;
             while round(&shared, &session, &mut looks).await.is_ok() {}
         }
-        // Nobody is told anything meanwhile: who waits looks.
-        shared.bells.ring_each();
         tokio::time::sleep(every).await;
     }
 }
@@ -107,15 +110,17 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
 async fn listen(shared: &Arc<Shared>) -> Result<Session, Failure> {
     let made = async {
         let (session, mut connection) = connect(&shared.server, &shared.config).await?;
-        let bells = shared.bells.clone();
+        let hearing = Arc::clone(shared);
         tokio::spawn(async move {
             while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
                 if let AsyncMessage::Notification(told) = message
                     && let Ok(queue) = told.payload().parse()
                 {
-                    bells.ring(&queue);
+                    hearing.bells.ring(&queue);
                 }
             }
+            // Nobody is heard any more: that is found when the keeper asks for what is due.
+            hearing.errands.expect(0, 0);
         });
         let found = session.set_up(&shared.config).await?;
         crate::pool::check(&shared.found, &found)?;

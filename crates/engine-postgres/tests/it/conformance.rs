@@ -68,7 +68,7 @@ impl Subject for Schemas {
 }
 
 /// How many cases wait side by side.
-const AT_ONCE: usize = 40;
+const AT_ONCE: usize = 20;
 
 /// What may be refused, and why.
 const REFUSED: [&str; 4] = [

@@ -162,6 +162,12 @@ impl Ledger {
 
     /// Empties the queues by `engine`, whose connection holds, and compares.
     pub(crate) async fn check(&self, engine: &Postgres) {
+        let answers = async {
+            while engine.depth(&name("orders")).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), answers).await.expect("the server comes back");
         let left = drained(engine, &name("orders")).await;
         let shipped = drained(engine, &name("shipments")).await;
         let dead = dead(engine, &name("orders.dead")).await;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use intertie_engine_postgres::{Postgres, PostgresConfig, ServerConfig};
-use intertie_messaging::commit::{Commit, CommitError, Committed};
+use intertie_messaging::commit::{Commit, CommitError, Committed, Outcome};
 use intertie_messaging::queue::{QueueEngine, QueueSpec, Settlement};
 use intertie_messaging::{Durability, Engine, EngineError};
+use tokio::task::JoinSet;
 use tokio_postgres::{Client, NoTls};
 
 use crate::ledger::{id, name, request, send, settle};
@@ -155,4 +156,22 @@ async fn what_is_removed_leaves_no_rows() {
         }
     };
     tokio::time::timeout(SOON, cleared).await.expect("all rows go");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_sends_with_one_id_at_two_nodes_one_is_stored() {
+    let (server, config, queue) = (shared(), config(), name("orders"));
+    let nodes = [opened(&server.config(), &config).await, opened(&server.config(), &config).await];
+    let deduplication_window = Some(Duration::from_secs(600));
+    let spec = QueueSpec { deduplication_window, durability: Durability::UNSYNCED, ..QueueSpec::default() };
+    nodes[0].declare_queue(&queue, &spec).await.expect("declares");
+    let mut sends = JoinSet::new();
+    for number in 0..40 {
+        let (node, commit) = (nodes[number % 2].clone(), Commit::from(send(&queue, 7)));
+        sends.spawn(async move { node.commit(commit).await.expect("sends") });
+    }
+    let committed = sends.join_all().await;
+    let is_stored = |committed: &Committed| matches!(committed, Committed::Done(outcomes) if matches!(outcomes[..], [Outcome::Stored(_)]));
+    assert_eq!(committed.iter().filter(|committed| is_stored(committed)).count(), 1, "{committed:?}");
+    assert_eq!(nodes[1].depth(&queue).await.expect("counts").ready, 1);
 }
