@@ -8,12 +8,14 @@ mod circuit_breaker;
 mod coalesce;
 mod consumer;
 mod deadline;
+mod event_bus;
 mod fallback;
 mod hedge;
 mod pipeline;
 mod pool;
 mod rate_limiter;
 mod registry;
+mod request_reply;
 mod reqwest;
 mod retry;
 mod simulate;
@@ -32,12 +34,14 @@ const NAMES: &[&str] = &[
     "coalesce",
     "consumer",
     "deadline",
+    "event-bus",
     "fallback",
     "hedge",
     "pipeline",
     "pool",
     "rate-limiter",
     "registry",
+    "request-reply",
     "reqwest",
     "retry",
     "simulate",
@@ -62,12 +66,14 @@ async fn run(name: &str) -> Result<()> {
         "coalesce" => coalesce::example().await,
         "consumer" => consumer::example().await,
         "deadline" => deadline::example().await,
+        "event-bus" => event_bus::example().await,
         "fallback" => fallback::example().await,
         "hedge" => hedge::example().await,
         "pipeline" => pipeline::example().await,
         "pool" => pool::example().await,
         "rate-limiter" => rate_limiter::example().await,
         "registry" => registry::example().await,
+        "request-reply" => request_reply::example().await,
         "reqwest" => reqwest::example().await,
         "retry" => retry::example().await,
         "simulate" => simulate::example(),

@@ -62,6 +62,13 @@
 //! however much waits behind it, and opening reads queues, leases and settlements, and no message that nobody
 //! holds.
 //!
+//! A group also moves bytes that none of its commands brought: messages that are leased, that die, that are redriven.
+//! Each of these is bounded by [`group_bytes_max`](store::StoreConfig::group_bytes_max), so that 64 consumers who ask for
+//! 16 MiB each get 8 MiB a group in turn, and time that ends ten thousand leases at once does so group by group.
+//!
+//! Who waits for messages is told of as many as there are, the first who came first, and nobody of what its share does
+//! not allow it. A name that is not there is compared with those that are by a reader, and not by the writer.
+//!
 //! What of the store is in memory is bounded by its settings: 64 MiB of commands that wait, 64 MiB of pages
 //! of the writer and 8 MiB of each of two readers are the defaults, and what the states keep.
 //!
@@ -73,12 +80,27 @@
 //! SQLite syncs by `fsync` unless it is built with `LIBSQLITE3_FLAGS=-DHAVE_FDATASYNC=1`, as this workspace
 //! does. The promise is the same; one caller alone makes a fifth fewer commits.
 //!
+//! # What is damaged, and what a later version wrote
+//!
+//! A message whose row is gone or is none of this program's is taken out of the way when it would be delivered or would
+//! die, and the next one is delivered. What there is of it stays in the table `message`, for whoever can mend it. A queue
+//! whose specification can not be read is refused as unavailable when it is named, keeps its messages and its place, and
+//! can be deleted; all others are open, and what dies in one whose dead letters go there stays at its end. Each is told by its name, as the event `storage_damaged`, counted in
+//! `storage_damages`, and listed by [`Embedded::damages`] beside [`Embedded::health`], which only says whether the
+//! directory takes writes: it does.
+//!
+//! A specification with a key that this version does not know was written by a later one. To leave the key out would break
+//! what was promised with it, so the directory is not opened, by the name of the queue and of the key
+//! ([`store::OpenError::NewerSpec`]), and nothing in it is changed. The report of how a message died promises nothing:
+//! what a later version says in it beyond what is known is left out.
+//!
 //! # What is not promised
 //!
 //! A bit that flips on the disk after its sync is found by SQLite's checks only where it breaks a structure,
 //! and in the write-ahead log it ends the log there; [`store::maintenance::verify`] and backups are for that.
 //! Network filesystems are refused where they can be told, since their locks and syncs promise less.
 
+mod damage;
 mod embedded;
 mod inbox;
 mod moment;
@@ -88,5 +110,6 @@ mod state;
 pub mod store;
 mod wakes;
 
+pub use damage::Damage;
 pub use embedded::{Embedded, EmbeddedConfig};
 use intertie_messaging::stored as content;

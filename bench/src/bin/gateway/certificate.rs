@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
-
-use crate::tools;
+use intertie_bench::tools;
 
 /// The name it is for.
 pub const NAME: &str = "bench.test";

@@ -7,34 +7,27 @@
 
 mod args;
 mod certificate;
-mod environment;
 mod load;
 mod measure;
 mod memory;
 mod mode;
 mod origin;
 mod probe;
-mod process;
 mod report;
 mod subjects;
-mod tools;
-mod usage;
-mod workdir;
 
-use std::io::Write as _;
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
+use intertie_bench::process;
+use intertie_bench::workdir::WorkDir;
 
 use crate::args::{Args, Request};
-use crate::environment::Environment;
 use crate::measure::Bench;
 use crate::mode::Mode;
 use crate::origin::Origin;
-use crate::report::Series;
+use crate::report::{Environment, Series};
 use crate::subjects::Subject;
-use crate::workdir::WorkDir;
 
 fn main() -> ExitCode {
     let args = match args::parse(std::env::args().skip(1)) {
@@ -83,7 +76,7 @@ fn run(args: &Args) -> Result<()> {
     };
     origin.stop()?;
     print!("{report}");
-    args.append.as_deref().map_or(Ok(()), |path| append(path, &report))
+    args.append.as_deref().map_or(Ok(()), |path| intertie_bench::append(path, &report))
 }
 
 fn measure_all<'a>(bench: &Bench<'_>, args: &Args, subjects: &'a [Subject]) -> Result<Vec<Series<'a>>> {
@@ -106,13 +99,4 @@ fn measure_all<'a>(bench: &Bench<'_>, args: &Args, subjects: &'a [Subject]) -> R
         }
     }
     Ok(series)
-}
-
-fn append(path: &Path, report: &str) -> Result<()> {
-    let mut file = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)
-        .with_context(|| format!("open {}", path.display()))?;
-    write!(file, "\n{report}").with_context(|| format!("append to {}", path.display()))
 }

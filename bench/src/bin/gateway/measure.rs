@@ -7,15 +7,15 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use intertie_bench::process::{self, Server};
+use intertie_bench::usage;
+use intertie_bench::workdir::free_ports;
 
 use crate::args::Seconds;
 use crate::load;
 use crate::mode::{Mode, ROUTES};
 use crate::probe;
-use crate::process::{self, Server};
 use crate::subjects::{Kind, Site, Subject};
-use crate::usage;
-use crate::workdir::free_ports;
 
 /// What the measurements of a run have in common.
 #[derive(Debug)]

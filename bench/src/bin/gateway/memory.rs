@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use intertie_bench::usage;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::load::Idle;
@@ -11,7 +12,6 @@ use crate::measure::Bench;
 use crate::mode::{Mode, ROUTES};
 use crate::probe;
 use crate::subjects::Subject;
-use crate::usage;
 
 pub const ROUTES_MANY: usize = 10_000;
 

@@ -7,13 +7,13 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use intertie_bench::process::Server;
+use intertie_bench::tools;
+use intertie_bench::workdir::free_ports;
 
 use crate::mode;
 use crate::probe;
-use crate::process::Server;
 use crate::subjects::nginx;
-use crate::tools;
-use crate::workdir::free_ports;
 
 /// Size of an answer's body.
 pub const BODY_BYTES: usize = 1024;

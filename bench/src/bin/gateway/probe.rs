@@ -6,10 +6,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use intertie_bench::process::{self, Server};
 
 use crate::mode::{self, Mode};
 use crate::origin;
-use crate::process::{self, Server};
 
 const READY_WAIT: Duration = Duration::from_secs(30);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);

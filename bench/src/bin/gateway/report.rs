@@ -2,12 +2,33 @@
 
 use std::fmt::Write as _;
 
+use anyhow::Result;
+use intertie_bench::machine::Machine;
+use intertie_bench::statistics::Samples;
+
 use crate::args::Args;
-use crate::environment::Environment;
+use crate::load;
 use crate::measure::Sample;
 use crate::memory::{Footprint, ROUTES_MANY};
 use crate::mode::Mode;
 use crate::subjects::{Kind, Subject, WORKERS};
+
+/// Where and with which versions it is measured.
+#[derive(Debug)]
+pub struct Environment {
+    pub machine: Machine,
+    /// Name and version of everything that takes part.
+    pub versions: Vec<(&'static str, String)>,
+}
+
+impl Environment {
+    pub fn read(subjects: &[Subject], load: &load::Tools) -> Result<Self> {
+        let mut versions: Vec<_> =
+            subjects.iter().map(|subject| (subject.kind.name(), subject.version.clone())).collect();
+        versions.extend(load.versions()?);
+        Ok(Self { machine: Machine::read()?, versions })
+    }
+}
 
 /// The samples of one subject in one mode, one for each round.
 #[derive(Debug)]
@@ -23,14 +44,16 @@ impl<'a> Series<'a> {
     }
 
     fn median(&self, figure: impl Fn(&Sample) -> f64) -> f64 {
-        median(self.samples.iter().map(figure).collect())
+        self.samples.iter().map(figure).collect::<Samples>().median()
     }
 
     /// CPU time as a multiple of the other's: the median of the ratios of each round, because two runs of one round
     /// met the same machine and the medians of all rounds need not have.
     fn cpu_ratio(&self, other: &Self) -> f64 {
-        let pairs = self.samples.iter().zip(&other.samples);
-        median(pairs.map(|(ours, theirs)| ours.cpu_seconds_per_100k / theirs.cpu_seconds_per_100k).collect())
+        let cpu = |series: &Self| {
+            series.samples.iter().map(|sample| sample.cpu_seconds_per_100k).collect::<Samples>()
+        };
+        cpu(self).ratio(&cpu(other))
     }
 }
 
@@ -107,25 +130,7 @@ fn heading(environment: &Environment, args: &Args) -> String {
 fn place(environment: &Environment) -> String {
     let versions: Vec<_> =
         environment.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
-    format!(
-        "{}\n\nLinux {}, {}, {} cores, load average before the run {}. {}.\n",
-        environment.date,
-        environment.kernel,
-        environment.cpu_model,
-        environment.cores,
-        environment.load_average,
-        versions.join(", "),
-    )
-}
-
-/// Of an even number of values the mean of the middle two; of none, not a number.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    match (values.len(), values.len() / 2) {
-        (0, _) => f64::NAN,
-        (length, middle) if length % 2 == 0 => f64::midpoint(values[middle - 1], values[middle]),
-        (_, middle) => values[middle],
-    }
+    format!("{}\n\n{}. {}.\n", environment.machine.date, environment.machine, versions.join(", "),)
 }
 
 #[cfg(test)]
@@ -141,13 +146,6 @@ mod tests {
             p99_ms: 2.5,
             peak_rss_mib: 9.6,
         }
-    }
-
-    #[test]
-    fn the_median_is_in_the_middle() {
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
-        assert!(median(Vec::new()).is_nan());
     }
 
     #[test]
@@ -168,14 +166,8 @@ mod tests {
             build: true,
             append: None,
         };
-        let environment = Environment {
-            date: "today".to_owned(),
-            kernel: "6".to_owned(),
-            cpu_model: "CPU".to_owned(),
-            cores: 2,
-            load_average: "0.00".to_owned(),
-            versions: vec![("nginx", "1".to_owned())],
-        };
+        let environment =
+            Environment { machine: Machine::read().unwrap(), versions: vec![("nginx", "1".to_owned())] };
         let report = render(&environment, &args, &series);
         assert!(
             report.contains("| intertie | 2.00 | 1.00–9.00 | 0.50 | – | 50000 | 1.00 | 2.50 | 10 |"),

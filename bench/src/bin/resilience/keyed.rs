@@ -8,12 +8,12 @@ use governor::clock::{Clock, DefaultClock};
 use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::{DashMapStateStore, HashMapStateStore, KeyedStateStore};
 use governor::{Quota, RateLimiter};
+use intertie_bench::statistics::Samples;
 use intertie_resilience::{MonotonicClock, RateLimiterConfig};
 
 use crate::args::{Args, Effort};
 use crate::child;
 use crate::measure::{clock, cpu_time};
-use crate::statistics::Samples;
 use crate::subject::Row;
 
 /// What a child is told to measure.

@@ -6,25 +6,22 @@
 
 mod args;
 mod child;
-mod environment;
 mod keyed;
 mod measure;
 mod ours;
 mod report;
 mod rivals;
-mod statistics;
 mod subject;
 mod subjects;
 mod targets;
 mod threads;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
+use intertie_bench::machine::Machine;
 
 use crate::args::{Args, Request};
-use crate::environment::Environment;
 use crate::report::Report;
 
 fn main() -> ExitCode {
@@ -54,13 +51,13 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<()> {
     // Read before the first load of ours, which would show in the load average.
-    let environment = Environment::read()?;
+    let machine = Machine::read()?;
     let subjects = subjects::of(&args.rows);
     for subject in &subjects {
         (subject.check)().with_context(|| format!("check {}, {}", subject.row.name(), subject.name))?;
     }
     let report = Report {
-        environment,
+        machine,
         args,
         allocations: child::allocations(&args.rows)?,
         costs: measure::all(&subjects, args),
@@ -69,8 +66,5 @@ fn run(args: &Args) -> Result<()> {
     };
     let report = report.render();
     print!("{report}");
-    let Some(path) = &args.append else { return Ok(()) };
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-    let appended = file.and_then(|mut file| write!(file, "\n{report}"));
-    appended.with_context(|| format!("append to {}", path.display()))
+    args.append.as_deref().map_or(Ok(()), |path| intertie_bench::append(path, &report))
 }

@@ -3,10 +3,10 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use intertie_bench::statistics::Samples;
 use nix::time::ClockId;
 
 use crate::args::{Args, Effort};
-use crate::statistics::Samples;
 use crate::subject::{Row, Subject, Work, every_tenth_fails, passes, plain, work};
 
 /// What was measured in a round, in nanoseconds: a reading of the clock, and each subject's net cost.

@@ -3,17 +3,31 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
+use intertie_bench::machine::{Machine, locked_version};
+
 use crate::args::{Args, Effort};
 use crate::child::Allocations;
-use crate::environment::Environment;
 use crate::keyed::{self, Keyed};
 use crate::measure::{Cost, Costs};
 use crate::subject::Row;
 use crate::targets::{self, Goal};
 use crate::threads::Sharing;
 
+/// Whose versions are told.
+const LIBRARIES: [&str; 9] = [
+    "backon",
+    "bb8",
+    "deadpool",
+    "failsafe",
+    "governor",
+    "recloser",
+    "tokio",
+    "tower",
+    "tower-resilience-circuitbreaker",
+];
+
 pub struct Report<'a> {
-    pub environment: Environment,
+    pub machine: Machine,
     pub args: &'a Args,
     pub allocations: HashMap<(String, String), Allocations>,
     pub costs: Costs,
@@ -73,7 +87,9 @@ impl Report<'_> {
     }
 
     fn heading(&self) -> String {
-        let Environment { date, kernel, cpu_model, cores, load_average, versions } = &self.environment;
+        let date = &self.machine.date;
+        let version = |name: &&str| locked_version(name).map(|version| format!("{name} {version}"));
+        let versions: Vec<_> = LIBRARIES.iter().filter_map(version).collect();
         let (rounds, processes) = (self.args.rounds, self.args.processes);
         let quick = match self.args.effort {
             Effort::Quick => " A quick run: it shows that all works, not how fast.",
@@ -81,9 +97,10 @@ impl Report<'_> {
         };
         format!(
             "## Resilience policies beside each other, {date}\n\n\
-             Linux {kernel}, {cpu_model}, {cores} cores, load average before the run {load_average}. {}.\n\n\
+             {}. {}.\n\n\
              C = one `Instant::now()` = {:.1} ns. Every figure is net of the bare operation ({:.2} ns): medians of \
              {rounds} interleaved samples; of {processes} fresh processes for keys and for two threads.{quick}\n",
+            self.machine,
             versions.join(", "),
             self.costs.clock.median(),
             self.costs.bare.median(),
@@ -163,4 +180,16 @@ fn sharing_line(report: &mut String, sharing: &Sharing) {
 /// Whole, unless a part of it says something.
 fn round(figure: f64) -> String {
     if (figure - figure.round()).abs() < 0.005 { format!("{figure:.0}") } else { format!("{figure:.2}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_library_has_a_version() {
+        for name in LIBRARIES {
+            assert!(locked_version(name).is_some_and(|version| version.contains('.')), "{name}");
+        }
+    }
 }

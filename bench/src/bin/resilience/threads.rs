@@ -4,11 +4,11 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use intertie_bench::statistics::Samples;
 
 use crate::args::{Args, Effort};
 use crate::child;
 use crate::measure::cpu_time;
-use crate::statistics::Samples;
 use crate::subject::{Object, Row, Share, Subject, Work};
 use crate::subjects;
 

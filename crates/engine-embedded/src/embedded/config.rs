@@ -23,8 +23,8 @@ pub struct EmbeddedConfig {
     /// Messages of each priority of a queue whose places are kept in memory at least, and twice as many at
     /// most: 32 bytes each. Those behind them are read from the file when these are used up. Default 1,024.
     pub ready_heads: NonZeroU32,
-    /// Consumers that wait for messages at once, of all queues; a further one is refused, and may ask without
-    /// waiting. Default 100,000.
+    /// Consumers that wait for messages at once, of all queues; a further one is refused as overload, and asks again
+    /// after its `backoff`, or without waiting. Default 100,000.
     pub waiting_max: NonZeroU32,
     /// Records of requests, those included that are over for less than an hour; at this many a request with a
     /// new key is refused. Default 1,000,000.
@@ -32,8 +32,21 @@ pub struct EmbeddedConfig {
     /// Bytes of the answers in them; at this many a request with a new key is refused, and an answer that
     /// would go past it is not kept. Default 1 GiB.
     pub answers_bytes_max: ByteSize,
+    /// Bytes of a group's key (`partitionkey`) in a queue with groups, of a message's source and id in one with a
+    /// `deduplication_window`, and of a mark: each stands in an index. A longer one is refused. Default 4,096.
+    pub key_bytes_max: NonZeroU32,
+    /// Ids within the windows of deduplication of all queues, about 100 bytes on the disk each; at this many a message
+    /// with a new id is refused as overload. Default 10,000,000: 30,000 a second for five minutes.
+    pub ids_max: NonZeroU64,
+    /// Marks in all inboxes, about 100 bytes on the disk each; at this many a commit with a new one is refused as
+    /// overload. Default 10,000,000.
+    pub marks_max: NonZeroU64,
+    /// What is told of things that can not be read, by [`Embedded::damages`](crate::Embedded::damages): the first so
+    /// many. Each one is told as an event, and counted. Default 100.
+    pub damages_kept: NonZeroU32,
     /// What the time does by itself in one commit: leases that end, messages that become due or die, ids and
-    /// marks that are forgotten. What is left is done after the commands that wait. Default 1,024.
+    /// marks that are forgotten. What is left is done after the commands that wait. Default 1,024. Those that die move
+    /// no more than `store.group_bytes_max` in one commit, but for the last of them.
     pub step: NonZeroU32,
 }
 
@@ -48,6 +61,10 @@ impl Default for EmbeddedConfig {
             waiting_max: count(100_000),
             records_max: NonZeroU64::new(1_000_000).expect("defaults are not zero"),
             answers_bytes_max: ByteSize::from_bytes(1 << 30),
+            key_bytes_max: count(4096),
+            ids_max: NonZeroU64::new(10_000_000).expect("defaults are not zero"),
+            marks_max: NonZeroU64::new(10_000_000).expect("defaults are not zero"),
+            damages_kept: count(100),
             step: count(1024),
         }
     }

@@ -17,6 +17,8 @@ pub use config::EmbeddedConfig;
 #[cfg(test)]
 pub(crate) use ports::lease_of;
 
+use crate::damage::{Damage, Damages};
+use crate::queue;
 use crate::state::{Command, Parts, Refusal, Reply};
 use crate::store::{Failure, Health, OpenError, Store, SubmitError};
 use crate::wakes::Waiting;
@@ -31,6 +33,7 @@ pub struct Embedded {
     config: EmbeddedConfig,
     random: SystemRandom,
     waiting: Waiting,
+    damages: Damages,
     store: Store<Parts>,
 }
 
@@ -48,15 +51,21 @@ impl Embedded {
     ) -> Result<Self, OpenError> {
         config.validate().map_err(OpenError::Config)?;
         let waiting = Waiting::new(config.waiting_max.get() as usize);
-        let load = |connection: &_| Parts::load(connection, config, waiting.clone());
+        let damages = Damages::new(config.damages_kept.get() as usize, events.clone());
+        let load = |connection: &_| Parts::load(connection, config, waiting.clone(), damages.clone());
         let store = Store::open(directory, &config.store, clock, events, load)?;
         let id = EngineId { name: "embedded", version: env!("CARGO_PKG_VERSION").to_owned() };
-        Ok(Self { id, config: config.clone(), random: SystemRandom::new(), waiting, store })
+        Ok(Self { id, config: config.clone(), random: SystemRandom::new(), waiting, damages, store })
     }
 
     /// Whether it takes writes.
     pub fn health(&self) -> Health {
         self.store.health()
+    }
+
+    /// What was found that can not be read, since it was opened: the first `damages_kept`. All the rest goes on.
+    pub fn damages(&self) -> Vec<Damage> {
+        self.damages.first()
     }
 
     /// Waits until it takes no more writes, and tells why. Pends for as long as it does.
@@ -66,7 +75,16 @@ impl Embedded {
 
     /// What the directory says to `command`.
     async fn ask(&self, command: Command) -> Result<Reply, SubmitError<Refusal>> {
-        self.store.submit(command).await
+        let mut answer = self.store.submit(command).await;
+        if let Err(SubmitError::Refused(refusal)) = &mut answer
+            && let Some((name, nearest)) = refusal.not_found()
+        {
+            let name = name.clone();
+            // Without a reader to spare the answer is as true, and says less.
+            let found = self.store.query(move |connection| queue::nearest(connection, &name)).await;
+            *nearest = found.unwrap_or_default();
+        }
+        answer
     }
 
     /// A number that nobody can guess.
@@ -83,6 +101,7 @@ impl Embedded {
 impl Source for Embedded {
     fn read(&self, snapshot: &mut Snapshot) {
         self.store.read(snapshot);
+        self.damages.read(snapshot);
     }
 }
 
@@ -90,6 +109,10 @@ impl Source for Embedded {
 fn engine_error(error: SubmitError<Refusal>) -> EngineError {
     match error {
         SubmitError::Refused(Refusal::Engine(error)) => error,
+        SubmitError::Overloaded { bound, limit } => EngineError::Overloaded { bound, limit },
+        SubmitError::TooLarge { limit, .. } => {
+            EngineError::Limit { key: "group_bytes_max", limit: limit.to_string() }
+        }
         error => EngineError::Unavailable { cause: cause(&error), retry_after: None },
     }
 }

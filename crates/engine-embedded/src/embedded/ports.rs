@@ -16,9 +16,9 @@ use tokio::time::Instant;
 
 use super::{Embedded, commit_error, engine_error};
 use crate::content;
-use crate::queue::{self, Leased};
+use crate::queue::{self, Leased, Then};
 use crate::state::{Change, Command, Refusal, Reply};
-use crate::store::SubmitError;
+use crate::store::{QueryError, SubmitError};
 
 /// What a command was answered that has this one answer.
 macro_rules! reply {
@@ -111,16 +111,17 @@ impl QueueEngine for Embedded {
         Box::pin(async move {
             let end = Instant::now().checked_add(request.wait);
             if request.wait.is_zero() {
-                return self.lease_now(request).await;
+                return self.lease_now(request).await.map(|(leased, _)| leased);
             }
-            let place = self.waiting.begin(&request.queue, &request.consumer).ok_or_else(|| {
-                EngineError::Limit { key: "waiting_max", limit: self.waiting.most().to_string() }
+            let mut place = self.waiting.begin(&request.queue, &request.consumer).ok_or_else(|| {
+                EngineError::Overloaded { bound: "waiting_max", limit: self.waiting.most() as u64 }
             })?;
             loop {
-                let mut rung = std::pin::pin!(place.bell().notified());
-                // Before the question: what comes between it and the sleep rings too.
-                rung.as_mut().enable();
-                let leased = self.lease_now(request).await?;
+                let (leased, then) = self.lease_now(request).await?;
+                match then {
+                    Then::PassOn => place.pass_on(),
+                    Then::Wait | Then::AskAgain => place.is_served(),
+                }
                 if !leased.is_empty() {
                     return Ok(leased);
                 }
@@ -131,7 +132,7 @@ impl QueueEngine for Embedded {
                     }
                 };
                 tokio::select! {
-                    () = rung => {}
+                    () = place.told() => {}
                     () = over => return Ok(Vec::new()),
                 }
             }
@@ -157,31 +158,38 @@ impl QueueEngine for Embedded {
             let found = reply!(reply, Reply::Depth(Some(found)) => found);
             let mut consumers = self.waiting.consumers(queue);
             consumers.extend(found.holders);
-            consumers.sort_unstable();
-            consumers.dedup();
             Ok(Depth { consumers: Some(consumers.len() as u64), ..found.depth })
         })
     }
 
     fn browse<'a>(&'a self, browse: &'a Browse) -> Pending<'a, Result<Page, EngineError>> {
         Box::pin(async move {
-            let command = Command::Held { queue: browse.queue.clone() };
+            let command = Command::Held { browse: browse.clone() };
             let reply = self.ask(command).await.map_err(engine_error)?;
             let (number, held) = reply!(reply, Reply::Held(Some(found)) => found);
             let browse = browse.clone();
             let page = self.store.query(move |connection| queue::browse(connection, number, &held, &browse));
-            page.await
-                .map_err(|error| EngineError::Unavailable { cause: error.to_string(), retry_after: None })
+            page.await.map_err(|error| match error {
+                QueryError::Overloaded { limit } => {
+                    EngineError::Overloaded { bound: "reads_pending_max", limit: limit as u64 }
+                }
+                error => EngineError::Unavailable { cause: error.to_string(), retry_after: None },
+            })
         })
     }
 }
 
 impl Embedded {
-    async fn lease_now(&self, request: &LeaseRequest) -> Result<Vec<Lease>, EngineError> {
-        let command = Command::Lease { request: request.clone(), secret: self.secret()? };
-        let reply = self.ask(command).await.map_err(engine_error)?;
-        let leased = reply!(reply, Reply::Leased { leased, .. } => leased);
-        Ok(leased.into_iter().map(lease_of).collect())
+    /// Leases what there is, and goes on asking while there may be something behind what was looked at.
+    async fn lease_now(&self, request: &LeaseRequest) -> Result<(Vec<Lease>, Then), EngineError> {
+        loop {
+            let command = Command::Lease { request: request.clone(), secret: self.secret()? };
+            let reply = self.ask(command).await.map_err(engine_error)?;
+            let (leased, then) = reply!(reply, Reply::Leased { leased, then, .. } => (leased, then));
+            if !leased.is_empty() || then != Then::AskAgain {
+                return Ok((leased.into_iter().map(lease_of).collect(), then));
+            }
+        }
     }
 }
 

@@ -3,16 +3,15 @@
 use intertie_messaging::Durability;
 use intertie_messaging::commit::{Outcome, Receipt};
 use intertie_messaging::queue::DeadLetter;
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
+use super::Queues;
 use super::change::{Change, Draft, member_of};
 use super::dead::read_dead;
-use super::row::{self, run};
+use super::row;
 use super::store::Incoming;
-use super::tables::key;
-use super::{Alarm, Queues};
 use crate::content;
-use crate::moment::{Moment, later, moment, timestamp};
+use crate::moment::{Moment, moment, timestamp};
 
 impl Queues {
     /// Does what was checked.
@@ -40,7 +39,8 @@ impl Queues {
                 let incoming = Incoming { content: &content, priority, due, expires, member, dead: None };
                 let position = self.put(connection, number, incoming, now, now)?;
                 if is_seen {
-                    self.remember_id(connection, number, position, &content, now)?;
+                    let id = content::identity(&content).unwrap_or_default();
+                    self.remember_id(connection, number, position, id, now)?;
                 }
                 Ok(Outcome::Stored(stored(position)))
             }
@@ -49,7 +49,7 @@ impl Queues {
                 if let Some(row) = row::read(connection, number, position)? {
                     self.take_out(connection, &row, now)?;
                 }
-                run(connection, "DELETE FROM message_seen WHERE id = ?1", [key(number, position)])?;
+                self.forget_id(connection, number, position)?;
                 Ok(Outcome::Done)
             }
             Change::Settle { queue, token, settlement } => {
@@ -64,6 +64,7 @@ impl Queues {
                 let number = self.number(&queue).expect(CHECKED);
                 let (row, content) = row::read_whole(connection, number, position)?.expect(CHECKED);
                 self.take_out(connection, &row, now)?;
+                self.moved += row.bytes;
                 let dead = row.dead.as_deref().and_then(read_dead);
                 let dead = dead.map(|dead| DeadLetter { redrives: dead.redrives.saturating_add(1), ..dead });
                 let to = self.number(&to).expect(CHECKED);
@@ -83,28 +84,5 @@ impl Queues {
                 Ok(Outcome::Stored(stored(self.put(connection, number, incoming, now, now)?)))
             }
         }
-    }
-
-    fn remember_id(
-        &mut self,
-        connection: &Connection,
-        number: i64,
-        position: u64,
-        content: &[u8],
-        now: Moment,
-    ) -> rusqlite::Result<()> {
-        let id = content::identity(content).unwrap_or_default();
-        // The same id may still be there, though its window is over.
-        let sql = "DELETE FROM message_seen WHERE queue = ?1 AND key = ?2";
-        run(connection, sql, params![number, id])?;
-        let sql = "INSERT INTO message_seen VALUES (?1, ?2, ?3, ?4)";
-        run(connection, sql, params![key(number, position), number, id, now])?;
-        let window = self.at(number).spec.deduplication_window;
-        // An alarm that is set already goes off earlier, and sets itself for what comes next.
-        if let Some(window) = window.filter(|_| !self.at(number).has_ids) {
-            self.at_mut(number).has_ids = true;
-            self.alarms.insert((later(now, window), number, Alarm::Ids));
-        }
-        Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
-use intertie_messaging::commit::Refused;
+use intertie_messaging::commit::{CommitError, Refused};
 use intertie_messaging::queue::{DeadLetter, LeaseId, LeaseToken, Settlement};
 use intertie_messaging::{Content, Due, EngineError, Message, Name};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::Queues;
 use super::row;
 use super::settle::Standing;
-use super::tables::{is_place, key};
+use super::tables::{PLACES_MAX, is_place};
 use crate::content;
 use crate::moment::{Moment, later, moment};
 
@@ -96,8 +96,18 @@ pub(crate) fn token(lease: &LeaseId) -> Option<LeaseToken> {
 pub(crate) struct Together<'a> {
     stored: HashMap<i64, u64>,
     ids: HashSet<(i64, &'a str)>,
+    new_ids: u64,
+    /// Messages that move, and their bytes.
+    moved: (u64, u64),
     taken: HashSet<(i64, u64)>,
     settled: HashMap<(i64, LeaseToken), &'a Settlement>,
+}
+
+impl Together<'_> {
+    fn moves(&mut self, bytes: u64) {
+        self.moved.0 += u64::from(bytes > 0);
+        self.moved.1 = self.moved.1.saturating_add(bytes);
+    }
 }
 
 impl Queues {
@@ -126,34 +136,51 @@ impl Queues {
             Change::Send { queue, draft } => self.check_send(connection, queue, draft, together, now),
             Change::Cancel { queue, position } => {
                 let number = found!(self.number(queue));
-                let waits = self.waits(connection, number, *position)?;
+                let waits = self.waiting(connection, number, *position)?.is_some();
                 let is_first = together.taken.insert((number, *position));
                 Ok(if waits && is_first { Ok(()) } else { Err(Refused::NotWaiting) })
             }
             Change::Settle { queue, token, settlement } => {
                 let number = found!(self.number(queue));
                 let Some(token) = *token else { return Ok(Err(EngineError::StaleLease.into())) };
-                let is_live = self.at(number).live(token, now).is_some();
-                let same = *together.settled.entry((number, token)).or_insert(settlement) == settlement;
-                Ok(if is_live && same { Ok(()) } else { Err(EngineError::StaleLease.into()) })
+                let Some(held) = self.at(number).live(token, now) else {
+                    return Ok(Err(EngineError::StaleLease.into()));
+                };
+                match together.settled.insert((number, token), settlement) {
+                    Some(before) if before != settlement => return Ok(Err(EngineError::StaleLease.into())),
+                    Some(_) => {}
+                    None => together.moves(self.moves(number, held, settlement)),
+                }
+                Ok(Ok(()))
             }
             Change::Redrive { queue, position, to } => {
                 let number = found!(self.number(queue));
-                if !self.waits(connection, number, *position)? || !together.taken.insert((number, *position))
-                {
-                    return Ok(Err(Refused::NotWaiting));
-                }
-                let row = row::read(connection, number, *position)?;
-                let Some(row) = row.filter(|row| row.dead.is_some()) else {
+                let row = self.waiting(connection, number, *position)?;
+                let is_first = together.taken.insert((number, *position));
+                let Some(row) = row.filter(|row| is_first && row.dead.is_some()) else {
                     return Ok(Err(Refused::NotWaiting));
                 };
                 let to = found!(self.number(to));
                 if let Err(refused) = self.fits(to, row.bytes) {
                     return Ok(Err(refused));
                 }
+                together.moves(row.bytes);
                 Ok(self.has_room(to, together))
             }
-            Change::Bury { queue, .. } => Ok(self.number(queue).map(|_| ()).map_err(Into::into)),
+            Change::Bury { queue, .. } => Ok(self.has_places(found!(self.number(queue)))),
+        }
+    }
+
+    /// Whether what a commit moves, beside what its own bytes are, fits the group, as its bytes do.
+    pub(crate) fn check_moves(&self, together: &Together<'_>) -> Result<(), CommitError> {
+        let (bound, limit) = ("group_bytes_max", self.limits.bytes);
+        let (messages, bytes) = together.moved;
+        if messages > 1 && bytes > limit {
+            Err(CommitError::TooLarge { bound, is: bytes, limit })
+        } else if messages > 0 && self.moved > 0 && self.moved.saturating_add(bytes) > limit {
+            Err(CommitError::Overloaded { bound, limit })
+        } else {
+            Ok(())
         }
     }
 
@@ -178,14 +205,34 @@ impl Queues {
             let problem = "the message is for later".to_owned();
             return Ok(Err(Refused::NotDeclared { key: "delays", problem }));
         }
+        let (bound, limit) = ("key_bytes_max", self.limits.key_bytes);
+        if spec.groups && draft.member.as_ref().is_some_and(|member| member.len() > limit) {
+            return Ok(Err(EngineError::Limit { key: bound, limit: limit.to_string() }.into()));
+        }
         if spec.deduplication_window.is_some() {
             let id = content::identity(&draft.content).unwrap_or_default();
+            if id.len() > limit {
+                return Ok(Err(EngineError::Limit { key: bound, limit: limit.to_string() }.into()));
+            }
             if !together.ids.insert((number, id)) || self.duplicate_of(connection, number, id, now)?.is_some()
             {
                 return Ok(Ok(()));
             }
+            together.new_ids += 1;
+            if !self.ids.has_room(together.new_ids, self.limits.ids) {
+                let limit = self.limits.ids;
+                return Ok(Err(EngineError::Overloaded { bound: "ids_max", limit }.into()));
+            }
         }
         Ok(self.has_room(number, together))
+    }
+
+    /// Whether the queue has positions left.
+    fn has_places(&self, number: i64) -> Result<(), Refused> {
+        if self.at(number).counters.next < PLACES_MAX {
+            return Ok(());
+        }
+        Err(EngineError::Limit { key: "positions", limit: PLACES_MAX.to_string() }.into())
     }
 
     fn fits(&self, number: i64, bytes: u64) -> Result<(), Refused> {
@@ -195,6 +242,7 @@ impl Queues {
 
     /// Whether the queue takes one more, which is counted if it does.
     fn has_room(&self, number: i64, together: &mut Together<'_>) -> Result<(), Refused> {
+        self.has_places(number)?;
         let queue = self.at(number);
         let Some(limit) = queue.spec.depth_max else { return Ok(()) };
         let more = together.stored.entry(number).or_default();
@@ -205,13 +253,17 @@ impl Queues {
         Ok(())
     }
 
-    /// Whether a message stands there that nobody holds.
-    fn waits(&self, connection: &Connection, number: i64, position: u64) -> rusqlite::Result<bool> {
+    /// The message that stands there, if nobody holds it.
+    fn waiting(
+        &self,
+        connection: &Connection,
+        number: i64,
+        position: u64,
+    ) -> rusqlite::Result<Option<row::Row>> {
         if !is_place(position) || self.at(number).held.contains_key(&position) {
-            return Ok(false);
+            return Ok(None);
         }
-        let sql = "SELECT 1 FROM message WHERE id = ?1";
-        connection.prepare_cached(sql)?.exists([key(number, position)])
+        row::read(connection, number, position)
     }
 
     /// Where the message stands, or stood, that was sent with this id within the window.

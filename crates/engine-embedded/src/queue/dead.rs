@@ -5,8 +5,9 @@ use rusqlite::Connection;
 
 use super::Queues;
 use super::change::member_of;
+use super::lanes::LaneId;
 use super::row::{self, Row};
-use super::store::Incoming;
+use super::store::{Incoming, Timer, clear_timer};
 use crate::moment::{Moment, timestamp};
 
 /// What ended a message.
@@ -48,14 +49,23 @@ impl Queues {
         let member = member_of(content);
         let incoming =
             Incoming { content, priority: row.priority, due: at, expires: None, member, dead: Some(&dead) };
-        // It is there as long as a queue names it.
-        let number = self.names.get(&target).copied().unwrap_or(row.number);
+        // It is there as long as a queue names it; one that can not be read takes nothing.
+        let number = self.number(&target).unwrap_or(row.number);
+        self.moved += content.len() as u64;
         self.put(connection, number, incoming, at, now).map(|_| ())
     }
 
     /// Ends a message that nobody holds.
     pub(super) fn expire(&mut self, connection: &Connection, row: &Row, now: Moment) -> rusqlite::Result<()> {
-        let content = row::content(connection, row.key())?;
+        let Some((content, _)) = row::content_and_dead(connection, row.key())? else {
+            if clear_timer(connection, row.due, row.key(), Timer::Due)? {
+                self.at_mut(row.number).counters.delayed -= 1;
+                self.tell_of_damage(row.number, row.position);
+                return Ok(());
+            }
+            let lane = LaneId::of(row.priority, row.is_fresh());
+            return self.set_aside(connection, row.number, lane, row.position);
+        };
         self.take_out(connection, row, now)?;
         self.bury(connection, row, &content, expired(row), now)
     }

@@ -1,6 +1,6 @@
 //! Which queues there are.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use intertie_core::config::Invalid;
 use intertie_messaging::queue::QueueSpec;
@@ -33,6 +33,11 @@ impl Queues {
     /// Whether a queue can become what `spec` says.
     pub(crate) fn check_declare(&self, name: &Name, spec: &QueueSpec) -> Result<(), DeclareError> {
         let target = Self::target(name, spec)?;
+        for queue in [name, &target] {
+            if let Err(error @ EngineError::Unavailable { .. }) = self.number(queue) {
+                return Err(error.into());
+            }
+        }
         self.check_dead_letters(name, spec, &target)?;
         if let Ok(number) = self.number(name) {
             return check_change(self.at(number), spec);
@@ -52,7 +57,7 @@ impl Queues {
             let (queue, target) = (queue.clone(), target.clone());
             Err(DeclareError::DeadLetter { queue, target, unfit })
         };
-        let find = |name: &Name| self.names.get(name).map(|number| self.at(*number));
+        let find = |name: &Name| self.number(name).ok().map(|number| self.at(number));
         match find(target) {
             // It comes with the queue, and is as durable.
             Some(own) if own.dead_letters.is_none() && spec.dead_letter.is_none() => {}
@@ -62,7 +67,7 @@ impl Queues {
                 }
             }
             None if spec.dead_letter.is_some() => {
-                return refuse(name, target, Unfit::Missing { nearest: self.nearest(target) });
+                return refuse(name, target, Unfit::Missing { nearest: None });
             }
             None => {}
         }
@@ -73,20 +78,29 @@ impl Queues {
                 return refuse(name, target, Unfit::Circle { through });
             }
         }
-        for source in self.sources(name) {
-            if let Err(unfit) = spec.takes_dead_of(&source.spec) {
+        for source in self.sources.get(name).into_iter().flatten() {
+            if let Some(source) = find(source)
+                && let Err(unfit) = spec.takes_dead_of(&source.spec)
+            {
                 return refuse(&source.name, name, unfit);
             }
         }
         Ok(())
     }
 
-    /// The queues whose dead letters go to `name`, the first by name first.
-    fn sources<'a>(&'a self, name: &'a Name) -> impl Iterator<Item = &'a Queue> {
-        self.names
-            .values()
-            .map(|number| self.at(*number))
-            .filter(|queue| queue.dead_letters.as_ref() == Some(name))
+    /// Notes that the dead letters of `source` go to another queue now, or nowhere.
+    pub(super) fn set_target(&mut self, source: &Name, before: Option<&Name>, target: Option<&Name>) {
+        if let Some(before) = before
+            && let Some(sources) = self.sources.get_mut(before)
+        {
+            sources.remove(source);
+            if sources.is_empty() {
+                self.sources.remove(before);
+            }
+        }
+        if let Some(target) = target {
+            self.sources.entry(target.clone()).or_default().insert(source.clone());
+        }
     }
 
     /// Makes the queue what was checked.
@@ -106,6 +120,7 @@ impl Queues {
                 let text = spec_text(spec);
                 let sql = "UPDATE queue SET spec = ?2, dead_letters = ?3 WHERE number = ?1";
                 run(connection, sql, params![number, text, target.as_str()])?;
+                self.set_target(name, before.as_ref(), Some(&target));
                 if let Some(before) = before.filter(|before| *before != target) {
                     self.look_at(&before, now);
                 }
@@ -142,7 +157,11 @@ impl Queues {
         dead_letters: Option<&Name>,
         now: Moment,
     ) -> rusqlite::Result<i64> {
-        let is_free = |number: &i64| !self.queues.contains_key(number) && !self.removed.contains(number);
+        let is_free = |number: &i64| {
+            !self.queues.contains_key(number)
+                && !self.removed.contains(number)
+                && !self.shut.contains_key(number)
+        };
         let numbers = (self.last_number + 1..=NUMBER_MAX).chain(0..=self.last_number);
         let number = numbers.into_iter().find(is_free).expect("there are fewer queues than numbers");
         self.last_number = number;
@@ -153,7 +172,7 @@ impl Queues {
             dead_letters: dead_letters.cloned(),
             counters,
             lanes: Lanes::new([], self.limits.heads),
-            held: HashMap::new(),
+            held: BTreeMap::new(),
             holders: BTreeMap::new(),
             settled: VecDeque::new(),
             asked: None,
@@ -166,14 +185,17 @@ impl Queues {
         run(connection, sql, params![number, name.as_str(), text, target, now])?;
         self.names.insert(name.clone(), number);
         self.queues.insert(number, queue);
+        self.set_target(name, None, dead_letters);
         Ok(number)
     }
 
     /// Whether the queue can be removed.
     pub(crate) fn check_delete(&self, name: &Name) -> Result<(), EngineError> {
-        self.number(name)?;
-        match self.sources(name).next() {
-            Some(source) => Err(EngineError::InUse { by: source.name.clone() }),
+        if !self.names.contains_key(name) {
+            self.number(name)?;
+        }
+        match self.sources.get(name).and_then(BTreeSet::first) {
+            Some(source) => Err(EngineError::InUse { by: source.clone() }),
             None => Ok(()),
         }
     }
@@ -186,14 +208,18 @@ impl Queues {
         now: Moment,
     ) -> rusqlite::Result<()> {
         let Some(number) = self.names.remove(name) else { return Ok(()) };
-        let Some(queue) = self.queues.remove(&number) else { return Ok(()) };
-        for (position, held) in &queue.held {
-            self.lease_ends.remove(&(held.until, number, *position));
-        }
         run(connection, "DELETE FROM queue WHERE number = ?1", [number])?;
         run(connection, "INSERT INTO queue_removed VALUES (?1)", [number])?;
         self.removed.insert(number);
         self.wakes.all(name);
+        if self.shut.remove(&number).is_some() {
+            return self.find_next_timer(connection);
+        }
+        let Some(queue) = self.queues.remove(&number) else { return Ok(()) };
+        for (position, held) in &queue.held {
+            self.lease_ends.remove(&(held.until, number, *position));
+        }
+        self.set_target(name, queue.dead_letters.as_ref(), None);
         if let Some(target) = &queue.dead_letters {
             self.look_at(target, now);
         }
@@ -218,7 +244,7 @@ impl Queues {
         queue.watched = None;
         let name = queue.name.clone();
         let queue = self.at(number);
-        if queue.len() > 0 || self.sources(&name).next().is_some() {
+        if queue.len() > 0 || self.sources.contains_key(&name) {
             return Ok(());
         }
         match queue.abandoned_at() {

@@ -11,11 +11,11 @@ use super::Queues;
 use super::lanes::LaneId;
 use super::one::Held;
 use super::row::{self, Row, run};
-use super::tables::key;
+use super::tables::{PLACES_MAX, key};
 use crate::moment::{Moment, later, timestamp};
 
 /// A delivery on its way to its consumer, who reads what it says.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Leased {
     pub(crate) token: LeaseToken,
     pub(crate) content: Vec<u8>,
@@ -26,50 +26,78 @@ pub(crate) struct Leased {
     pub(crate) dead: Option<String>,
 }
 
+/// What a consumer that got nothing is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// Wait: there is nothing, or no room for anybody.
+    Wait,
+    /// Let others know: there is something, and it holds as much as one consumer may.
+    PassOn,
+    /// Ask again: there may be something behind what was looked at so far.
+    AskAgain,
+}
+
 impl Queues {
     /// Whether messages may be leased so.
     pub(crate) fn check_lease(&self, request: &LeaseRequest, now: Moment) -> Result<(), EngineError> {
         let queue = self.at(self.number(&request.queue)?);
+        if queue.counters.deliveries >= PLACES_MAX {
+            return Err(EngineError::Limit { key: "deliveries", limit: PLACES_MAX.to_string() });
+        }
         let time = request.visibility_timeout.unwrap_or(queue.spec.visibility_timeout);
         queue.check_lease(&request.consumer, time, now)
     }
 
-    /// Leases what there is, each under `secret`, which nobody but the consumer will know.
+    /// Leases what there is, each under `secret`, which nobody but the consumer will know. When that is nothing, what to
+    /// do then.
     pub(crate) fn lease(
         &mut self,
         connection: &Connection,
         request: &LeaseRequest,
         secret: u64,
         now: Moment,
-    ) -> rusqlite::Result<Vec<Leased>> {
-        let Ok(number) = self.number(&request.queue) else { return Ok(Vec::new()) };
-        let most = {
-            let queue = self.queues.get_mut(&number).expect("its number was just found");
-            queue.asked = Some((request.consumer.clone(), now));
-            queue.counters.used = queue.counters.used.max(now);
-            queue.room(&request.consumer).min(request.most.get()) as usize
-        };
-        if most == 0 || self.at(number).lanes.is_empty() {
-            return Ok(Vec::new());
+    ) -> rusqlite::Result<(Vec<Leased>, Then)> {
+        let Ok(number) = self.number(&request.queue) else { return Ok((Vec::new(), Then::Wait)) };
+        let queue = self.queues.get_mut(&number).expect("its number was just found");
+        queue.asked = Some((request.consumer.clone(), now));
+        queue.counters.used = queue.counters.used.max(now);
+        let (all, own) = queue.room(&request.consumer);
+        if all == 0 || queue.lanes.is_empty() {
+            return Ok((Vec::new(), Then::Wait));
         }
-        let time = request.visibility_timeout.unwrap_or(self.at(number).spec.visibility_timeout);
+        if own == 0 {
+            return Ok((Vec::new(), Then::PassOn));
+        }
+        let most = all.min(own).min(request.most.get()) as usize;
+        let time = request.visibility_timeout.unwrap_or(queue.spec.visibility_timeout);
         let until = later(now, time);
-        let (mut leased, mut bytes, mut dead) = (Vec::new(), 0, 0);
-        while leased.len() < most && dead < self.limits.step {
+        let (mut leased, mut bytes, mut others) = (Vec::new(), 0, 0);
+        while leased.len() < most {
             let Some((lane, position)) = self.first(connection, number)? else { break };
+            if others == self.limits.step {
+                return Ok((leased, Then::AskAgain));
+            }
             let Some((row, content)) = row::read_whole(connection, number, position)? else {
-                debug_assert!(false, "message {position} is ready and not there");
-                break;
+                self.set_aside(connection, number, lane, position)?;
+                others += 1;
+                continue;
             };
             if row.ends.is_some_and(|ends| ends <= now) {
+                if self.moved > self.limits.bytes {
+                    return Ok((leased, Then::AskAgain));
+                }
                 self.expire(connection, &row, now)?;
-                dead += 1;
+                others += 1;
                 continue;
             }
             bytes += row.bytes;
             if bytes > request.bytes_max.bytes() && !leased.is_empty() {
                 break;
             }
+            if self.delivered > 0 && self.delivered + row.bytes > self.limits.bytes {
+                return Ok((leased, Then::AskAgain));
+            }
+            self.delivered += row.bytes;
             self.step_out(connection, lane, &row)?;
             let held = self.begin(connection, &row, request, secret, until)?;
             leased.push(Leased {
@@ -84,7 +112,7 @@ impl Queues {
             self.lease_ends.insert((until, number, position));
             self.at_mut(number).hold(position, held);
         }
-        Ok(leased)
+        Ok((leased, Then::Wait))
     }
 
     /// The message to be delivered next.

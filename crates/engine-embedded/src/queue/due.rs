@@ -1,12 +1,12 @@
 //! What time does by itself, a step at a time.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Queues;
 use super::declare::range;
 use super::row::{self, run};
 use super::store::{Timer, clear_timer, first_member, forget_delivery};
-use super::tables::place;
+use super::tables::{POSITIONS, place};
 use crate::moment::{Moment, later};
 
 /// What of a queue goes off at a moment.
@@ -35,7 +35,8 @@ impl Queues {
     pub(crate) fn run_due(&mut self, connection: &Connection, now: Moment) -> rusqlite::Result<()> {
         self.tell_time(now);
         let mut left = self.limits.step;
-        while left > 0 {
+        let before = std::mem::take(&mut self.moved);
+        while left > 0 && self.moved <= self.limits.bytes {
             let timer = self.next_timer.filter(|at| *at <= now);
             let lease = self.lease_ends.first().filter(|(at, ..)| *at <= now).copied();
             if timer.is_none() && lease.is_none() {
@@ -50,6 +51,7 @@ impl Queues {
                 _ => self.run_timer(connection, now)?,
             }
         }
+        self.moved = before;
         while let Some((at, number, alarm)) = self.alarms.first().copied().filter(|(at, ..)| *at <= now) {
             if left == 0 {
                 return Ok(());
@@ -70,21 +72,22 @@ impl Queues {
 
     /// Does what the first of the timers is for.
     fn run_timer(&mut self, connection: &Connection, now: Moment) -> rusqlite::Result<()> {
-        let sql = "SELECT at, id, kind FROM message_timer ORDER BY at, id, kind LIMIT 1";
-        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-        let first: Option<(Moment, i64, i64)> =
-            connection.prepare_cached(sql)?.query_row([], read).optional()?;
+        let first = self.first_timer(connection)?;
         self.next_timer = first.map(|(at, ..)| at);
         let Some((at, key, kind)) = first.filter(|(at, ..)| *at <= now) else { return Ok(()) };
         let timer = if kind == Timer::Due as i64 { Timer::Due } else { Timer::End };
         clear_timer(connection, at, key, timer)?;
-        self.next_timer = first_timer(connection)?;
+        self.find_next_timer(connection)?;
         let (number, position) = place(key);
-        let held = match self.queues.get(&number) {
-            Some(queue) => queue.held.contains_key(&position),
-            None => return Ok(()),
+        if self.queues.get(&number).is_none_or(|queue| queue.held.contains_key(&position)) {
+            return Ok(());
+        }
+        let Some(row) = row::read(connection, number, position)? else {
+            let counters = &mut self.at_mut(number).counters;
+            counters.delayed = counters.delayed.saturating_sub(u64::from(timer == Timer::Due));
+            self.tell_of_damage(number, position);
+            return Ok(());
         };
-        let Some(row) = row::read(connection, number, position)?.filter(|_| !held) else { return Ok(()) };
         match timer {
             Timer::Due => {
                 let counters = &mut self.at_mut(number).counters;
@@ -123,31 +126,24 @@ impl Queues {
         Ok(forgotten)
     }
 
-    fn forget_ids(
-        &mut self,
-        connection: &Connection,
-        number: i64,
-        most: usize,
-        now: Moment,
-    ) -> rusqlite::Result<usize> {
-        let Some(queue) = self.queues.get_mut(&number) else { return Ok(0) };
-        let window = queue.spec.deduplication_window.unwrap_or_default();
-        let (first, last) = range(number);
-        let sql = "SELECT id, at FROM message_seen WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3";
-        let mut statement = connection.prepare_cached(sql)?;
-        let seen: Vec<(i64, Moment)> = statement
-            .query_map([first, last, most as i64], |row| Ok((row.get(0)?, row.get(1)?)))?
-            .collect::<Result<_, _>>()?;
-        let over = seen.iter().take_while(|(_, at)| later(*at, window) <= now);
-        let mut forgotten = 0;
-        for (id, _) in over {
-            run(connection, "DELETE FROM message_seen WHERE id = ?1", [id])?;
-            forgotten += 1;
+    /// The first of the timers. Those of a queue that can not be read are for whoever can.
+    fn first_timer(&self, connection: &Connection) -> rusqlite::Result<Option<(Moment, i64, i64)>> {
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+        if self.shut.is_empty() {
+            let sql = "SELECT at, id, kind FROM message_timer ORDER BY at, id, kind LIMIT 1";
+            return connection.prepare_cached(sql)?.query_row([], read).optional();
         }
-        let next = first_id(connection, number)?;
-        queue.has_ids = next.is_some();
-        self.alarms.extend(next.map(|at| (later(at, window), number, Alarm::Ids)));
-        Ok(forgotten)
+        let sql =
+            "SELECT at, id, kind FROM message_timer WHERE id >> ?2 NOT IN (SELECT value FROM json_each(?1))
+                   ORDER BY at, id, kind LIMIT 1";
+        let shut = serde_json::to_string(&self.shut.keys().collect::<Vec<_>>()).expect("they are numbers");
+        connection.prepare_cached(sql)?.query_row(params![shut, POSITIONS], read).optional()
+    }
+
+    /// Notes when the first of the timers goes off.
+    pub(super) fn find_next_timer(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        self.next_timer = self.first_timer(connection)?.map(|(at, ..)| at);
+        Ok(())
     }
 
     /// Removes rows of a queue that is gone.
@@ -166,16 +162,15 @@ impl Queues {
             }
             run(connection, "DELETE FROM message WHERE id = ?1", [id])?;
         }
-        let mut left = messages.len();
+        let sql = "DELETE FROM message_seen WHERE id IN
+                   (SELECT id FROM message_seen WHERE id BETWEEN ?1 AND ?2 LIMIT ?3)";
+        let ids = run(connection, sql, [first, last, most])?;
+        self.ids.forgot(ids);
+        let mut left = messages.len() + ids;
         for (sql, values) in [
             (
                 "DELETE FROM message_lease WHERE id IN
                  (SELECT id FROM message_lease WHERE id BETWEEN ?1 AND ?2 LIMIT ?3)",
-                [first, last, most],
-            ),
-            (
-                "DELETE FROM message_seen WHERE id IN
-                 (SELECT id FROM message_seen WHERE id BETWEEN ?1 AND ?2 LIMIT ?3)",
                 [first, last, most],
             ),
             (
@@ -202,11 +197,6 @@ impl Queues {
         }
         Ok(())
     }
-}
-
-pub(super) fn first_timer(connection: &Connection) -> rusqlite::Result<Option<Moment>> {
-    let sql = "SELECT at FROM message_timer ORDER BY at LIMIT 1";
-    connection.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()
 }
 
 /// When the oldest id came that is remembered.

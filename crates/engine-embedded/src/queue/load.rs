@@ -5,25 +5,37 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use intertie_messaging::Name;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow};
 
-use super::due::{first_id, first_timer};
+use super::due::first_id;
+use super::ids::Ids;
 use super::lanes::{LaneId, Lanes};
 use super::one::{Counters, Held, Queue};
-use super::row::{COLUMNS, Row};
+use super::row::{COLUMNS, Row, readable};
 use super::tables::{self, POSITIONS, place};
 use super::{Alarm, QueueLimits, Queues};
+use crate::damage::{Damage, Damages};
 use crate::moment::later;
+use crate::store::NewerSpec;
 use crate::wakes::Wakes;
 
 impl Queues {
     /// Reads what is needed at once: the queues, their leases and the settlements that are remembered,
     /// whatever the number of messages.
-    pub(crate) fn load(connection: &Connection, limits: QueueLimits) -> rusqlite::Result<Self> {
+    ///
+    /// A queue that can not be read is told of, and refused when it is named; the others are there. One of which a
+    /// later version wrote what it promises is an error, since to leave something out of that would be to break it.
+    pub(crate) fn load(
+        connection: &Connection,
+        limits: QueueLimits,
+        damages: Damages,
+    ) -> rusqlite::Result<Self> {
         tables::create(connection)?;
         remove_transient(connection)?;
         let mut queues = Self {
             limits,
             names: BTreeMap::new(),
             queues: HashMap::new(),
+            shut: BTreeMap::new(),
+            sources: HashMap::new(),
             removed: BTreeSet::new(),
             last_number: 0,
             next_timer: None,
@@ -32,6 +44,10 @@ impl Queues {
             dirty: Vec::new(),
             unused: Vec::new(),
             wakes: Wakes::default(),
+            ids: Ids::load(connection)?,
+            delivered: 0,
+            moved: 0,
+            damages,
         };
         let mut statement = connection.prepare(
             "SELECT number, name, spec, dead_letters, next, deliveries, ready, delayed, bytes, used, latest FROM queue",
@@ -39,17 +55,39 @@ impl Queues {
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let number: i64 = row.get(0)?;
-            let queue = Queue { lanes: lanes(connection, number, limits.heads)?, ..stored_queue(row)? };
+            let found = match stored_queue(row) {
+                Err(error) if NewerSpec::cause_of(&error).is_some() => return Err(error),
+                found => found,
+            };
+            let Ok(queue) = found else {
+                queues.shut(number, row, &found.expect_err("it is no queue").to_string());
+                continue;
+            };
+            let queue = Queue { lanes: lanes(connection, number, limits.heads)?, ..queue };
             queues.names.insert(queue.name.clone(), number);
+            queues.set_target(&queue.name, None, queue.dead_letters.as_ref());
             queues.queues.insert(number, queue);
         }
         let mut statement = connection.prepare("SELECT number FROM queue_removed")?;
         queues.removed = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
         queues.load_leases(connection)?;
         queues.load_settlements(connection)?;
-        queues.next_timer = first_timer(connection)?;
+        queues.find_next_timer(connection)?;
         queues.set_alarms(connection)?;
         Ok(queues)
+    }
+
+    /// Keeps a queue that can not be read from being used, and from getting lost.
+    fn shut(&mut self, number: i64, row: &SqlRow<'_>, problem: &str) {
+        let name = parsed(row, 1).ok();
+        if let Some(name) = &name {
+            self.names.insert(name.clone(), number);
+            let target = parsed(row, 3).ok();
+            self.set_target(name, None, target.as_ref());
+        }
+        self.shut.insert(number, problem.to_owned());
+        let queue = name.map_or_else(|| number.to_string(), |name| name.to_string());
+        self.damages.tell(Damage { queue, position: None, problem: problem.to_owned() });
     }
 
     fn load_leases(&mut self, connection: &Connection) -> rusqlite::Result<()> {
@@ -61,13 +99,21 @@ impl Queues {
         let mut statement = connection.prepare(&sql)?;
         let mut rows = statement.query([])?;
         while let Some(found) = rows.next()? {
-            let row = Row::of(found)?;
+            let (number, position) = place(found.get(0)?);
+            let Some(row) = readable(Row::of(found))? else {
+                if self.queues.contains_key(&number) {
+                    self.tell_of_damage(number, position);
+                }
+                continue;
+            };
+            // A lease ends by itself, also one of which nobody can tell whose it is.
+            let consumer = parsed(found, 14).unwrap_or_else(|_| NOBODY.parse().expect("it is a name"));
             let Some(queue) = self.queues.get_mut(&row.number) else { continue };
             let held = Held {
                 delivery: place(found.get(11)?).1,
                 secret: found.get::<_, i64>(12)?.cast_unsigned(),
                 until: found.get(13)?,
-                consumer: parsed(found, 14)?,
+                consumer,
                 deliveries: row.deliveries.saturating_add(1),
                 stored: row.stored,
                 priority: row.priority,
@@ -120,11 +166,15 @@ impl Queues {
     }
 }
 
+/// Who has a lease whose consumer can not be read.
+const NOBODY: &str = "unreadable";
+
 /// Queues that do not outlast the process, and this one is another.
 fn remove_transient(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(
         "BEGIN IMMEDIATE;
-         INSERT INTO queue_removed SELECT number FROM queue WHERE NOT json_extract(spec, '$.durable');
+         INSERT INTO queue_removed SELECT number FROM queue
+             WHERE CASE WHEN json_valid(spec) THEN NOT json_extract(spec, '$.durable') ELSE FALSE END;
          DELETE FROM queue WHERE number IN (SELECT number FROM queue_removed);
          COMMIT",
     )
@@ -136,7 +186,7 @@ fn stored_queue(row: &SqlRow<'_>) -> rusqlite::Result<Queue> {
     let dead_letters: Option<String> = row.get(3)?;
     Ok(Queue {
         name: parsed(row, 1)?,
-        spec: serde_json::from_str(&spec).map_err(|error| unreadable(2, error))?,
+        spec: serde_json::from_str(&spec).map_err(|error| unreadable_spec(row, error))?,
         dead_letters: dead_letters.map(|_| parsed(row, 3)).transpose()?,
         counters: Counters {
             next: count(4)?,
@@ -148,7 +198,7 @@ fn stored_queue(row: &SqlRow<'_>) -> rusqlite::Result<Queue> {
             latest: row.get(10)?,
         },
         lanes: Lanes::new([], 1),
-        held: HashMap::new(),
+        held: BTreeMap::new(),
         holders: BTreeMap::new(),
         settled: VecDeque::new(),
         asked: None,
@@ -160,6 +210,17 @@ fn stored_queue(row: &SqlRow<'_>) -> rusqlite::Result<Queue> {
 
 fn parsed(row: &SqlRow<'_>, at: usize) -> rusqlite::Result<Name> {
     row.get::<_, String>(at)?.parse().map_err(|error: intertie_messaging::InvalidName| unreadable(at, error))
+}
+
+/// Whether a specification is damaged, or says what this version has no word for.
+fn unreadable_spec(row: &SqlRow<'_>, error: serde_json::Error) -> rusqlite::Error {
+    let problem = error.to_string();
+    match parsed(row, 1) {
+        Ok(name) if error.is_data() && problem.starts_with("unknown ") => {
+            unreadable(2, NewerSpec { name: name.to_string(), problem })
+        }
+        _ => unreadable(2, error),
+    }
 }
 
 fn unreadable(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {

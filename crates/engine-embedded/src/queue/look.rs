@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::Queues;
 use super::dead::read_dead;
 use super::declare::range;
-use super::row::{COLUMNS, Row};
+use super::row::{COLUMNS, Row, readable};
 use super::tables::{is_place, key};
 use crate::content;
 use crate::moment::{Moment, timestamp};
@@ -29,10 +29,10 @@ impl Queues {
         self.number(name).map(|_| ())
     }
 
-    /// The number under which a queue's messages lie, and which of them are held.
-    pub(crate) fn held(&self, name: &Name) -> Option<(i64, HeldPositions)> {
-        let number = self.number(name).ok()?;
-        let held = self.at(number).held.iter();
+    /// The number under which a queue's messages lie, and which of them are held, as far as a page can show them.
+    pub(crate) fn held(&self, browse: &Browse) -> Option<(i64, HeldPositions)> {
+        let number = self.number(&browse.queue).ok()?;
+        let held = self.at(number).held.range(browse.from..).take(browse.most.get() as usize);
         Some((number, held.map(|(position, held)| (*position, held.until)).collect()))
     }
 
@@ -90,7 +90,8 @@ pub(crate) fn browse(
     let mut rows = statement.query([key(number, browse.from), range(number).1])?;
     let mut bytes = 0;
     while let Some(found) = rows.next()? {
-        let row = Row::of(found)?;
+        // What can not be read was told of, or will be when it is to be delivered.
+        let Some(row) = readable(Row::of(found))? else { continue };
         bytes += row.bytes;
         let is_full = page.messages.len() == browse.most.get() as usize || bytes > browse.bytes_max.bytes();
         if is_full && !page.messages.is_empty() {

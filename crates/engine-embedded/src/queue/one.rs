@@ -1,6 +1,6 @@
 //! One queue, as far as it is in memory.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub(super) struct Queue {
     pub(super) counters: Counters,
     pub(super) lanes: Lanes,
     /// By position: a message has one delivery at a time.
-    pub(super) held: HashMap<u64, Held>,
+    pub(super) held: BTreeMap<u64, Held>,
     /// How many each consumer holds.
     pub(super) holders: BTreeMap<Name, u32>,
     /// Settlements that are remembered: when they were done, and of which delivery. In this order.
@@ -125,13 +125,13 @@ impl Queue {
         Err(EngineError::Limit { key: "visibility_timeout_max", limit: format_duration(limit) })
     }
 
-    /// How many more messages `consumer` may hold.
-    pub(super) fn room(&self, consumer: &Name) -> u32 {
+    /// How many more messages all may hold, and how many of them `consumer` by its share.
+    pub(super) fn room(&self, consumer: &Name) -> (u32, u32) {
         let all = self.spec.leases_max.get();
         let all = all.saturating_sub(u32::try_from(self.held.len()).unwrap_or(u32::MAX));
         let own = self.holders.get(consumer).copied().unwrap_or(0);
         let most = self.spec.leases_per_consumer_max.map_or(u32::MAX, NonZeroU32::get);
-        all.min(most.saturating_sub(own))
+        (all, most.saturating_sub(own))
     }
 
     pub(super) fn hold(&mut self, position: u64, held: Held) {

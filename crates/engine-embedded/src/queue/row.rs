@@ -28,9 +28,14 @@ pub(super) struct Row {
     pub(super) bytes: u64,
 }
 
-/// The columns of a [`Row`], in its order.
-pub(super) const COLUMNS: &str =
-    "message.id, stored, priority, deliveries, due, first_due, expires, ends, member, dead, length(content)";
+/// The columns of a [`Row`], in its order. Of what is no content there is no length, so that it is no row.
+macro_rules! columns {
+    () => {
+        "message.id, stored, priority, deliveries, due, first_due, expires, ends, member, dead, \
+         CASE typeof(content) WHEN 'blob' THEN length(content) END"
+    };
+}
+pub(super) const COLUMNS: &str = columns!();
 
 impl Row {
     pub(super) fn of(row: &SqlRow<'_>) -> rusqlite::Result<Self> {
@@ -88,10 +93,18 @@ pub(super) fn insert(connection: &Connection, row: &Row, content: &[u8]) -> rusq
     .map(|_| ())
 }
 
+/// What was found, if it is there and can be read. Who knows that it must be there tells of it.
+pub(super) fn readable<T>(found: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
+    match found.optional() {
+        Err(FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..)) => Ok(None),
+        found => found,
+    }
+}
+
 pub(super) fn read(connection: &Connection, number: i64, position: u64) -> rusqlite::Result<Option<Row>> {
-    let sql = "SELECT message.id, stored, priority, deliveries, due, first_due, expires, ends, member, dead, \
-               length(content) FROM message WHERE id = ?1";
-    connection.prepare_cached(sql)?.query_row([key(number, position)], Row::of).optional()
+    let sql = concat!("SELECT ", columns!(), " FROM message WHERE id = ?1");
+    readable(connection.prepare_cached(sql)?.query_row([key(number, position)], Row::of))
 }
 
 /// The message and what it says.
@@ -100,18 +113,16 @@ pub(super) fn read_whole(
     number: i64,
     position: u64,
 ) -> rusqlite::Result<Option<(Row, Vec<u8>)>> {
-    let sql = "SELECT message.id, stored, priority, deliveries, due, first_due, expires, ends, member, dead, \
-               length(content), content FROM message WHERE id = ?1";
+    let sql = concat!("SELECT ", columns!(), ", content FROM message WHERE id = ?1");
     let whole = |row: &SqlRow<'_>| Ok((Row::of(row)?, row.get(11)?));
-    connection.prepare_cached(sql)?.query_row([key(number, position)], whole).optional()
+    readable(connection.prepare_cached(sql)?.query_row([key(number, position)], whole))
 }
 
-/// What the message says.
-pub(super) fn content(connection: &Connection, key: i64) -> rusqlite::Result<Vec<u8>> {
-    connection.prepare_cached("SELECT content FROM message WHERE id = ?1")?.query_row([key], |row| row.get(0))
-}
-
-/// Why the message is dead, if it is.
-pub(super) fn dead(connection: &Connection, key: i64) -> rusqlite::Result<Option<String>> {
-    connection.prepare_cached("SELECT dead FROM message WHERE id = ?1")?.query_row([key], |row| row.get(0))
+/// What the message says, and why it is dead, if it is.
+pub(super) fn content_and_dead(
+    connection: &Connection,
+    key: i64,
+) -> rusqlite::Result<Option<(Vec<u8>, Option<String>)>> {
+    let sql = "SELECT content, dead FROM message WHERE id = ?1";
+    readable(connection.prepare_cached(sql)?.query_row([key], |row| Ok((row.get(0)?, row.get(1)?))))
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use intertie_messaging::Name;
 use intertie_messaging::queue::{Cause, DeadLetter, LeaseToken, Settlement};
+use ring::digest::{SHA256, digest};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::dead::Death;
-use super::one::Queue;
+use super::one::{Held, Queue};
 use super::row::{self, Row, run};
 use super::store::forget_delivery;
 use super::tables::{is_place, key};
@@ -130,9 +131,24 @@ impl Queues {
         Ok(())
     }
 
+    /// The bytes of a message that moves, as far as is known before, when it is settled so.
+    pub(super) fn moves(&self, number: i64, held: &Held, settlement: &Settlement) -> u64 {
+        let queue = self.at(number);
+        let may_end = held.ends.is_some() || queue.spec.ttl.is_some();
+        let moves = match settlement {
+            Settlement::Ack => false,
+            Settlement::DeadLetter { .. } => true,
+            Settlement::Release => may_end,
+            Settlement::Retry { .. } => may_end || queue.is_last(held.deliveries),
+        };
+        if moves { held.bytes } else { 0 }
+    }
+
     fn die(&mut self, connection: &Connection, row: Row, death: Death, now: Moment) -> rusqlite::Result<()> {
-        let row = Row { dead: row::dead(connection, row.key())?, ..row };
-        let content = row::content(connection, row.key())?;
+        let Some((content, dead)) = row::content_and_dead(connection, row.key())? else {
+            return self.lose(connection, &row, now);
+        };
+        let row = Row { dead, ..row };
         self.remove(connection, &row, now)?;
         self.bury(connection, &row, &content, death, now)
     }
@@ -166,7 +182,7 @@ impl Queues {
         let queue = self.at(number);
         if !queue.lanes.is_empty() {
             let name = queue.name.clone();
-            self.tell(number, &name);
+            self.wakes.one(&name);
         }
     }
 }
@@ -179,12 +195,18 @@ fn redelivery(queue: &Queue, row: &Row, secret: u64) -> Duration {
 }
 
 /// A settlement as it is remembered: in bytes that are the same when it is.
+///
+/// Of a reason its hash is enough to know it again: a reason may be as large as a group, and a hundred thousand of them
+/// are remembered.
 fn written(settlement: &Settlement) -> Vec<u8> {
     match settlement {
         Settlement::Ack => b"a".to_vec(),
         Settlement::Release => b"l".to_vec(),
         Settlement::Retry { after: None } => b"r".to_vec(),
         Settlement::Retry { after: Some(after) } => format!("r{}", after.as_nanos()).into_bytes(),
-        Settlement::DeadLetter { cause, reason } => format!("d{} {reason}", cause.name()).into_bytes(),
+        Settlement::DeadLetter { cause, reason } => {
+            let reason = digest(&SHA256, reason.as_bytes());
+            [b"d", cause.name().as_bytes(), b" ", reason.as_ref()].concat()
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! How messages come, wait and go.
 
-use intertie_messaging::Name;
 use intertie_messaging::queue::DeadLetter;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -8,8 +7,9 @@ use super::dead::{dead_text, expired};
 use super::lanes::LaneId;
 use super::one::Held;
 use super::row::{self, Row, run};
-use super::tables::key;
+use super::tables::{is_place, key};
 use super::{Alarm, Queues};
+use crate::damage::Damage;
 use crate::moment::Moment;
 
 /// A moment of `message_timer`, as it stands there.
@@ -40,9 +40,11 @@ impl Queues {
         at: Moment,
         now: Moment,
     ) -> rusqlite::Result<u64> {
+        let key_bytes = self.limits.key_bytes;
         let queue = self.at_mut(number);
         let counters = &mut queue.counters;
         let position = counters.next;
+        assert!(is_place(position), "queue {number} has had all of its positions");
         counters.next += 1;
         counters.used = counters.used.max(at);
         // What died a while ago is stored now: among messages that have waited since they were stored, the
@@ -62,7 +64,8 @@ impl Queues {
             first_due: due,
             expires: incoming.expires,
             ends: queue.end(incoming.expires, due, due),
-            member: incoming.member.filter(|_| queue.spec.groups),
+            // What died elsewhere may have a longer one than is taken from senders; it waits for nobody.
+            member: incoming.member.filter(|member| queue.spec.groups && member.len() <= key_bytes),
             dead: incoming.dead.map(dead_text),
             bytes,
         };
@@ -116,7 +119,7 @@ impl Queues {
         let queue = self.at_mut(row.number);
         queue.lanes.insert(lane, row.position);
         let name = queue.name.clone();
-        self.tell(row.number, &name);
+        self.wakes.one(&name);
         Ok(())
     }
 
@@ -202,14 +205,54 @@ impl Queues {
             clear_timer(connection, old, row.key(), Timer::End)?;
         }
         if ends.is_some_and(|ends| ends <= now) {
-            let row = Row { dead: row::dead(connection, row.key())?, ..row };
-            let content = row::content(connection, row.key())?;
+            let Some((content, dead)) = row::content_and_dead(connection, row.key())? else {
+                return self.lose(connection, &row, now);
+            };
+            let row = Row { dead, ..row };
             self.remove(connection, &row, now)?;
             return self.bury(connection, &row, &content, expired(&row), now);
         }
         let sql = "UPDATE message SET deliveries = ?2, due = ?3, ends = ?4 WHERE id = ?1";
         run(connection, sql, params![row.key(), row.deliveries, row.due, row.ends])?;
         self.wait(connection, &row, false, now)
+    }
+
+    /// Takes a message that can not be read, and waits to be delivered or to die, out of the way of the others. What
+    /// there is of it stays.
+    pub(super) fn set_aside(
+        &mut self,
+        connection: &Connection,
+        number: i64,
+        lane: LaneId,
+        position: u64,
+    ) -> rusqlite::Result<()> {
+        let place = [number, position.cast_signed()];
+        let sql = "DELETE FROM message_ready WHERE queue = ?1 AND lane = ?2 AND position = ?3";
+        run(connection, sql, [number, lane.number().into(), position.cast_signed()])?;
+        run(connection, "DELETE FROM message_waits WHERE queue = ?1 AND position = ?2", place)?;
+        let queue = self.at_mut(number);
+        queue.lanes.remove(lane, position);
+        queue.counters.ready = queue.counters.ready.saturating_sub(1);
+        let sql = "SELECT member FROM message_member WHERE queue = ?1 AND position = ?2";
+        let member: Option<String> = row::readable(connection.query_row(sql, place, |row| row.get(0)))?;
+        if let Some(member) = member {
+            run(connection, "DELETE FROM message_member WHERE queue = ?1 AND position = ?2", place)?;
+            self.promote(connection, number, &member)?;
+        }
+        self.tell_of_damage(number, position);
+        Ok(())
+    }
+
+    /// Forgets a message that was held and of which nothing is there any more that could be read.
+    pub(super) fn lose(&mut self, connection: &Connection, row: &Row, now: Moment) -> rusqlite::Result<()> {
+        self.tell_of_damage(row.number, row.position);
+        self.remove(connection, row, now)
+    }
+
+    pub(super) fn tell_of_damage(&self, number: i64, position: u64) {
+        let queue = self.at(number).name.to_string();
+        let problem = "it is not there, or its columns are none of this program's".to_owned();
+        self.damages.tell(Damage { queue, position: Some(position), problem });
     }
 
     /// Has the next moment looked at.
@@ -247,17 +290,6 @@ impl Queues {
                 self.alarms.remove(&(before, number, Alarm::Abandoned));
             }
             self.alarms.insert((at, number, Alarm::Abandoned));
-        }
-    }
-
-    /// Has waiting consumers look at a queue that has one message more, or room for one.
-    pub(super) fn tell(&mut self, number: i64, name: &Name) {
-        let spec = &self.at(number).spec;
-        // Who can not take it would keep it from others.
-        if spec.exclusive || spec.leases_per_consumer_max.is_some() {
-            self.wakes.all(name);
-        } else {
-            self.wakes.one(name);
         }
     }
 }

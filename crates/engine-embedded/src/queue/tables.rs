@@ -10,6 +10,7 @@
 //! | `message_member` | a message of a group | queue, group, position |
 //! | `message_lease` | a delivery that goes on, or whose settlement is remembered | queue, delivery |
 //! | `message_seen` | an id within the window of deduplication | queue, position; queue, id |
+//! | `message_seen_count` | how many there are of these | one row |
 //! | `queue_removed` | a queue that is gone, and whose rows are removed step by step | number |
 //!
 //! A message's key is its queue's number and its position in one integer, so that each queue is a range of one tree,
@@ -25,6 +26,7 @@
 //! | ack | 2 | `message` at its head, `message_lease` in place |
 //! | ack, forgotten | 1 | `message_lease` at its head |
 //! | once for a group, each queue in it | 1 | `queue` |
+//! | once for a group with a new id | 1 | `message_seen_count` |
 //!
 //! What is delayed writes three rows when it is due and one more when it is leased; a retry writes three, and
 //! then the same. An `expirytime` or a `ttl` is one row more to send and to ack, a group one more to each,
@@ -38,6 +40,9 @@ use rusqlite::Connection;
 
 /// Positions are below this, and numbers of queues times this below the largest key.
 pub(super) const POSITIONS: u32 = 44;
+
+/// Nothing is sent to a queue that came so far, and nothing of it is leased: what is left is for those that die.
+pub(super) const PLACES_MAX: u64 = (1 << POSITIONS) - (1 << 32);
 
 /// The largest number of a queue.
 pub(super) const NUMBER_MAX: i64 = (1 << (63 - POSITIONS)) - 1;
@@ -81,7 +86,11 @@ pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
              consumer TEXT NOT NULL, settlement BLOB);
          CREATE TABLE IF NOT EXISTS message_seen (
              id INTEGER PRIMARY KEY, queue INTEGER NOT NULL, key TEXT NOT NULL, at INTEGER NOT NULL);
-         CREATE UNIQUE INDEX IF NOT EXISTS message_seen_key ON message_seen (queue, key);",
+         CREATE UNIQUE INDEX IF NOT EXISTS message_seen_key ON message_seen (queue, key);
+         CREATE TABLE IF NOT EXISTS message_seen_count (
+             one INTEGER PRIMARY KEY CHECK (one = 1), ids INTEGER NOT NULL);
+         INSERT INTO message_seen_count SELECT 1, (SELECT count(*) FROM message_seen)
+             WHERE NOT EXISTS (SELECT 1 FROM message_seen_count);",
     )
 }
 

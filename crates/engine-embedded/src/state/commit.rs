@@ -88,8 +88,14 @@ impl Parts {
                 }
                 Change::Mark { inbox, key, .. } => {
                     let is_first = marks.insert((inbox, key));
-                    let is_marked = self.inbox.has(connection, inbox, key, now)?;
-                    if is_first && !is_marked { Ok(()) } else { Err(Refused::HandledBefore) }
+                    if key.len() > self.key_bytes {
+                        let limit = self.key_bytes.to_string();
+                        Err(EngineError::Limit { key: "key_bytes_max", limit }.into())
+                    } else if !is_first || self.inbox.has(connection, inbox, key, now)? {
+                        Err(Refused::HandledBefore)
+                    } else {
+                        self.inbox.admit(marks.len()).map_err(Into::into)
+                    }
                 }
                 Change::Complete { scope, key, completion } => {
                     let checked =
@@ -101,7 +107,7 @@ impl Parts {
                 return Ok(Err(CommitError::Refused { operation, cause }));
             }
         }
-        Ok(Ok(()))
+        Ok(self.queues.check_moves(&together))
     }
 
     /// Whether what can be done once was done: all of it, or nothing. Else the first that was.

@@ -11,17 +11,18 @@ use std::time::Duration;
 
 use intertie_core::clock::Timestamp;
 use intertie_idempotency::{Bounds, Decision, Full, Key, Lost};
-use intertie_messaging::commit::{CommitError, Committed};
-use intertie_messaging::queue::{LeaseId, LeaseRequest, LeaseToken, QueueSpec};
-use intertie_messaging::{DeclareError, EngineError, Listing, Name};
+use intertie_messaging::commit::{CommitError, Committed, Refused};
+use intertie_messaging::queue::{Browse, LeaseId, LeaseRequest, LeaseToken, QueueSpec};
+use intertie_messaging::{DeclareError, EngineError, Listing, Name, Unfit};
 use rusqlite::Connection;
 
 pub(crate) use commit::Change;
 
+use crate::damage::Damages;
 use crate::embedded::EmbeddedConfig;
 use crate::inbox::Inbox;
 use crate::moment::moment;
-use crate::queue::{Found, HeldPositions, Leased, QueueLimits, Queues};
+use crate::queue::{Found, HeldPositions, Leased, QueueLimits, Queues, Then};
 use crate::requests::{Ask, Requests};
 use crate::store::State;
 use crate::wakes::Waiting;
@@ -33,6 +34,7 @@ pub(crate) struct Parts {
     inbox: Inbox,
     requests: Requests,
     waiting: Waiting,
+    key_bytes: usize,
 }
 
 /// What can be asked of them.
@@ -67,7 +69,7 @@ pub(crate) enum Command {
         queue: Name,
     },
     Held {
-        queue: Name,
+        browse: Browse,
     },
     IsMarked {
         inbox: Name,
@@ -84,7 +86,7 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) enum Reply {
     Committed(Committed),
-    Leased { queue: Name, leased: Vec<Leased> },
+    Leased { queue: Name, leased: Vec<Leased>, then: Then },
     Until(Timestamp),
     Names(Vec<Name>),
     Depth(Option<Found>),
@@ -112,20 +114,25 @@ impl Parts {
         connection: &Connection,
         config: &EmbeddedConfig,
         waiting: Waiting,
+        damages: Damages,
     ) -> rusqlite::Result<Self> {
         let step = config.step.get() as usize;
         let limits = QueueLimits {
             queues: config.queues_max.get() as usize,
             heads: config.ready_heads.get() as usize,
             step,
+            bytes: config.store.group_bytes_max.bytes(),
+            ids: config.ids_max.get(),
+            key_bytes: config.key_bytes_max.get() as usize,
         };
         let bounds =
             Bounds { records: config.records_max.get(), answer_bytes: config.answers_bytes_max.bytes() };
         Ok(Self {
-            queues: Queues::load(connection, limits)?,
-            inbox: Inbox::load(connection, step)?,
+            queues: Queues::load(connection, limits, damages)?,
+            inbox: Inbox::load(connection, config.marks_max.get(), step)?,
             requests: Requests::load(connection, bounds, step)?,
             waiting,
+            key_bytes: limits.key_bytes,
         })
     }
 }
@@ -163,7 +170,7 @@ impl State for Parts {
             Command::Extend { queue, lease, time } => {
                 self.queues.check_extend(queue, lease, *time, now).map_err(Refusal::Engine)
             }
-            Command::Depth { queue } | Command::Held { queue } => {
+            Command::Depth { queue } | Command::Held { browse: Browse { queue, .. } } => {
                 self.queues.check_there(queue).map_err(Refusal::Engine)
             }
             Command::Request { scope, key, ask } => {
@@ -193,8 +200,8 @@ impl State for Parts {
             }
             Command::List { listing } => Reply::Names(queues.list(&listing)),
             Command::Lease { request, secret } => {
-                let leased = queues.lease(connection, &request, secret, now)?;
-                Reply::Leased { queue: request.queue, leased }
+                let (leased, then) = queues.lease(connection, &request, secret, now)?;
+                Reply::Leased { queue: request.queue, leased, then }
             }
             Command::Extend { queue, lease, time } => {
                 Reply::Until(queues.extend(connection, &queue, &lease, time, now)?)
@@ -204,7 +211,7 @@ impl State for Parts {
                 Reply::Done
             }
             Command::Depth { queue } => Reply::Depth(queues.depth(connection, &queue)?),
-            Command::Held { queue } => Reply::Held(queues.held(&queue)),
+            Command::Held { browse } => Reply::Held(queues.held(&browse)),
             Command::IsMarked { inbox, key } => {
                 Reply::IsMarked(self.inbox.has(connection, &inbox, &key, now)?)
             }
@@ -215,16 +222,18 @@ impl State for Parts {
     }
 
     fn flush(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        self.queues.flush(connection)
+        self.queues.flush(connection)?;
+        self.inbox.flush(connection)
     }
 
     fn committed(&mut self) {
-        self.waiting.wake(&self.queues.take_wakes());
+        let wakes = self.queues.take_wakes();
+        self.waiting.wake(&wakes, |queue, consumer| self.queues.share_left(queue, consumer));
     }
 
     fn undelivered(reply: Reply) -> Option<Command> {
         match reply {
-            Reply::Leased { queue, leased } if !leased.is_empty() => {
+            Reply::Leased { queue, leased, .. } if !leased.is_empty() => {
                 let tokens = leased.iter().map(|lease| lease.token).collect();
                 Some(Command::Release { queue, tokens })
             }
@@ -243,6 +252,25 @@ impl State for Parts {
         self.queues.run_due(connection, now)?;
         self.inbox.run_due(connection, now)?;
         self.requests.run_due(connection, now)
+    }
+}
+
+impl Refusal {
+    /// The name that is not there, and where the nearest one is to be told: whoever is answered looks for it, and not
+    /// the writer.
+    pub(crate) fn not_found(&mut self) -> Option<(&Name, &mut Option<Name>)> {
+        let error = match self {
+            Self::Engine(error) | Self::Declare(DeclareError::Engine(error)) => error,
+            Self::Commit(CommitError::Refused { cause: Refused::Engine(error), .. }) => error,
+            Self::Declare(DeclareError::DeadLetter { target, unfit: Unfit::Missing { nearest }, .. }) => {
+                return Some((target, nearest));
+            }
+            _ => return None,
+        };
+        match error {
+            EngineError::NotFound { name, nearest } => Some((name, nearest)),
+            _ => None,
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use intertie_core::clock::{Timestamp, WallClock};
 use intertie_core::envelope::Envelope;
 use intertie_core::quantity::{ByteSize, Ratio};
+use intertie_core::telemetry::Events;
 use intertie_messaging::commit::{Commit, CommitError, Committed, Operation, Outcome, Receipt};
 use intertie_messaging::model::Model;
 use intertie_messaging::queue::{
@@ -19,7 +20,11 @@ use proptest::prelude::*;
 use tokio::runtime::{Builder, Runtime};
 
 use super::*;
-use crate::queue::browse;
+use crate::queue::{browse, nearest};
+
+mod backlog;
+mod bounds;
+mod damage;
 
 /// What both are asked.
 #[derive(Debug, Clone)]
@@ -162,6 +167,7 @@ struct Kept {
     parts: Parts,
     connection: Connection,
     config: EmbeddedConfig,
+    damages: Damages,
 }
 
 impl Kept {
@@ -170,12 +176,18 @@ impl Kept {
         let count = |count| NonZeroU32::new(count).expect("not zero");
         let config =
             EmbeddedConfig { step: count(step), ready_heads: count(step), ..EmbeddedConfig::default() };
-        let parts = Parts::load(&connection, &config, Waiting::new(1)).expect("loads");
-        Self { parts, connection, config }
+        Self::with(connection, config)
+    }
+
+    fn with(connection: Connection, config: EmbeddedConfig) -> Self {
+        let damages = Damages::new(10, Events::default());
+        let parts = Parts::load(&connection, &config, Waiting::new(1), damages.clone()).expect("loads");
+        Self { parts, connection, config, damages }
     }
 
     fn restart(&mut self) {
-        self.parts = Parts::load(&self.connection, &self.config, Waiting::new(1)).expect("loads");
+        let damages = self.damages.clone();
+        self.parts = Parts::load(&self.connection, &self.config, Waiting::new(1), damages).expect("loads");
     }
 
     fn pass(&mut self, now: Timestamp) {
@@ -191,11 +203,27 @@ impl Kept {
 
     fn ask(&mut self, command: Command, now: Timestamp) -> Result<Reply, Refusal> {
         self.pass(now);
-        self.parts.check(&self.connection, &command, now).expect("checks")?;
-        let reply = self.parts.apply(&self.connection, command, now).expect("applies");
+        let reply = self.ask_in_group(command, now);
+        self.end_group();
+        reply
+    }
+
+    /// The same, with others after it in one commit.
+    fn ask_in_group(&mut self, command: Command, now: Timestamp) -> Result<Reply, Refusal> {
+        let mut checked = self.parts.check(&self.connection, &command, now).expect("checks");
+        if let Err(refusal) = &mut checked
+            && let Some((name, found)) = refusal.not_found()
+        {
+            assert_eq!(*found, None, "nobody looks for it on the writer");
+            *found = nearest(&self.connection, name).expect("reads");
+        }
+        checked?;
+        Ok(self.parts.apply(&self.connection, command, now).expect("applies"))
+    }
+
+    fn end_group(&mut self) {
         self.parts.flush(&self.connection).expect("flushes");
         self.parts.committed();
-        Ok(reply)
     }
 
     fn commit(&mut self, commit: Commit, now: Timestamp) -> Result<Committed, CommitError> {
@@ -218,7 +246,7 @@ impl Kept {
     }
 
     fn browse(&mut self, queue: &Name, now: Timestamp) -> Vec<Browsed> {
-        match self.ask(Command::Held { queue: queue.clone() }, now) {
+        match self.ask(Command::Held { browse: all(queue) }, now) {
             Ok(Reply::Held(Some((number, held)))) => {
                 browse(&self.connection, number, &held, &all(queue)).expect("reads").messages
             }

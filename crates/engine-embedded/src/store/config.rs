@@ -24,7 +24,10 @@ pub struct StoreConfig {
     pub pending_bytes_max: ByteSize,
     /// Commands in one durable commit. Default 1,024. A larger group waits longer and syncs less often.
     pub group_max: NonZeroU32,
-    /// Bytes of commands in one durable commit, and so of one command: a larger one is refused. Default 8 MiB.
+    /// Bytes of commands in one durable commit, and so of one command: a larger one is refused. Default 8 MiB. What
+    /// commands deliver and what they move, which is more than they weigh, is bounded by as much again each: a lease
+    /// gets less than it asks for, or waits for the next commit; a command that moves more alone is refused as too
+    /// large, and one that does with others as overload.
     pub group_bytes_max: ByteSize,
     /// How long a group waits for the callers of the one before to come back, once one command is there. Never
     /// waited when nobody is expected. Default 150 µs, less than most disks need to sync; `"0s"` commits at once.

@@ -104,6 +104,7 @@ pub use defect::Defect;
 use defect::Defect;
 pub use failure::{Failure, Step};
 pub use health::Health;
+pub(crate) use open_error::NewerSpec;
 pub use open_error::OpenError;
 pub use pin::WalPin;
 pub use readers::QueryError;

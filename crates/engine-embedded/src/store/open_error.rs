@@ -8,6 +8,33 @@ use rusqlite::ErrorCode;
 
 use super::pin;
 
+/// What is declared in a database by a later version, in words that this one does not know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NewerSpec {
+    /// Of what.
+    pub(crate) name: String,
+    /// The first that is not known.
+    pub(crate) problem: String,
+}
+
+impl NewerSpec {
+    /// The one that an error of the database is about.
+    pub(crate) fn cause_of(error: &rusqlite::Error) -> Option<&Self> {
+        match error {
+            rusqlite::Error::FromSqlConversionFailure(_, _, cause) => cause.downcast_ref(),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for NewerSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` was declared by a later version: {}", self.name, self.problem)
+    }
+}
+
+impl Error for NewerSpec {}
+
 /// Why a data directory was not opened. Nothing in it was changed, but that a lock file may stand in it.
 #[derive(Debug)]
 pub enum OpenError {
@@ -55,6 +82,15 @@ pub enum OpenError {
         /// The latest that this program knows.
         known: u32,
     },
+    /// A later version declared something in it that this one would have to leave out. That version opens it.
+    NewerSpec {
+        /// The file.
+        database: PathBuf,
+        /// What was declared.
+        name: String,
+        /// What of its specification is not known.
+        problem: String,
+    },
     /// Another program has had the database open since before a crash, or locks it, and did not let go of it within
     /// `busy_wait`. Whoever has read from it has it open until he closes it, so a shell that waits for input is enough.
     /// It is refused because the log, which may have to be replaced, is theirs too.
@@ -87,6 +123,9 @@ impl OpenError {
 
     pub(super) fn sqlite(database: &Path, source: rusqlite::Error) -> Self {
         let database = database.to_owned();
+        if let Some(NewerSpec { name, problem }) = NewerSpec::cause_of(&source).cloned() {
+            return Self::NewerSpec { database, name, problem };
+        }
         match source.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Damaged { database, source },
             Some(ErrorCode::DatabaseBusy) => Self::busy(&database),
@@ -129,6 +168,11 @@ impl fmt::Display for OpenError {
                 "{} has schema version {found}, and this program knows up to {known}: it was written by a later one",
                 database.display()
             ),
+            Self::NewerSpec { database, name, problem } => write!(
+                f,
+                "{} was written by a later version, which declared `{name}` with what this one does not know: {problem}",
+                database.display()
+            ),
             Self::Busy { database, processes } if processes.is_empty() => {
                 write!(
                     f,
@@ -158,6 +202,7 @@ impl Error for OpenError {
             | Self::NetworkFilesystem { .. }
             | Self::NotOurs { .. }
             | Self::Newer { .. }
+            | Self::NewerSpec { .. }
             | Self::Busy { .. } => None,
         }
     }

@@ -18,7 +18,7 @@ use super::names::{Names, is_name};
 use super::pem::{read_chain, read_key};
 use super::revocation::ClientTrust;
 use super::sessions;
-use super::validity::Own;
+use super::validity::OwnCertificate;
 use crate::config::{Problem, Severity};
 
 /// What handshakes are held under: certificates, versions, whose certificates are good.
@@ -62,7 +62,7 @@ impl Terms {
         for (name, config) in certificates {
             let read = read_certificate(name, config, folder, &provider);
             let timely = read.and_then(|read| {
-                let own = Own {
+                let own = OwnCertificate {
                     name: &format!("`{name}`"),
                     at: ["certificate", name, "chain"],
                     file: &config.chain,

@@ -8,7 +8,7 @@ use super::certificate::Certificate;
 use crate::config::Problem;
 
 /// A certificate that we show, where the file names it, and to whom it is shown.
-pub(super) struct Own<'a, const N: usize> {
+pub(super) struct OwnCertificate<'a, const N: usize> {
     /// What it is called.
     pub(super) name: &'a str,
     pub(super) at: [&'a str; N],
@@ -18,7 +18,7 @@ pub(super) struct Own<'a, const N: usize> {
     pub(super) is_in_force: bool,
 }
 
-impl<const N: usize> Own<'_, N> {
+impl<const N: usize> OwnCertificate<'_, N> {
     /// What speaks against `certificate` because of its time: a warning when it is not valid yet, since that
     /// passes.
     ///

@@ -18,25 +18,30 @@ pub struct ConsumerConfig {
     pub concurrent: NonZeroU32,
     /// Messages that the consumer holds at the same time, those that are handled included: the credit that it asks
     /// with. What is above `concurrent` waits here instead of in the queue, where others could take it. At least
-    /// `concurrent`. Default 10, as in S2.
+    /// `concurrent`; the queue gives all consumers of one name no more than its `leases_per_consumer_max`, by default
+    /// 100. Default 10, as in S2.
     pub prefetch: NonZeroU32,
     /// Bytes that are asked for at once, but for the first message. Default "16MiB".
     pub prefetch_bytes: ByteSize,
     /// Messages in a batch, for handlers of batches; others get one at a time. There are never more than `prefetch` for
-    /// one. Default 100.
+    /// one. Also how many messages are settled, extended or looked up in the inbox at once. Default 100.
     pub batch_max: NonZeroU32,
-    /// How long one question for messages waits in the engine. Default "20s".
+    /// How long one question for messages waits in the engine; above zero, or an empty queue would be asked without a
+    /// pause. Default "20s".
     #[serde(with = "quantity::duration")]
     #[schemars(with = "DurationText")]
     pub poll: Duration,
     /// How long a message is the consumer's at a time: when half of it is over, it is extended if it is being handled,
-    /// and given back if it still waits. Default: `visibility_timeout` of the queue.
+    /// and given back if it still waits. Default: the `visibility_timeout` that the queue had when the consumer was
+    /// made, also after it was declared with another one; below `visibility_timeout_max` of the queue, or the consumer
+    /// ends.
     #[serde(with = "quantity::duration::option", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<DurationText>")]
     pub visibility_timeout: Option<Duration>,
-    /// How long a message, or a batch, is handled in all: attempts, the waits between them, and bisection. Until then
-    /// its time is extended; afterwards the handler is dropped and the message has failed. It is cut to one
-    /// `visibility_timeout` where the engine does not extend. Default "5m".
+    /// How long one call of the handler may take, with all attempts and the waits between them. Until then the time of
+    /// its message, or batch, is extended; afterwards the handler is dropped and the message has failed. When a batch is
+    /// cut each half is a call of its own and has this time anew. It is cut to one `visibility_timeout` where the engine
+    /// does not extend. Default "5m".
     #[serde(with = "quantity::duration")]
     #[schemars(with = "DurationText")]
     pub handling_max: Duration,
@@ -53,7 +58,8 @@ pub struct ConsumerConfig {
     /// Remembers what was handled, so that it is not handled twice. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inbox: Option<InboxConfig>,
-    /// A longer wait than this that a handler asks for is cut to it. Default "1h".
+    /// A longer wait than this that a handler asks for is cut to it: that of a message that failed, and that of the
+    /// consumer when nothing was tried. Default "1h".
     #[serde(with = "quantity::duration")]
     #[schemars(with = "DurationText")]
     pub retry_after_max: Duration,
@@ -151,6 +157,7 @@ impl ConsumerConfig {
         }
         for (field, time) in [
             ("visibility_timeout", self.visibility_timeout),
+            ("poll", Some(self.poll)),
             ("handling_max", Some(self.handling_max)),
             ("answer_timeout", Some(self.answer_timeout)),
             ("backoff.base", Some(self.backoff.base)),

@@ -121,8 +121,9 @@ impl Consumer {
         let pipeline =
             Pipeline::new(name.as_str(), config.pipeline.clone()).map_err(ConsumerError::Pipeline)?;
         let offers = |verb| !matches!(engine.support(QueueFeature::Verb(verb)), Support::Refused { .. });
-        let lease_time = config.visibility_timeout.filter(|time| *time != spec.visibility_timeout);
-        if let (Some(_), false) = (lease_time, offers(QueueVerb::LeaseTime)) {
+        let visibility_timeout = config.visibility_timeout.unwrap_or(spec.visibility_timeout);
+        let takes_time = offers(QueueVerb::LeaseTime);
+        if visibility_timeout != spec.visibility_timeout && !takes_time {
             let problem = "the engine leases for the time of the queue alone; leave it out";
             return Err(ConsumerError::Invalid(Invalid::new("visibility_timeout", problem)));
         }
@@ -140,13 +141,14 @@ impl Consumer {
                 redelivery: spec.redelivery.clone(),
                 retry_after_max: config.retry_after_max,
             },
-            visibility_timeout: lease_time.unwrap_or(spec.visibility_timeout),
+            visibility_timeout,
             config,
             counters: Arc::clone(&stats.counters),
             events,
             stage: listening,
         };
-        Ok(Self { shared, stats, stage, lease_time })
+        // Asked for by its length, it is the same after somebody declared the queue with another one.
+        Ok(Self { shared, stats, stage, lease_time: takes_time.then_some(visibility_timeout) })
     }
 
     /// What it does, to be read while it runs.

@@ -1,6 +1,4 @@
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::task::{Context as TaskContext, Poll};
 
 use intertie_core::envelope::Envelope;
@@ -11,6 +9,7 @@ use super::config::Panics;
 use super::delivery::{Context, Delivery};
 use super::failure::Failure;
 use crate::commit::Commit;
+use crate::unwind::caught;
 
 /// What handles messages (`M` is a [`Delivery`]) or batches of them (a `Vec<Delivery>`): every service of tower that
 /// answers with what is to be committed, so that every layer of tower can stand around it.
@@ -112,27 +111,20 @@ pub(super) async fn attempt<H: Handler<Vec<Delivery>>>(
     deliveries: Vec<Delivery>,
     panics: Panics,
 ) -> Result<Commit, Failure> {
-    let mut attempt = pin!(async move {
+    let attempt = caught(async move {
         poll_fn(|context| handler.poll_ready(context)).await?;
         handler.call(deliveries).await
     });
-    let attempt = poll_fn(|context| {
-        // What panicked is not polled again, and all it had is its own.
-        match catch_unwind(AssertUnwindSafe(|| attempt.as_mut().poll(context))) {
-            Ok(polled) => polled.map_err(Into::into),
-            Err(panic) => Poll::Ready(Err(panicked(&*panic, panics))),
-        }
-    });
-    attempt.await
+    match attempt.await {
+        Ok(answered) => answered.map_err(Into::into),
+        Err(words) => Err(panicked(&words, panics)),
+    }
 }
 
-fn panicked(panic: &(dyn std::any::Any + Send), panics: Panics) -> Failure {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    let reason = format!("the handler panicked: {}", text.unwrap_or("without a word"));
+fn panicked(words: &str, panics: Panics) -> Failure {
     let class = match panics {
         Panics::Retry => Class::Transient,
         Panics::DeadLetter => Class::Permanent,
     };
-    Failure::of_class(class, reason)
+    Failure::of_class(class, format!("the handler panicked: {words}"))
 }

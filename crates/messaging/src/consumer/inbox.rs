@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::counters::Fate;
 use super::failure::Failure;
+use super::shared::all;
 use super::unit::Unit;
 use crate::Content;
 use crate::commit::Operation;
@@ -18,23 +19,25 @@ impl Unit<'_> {
         }
     }
 
-    /// Whether the inbox has it.
-    pub(super) async fn is_handled(&mut self, message: usize) -> Result<bool, Failure> {
-        let (Some(engine), Some(inbox)) = (&self.shared.inbox, &self.shared.config.inbox) else {
-            return Ok(false);
+    /// Which of `part` the inbox has.
+    pub(super) async fn are_handled(&mut self, part: &[usize]) -> Result<Vec<bool>, Failure> {
+        let shared = self.shared;
+        let (Some(engine), Some(inbox)) = (&shared.inbox, &shared.config.inbox) else {
+            return Ok(vec![false; part.len()]);
         };
-        let key = self.inbox_key(message);
-        let marked = self.shared.answer(Duration::ZERO, engine.is_marked(&inbox.name, &key));
-        let marked = self.keeper.during(marked).await;
+        let keys: Vec<_> = part.iter().map(|message| self.inbox_key(*message)).collect();
+        let marked = keys.iter().map(|key| shared.answer(Duration::ZERO, engine.is_marked(&inbox.name, key)));
+        let marked: Result<_, _> = self.keeper.during(all(marked)).await.into_iter().collect();
         marked.map_err(|error| Failure::not_tried(format!("the inbox can not be read: {error}")))
     }
 
-    /// Ends a message that somebody handled.
-    pub(super) async fn acknowledge_handled(&mut self, message: usize) {
-        let id = self.keeper.id(message).clone();
-        let fate = self.keeper.during(self.shared.settle(&id, Settlement::Ack)).await;
-        let fate = if fate == Fate::Acknowledged { Fate::HandledBefore } else { fate };
-        self.ended(message, fate, "");
+    /// Ends messages that somebody handled.
+    pub(super) async fn acknowledge_handled(&mut self, part: &[usize]) {
+        let fates = self.settle(part, vec![Settlement::Ack; part.len()]).await;
+        for (message, fate) in part.iter().zip(fates) {
+            let fate = if fate == Fate::Acknowledged { Fate::HandledBefore } else { fate };
+            self.ended(*message, fate, "");
+        }
     }
 
     /// What marks all of `part` as handled.

@@ -6,7 +6,8 @@ use intertie_core::clock::Instant;
 use intertie_resilience::MonotonicClock;
 use tokio::time::sleep_until;
 
-use super::shared::Shared;
+use super::shared::{Shared, all};
+use super::verdict::away;
 use crate::EngineError;
 use crate::queue::LeaseId;
 
@@ -42,6 +43,14 @@ enum Standing {
 }
 
 impl Standing {
+    /// When it is to be extended, or ends.
+    fn next_change(self) -> Option<Instant> {
+        match self {
+            Self::Held { extend_at, end } => Some(extend_at.map_or(end, |extend_at| extend_at.min(end))),
+            Self::Lost | Self::Settled => None,
+        }
+    }
+
     fn extend_before_half(&mut self, visibility_timeout: Duration) {
         if let Self::Held { extend_at: extend_at @ None, end } = self {
             let left = end.saturating_since(Instant::ORIGIN).saturating_sub(visibility_timeout / 2);
@@ -97,6 +106,18 @@ impl<'a> Keeper<'a> {
         allowed.min(left.saturating_sub(self.shared.visibility_timeout / 10))
     }
 
+    /// Keeps all that is held until `moment`, while nothing is done with it; not, where that can not be.
+    pub(super) fn hold_until(&mut self, moment: Instant) -> bool {
+        let time = self.shared.visibility_timeout;
+        if self.shared.extends {
+            self.until = self.until.max(moment);
+            self.leases.iter_mut().for_each(|kept| kept.standing.extend_before_half(time));
+            return true;
+        }
+        let ends = (0..self.leases.len()).filter_map(|message| self.end(message));
+        ends.min().is_none_or(|end| moment < self.shared.overdue_at(end))
+    }
+
     /// Extends while `future` is under way.
     pub(super) async fn during<F: Future>(&mut self, future: F) -> F::Output {
         let mut future = pin!(future);
@@ -125,36 +146,51 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    /// Waits for the next lease that is to be extended or ends, and does that.
+    /// Waits for the next leases that are to be extended or end, and does that: for all of one moment at once, which
+    /// are no more than a unit has messages.
     async fn next_change(&mut self) {
-        let next = self.leases.iter().enumerate().filter_map(|(at, kept)| match kept.standing {
-            Standing::Held { extend_at: Some(extend_at), end } => Some((extend_at.min(end), at)),
-            Standing::Held { extend_at: None, end } => Some((end, at)),
-            Standing::Lost | Standing::Settled => None,
-        });
-        let Some((moment, at)) = next.min() else { return pending().await };
+        let next = self.leases.iter().filter_map(|kept| kept.standing.next_change());
+        let Some(moment) = next.min() else { return pending().await };
         sleep_until(MonotonicClock::to_tokio(moment)).await;
         let now = MonotonicClock::now();
-        if self.end(at).is_none_or(|end| end <= now) {
-            return self.lost(at);
-        }
-        if now >= self.until {
-            return self.extend_again(at, None);
-        }
+        let is_due = |kept: &Kept| kept.standing.next_change().is_some_and(|moment| moment <= now);
+        let mut due: Vec<_> = (0..self.leases.len()).filter(|at| is_due(&self.leases[*at])).collect();
+        due.retain(|at| {
+            let is_over = self.end(*at).is_none_or(|end| end <= now);
+            if is_over {
+                self.lost(*at);
+            } else if now >= self.until {
+                self.extend_again(*at, None);
+            }
+            !is_over && now < self.until
+        });
         let Shared { engine, queue, visibility_timeout, .. } = self.shared;
-        let extended = engine.extend(queue, &self.leases[at].id, *visibility_timeout);
-        match self.shared.answer(Duration::ZERO, extended).await {
-            Ok(_) => {
+        let extensions = due.iter().map(|at| {
+            let extended = engine.extend(queue, &self.leases[*at].id, *visibility_timeout);
+            self.shared.answer(Duration::ZERO, extended)
+        });
+        for (at, extended) in due.iter().zip(all(extensions).await) {
+            self.extended(*at, now, extended.err());
+        }
+    }
+
+    /// Notes what came of asking, at `asked`, to extend a lease.
+    fn extended(&mut self, message: usize, asked: Instant, error: Option<EngineError>) {
+        let time = self.shared.visibility_timeout;
+        match error {
+            None => {
                 self.shared.counters.extended();
-                let (extend_at, end) = (Some(now + *visibility_timeout / 2), now + *visibility_timeout);
-                self.leases[at].standing = Standing::Held { extend_at, end };
+                let (extend_at, end) = (Some(asked + time / 2), asked + time);
+                self.leases[message].standing = Standing::Held { extend_at, end };
             }
-            Err(EngineError::StaleLease | EngineError::NotFound { .. }) => self.lost(at),
-            Err(EngineError::Unavailable { retry_after, .. }) => {
-                let wait = retry_after.unwrap_or_default().max(self.shared.config.backoff.base);
-                self.extend_again(at, Some(MonotonicClock::now() + wait));
+            Some(EngineError::StaleLease | EngineError::NotFound { .. }) => self.lost(message),
+            Some(error) => {
+                let moment = away(&error).map(|hint| {
+                    let wait = hint.unwrap_or_default().max(self.shared.config.backoff.base);
+                    MonotonicClock::now() + wait
+                });
+                self.extend_again(message, moment);
             }
-            Err(_) => self.extend_again(at, None),
         }
     }
 

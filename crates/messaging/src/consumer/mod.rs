@@ -21,7 +21,7 @@
 //! | the handler succeeds | is acknowledged, marked and its effects are done, as one commit |
 //! | what the handler asks for can not be done | has failed, by the cause: a full queue is throttled, a message that is too large permanent |
 //! | the handler fails, panics or takes too long | see [`Failure`] |
-//! | a policy rejects the call: the circuit breaker is open, the rate limiter has nothing left | was not tried: it waits here if that is over soon, or is given back and not counted |
+//! | a policy rejects the call: the circuit breaker is open, the rate limiter has nothing left | was not tried: it waits here if that is over soon, or is given back and not counted; a part of a batch that is being cut waits here, however long |
 //! | the inbox has it | is acknowledged and not handled |
 //! | its bytes are no envelope | is dead, with its bytes as they came |
 //! | another one of its group was not done | is given back behind it |

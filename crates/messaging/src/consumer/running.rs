@@ -18,6 +18,7 @@ use super::handler::Handler;
 use super::intake::{Bounds, Entry, Intake};
 use super::shared::Shared;
 use super::unit::{self, Ended, EndedMessage, HeldUp, Taken};
+use super::verdict::away;
 use crate::EngineError;
 use crate::message::Content;
 use crate::queue::{Lease, LeaseRequest};
@@ -167,17 +168,19 @@ impl<H: Handler<Vec<Delivery>>> Running<H> {
                 self.take_in(leases);
                 Ok(())
             }
-            Err(EngineError::Unavailable { cause, retry_after }) => {
+            Err(error) => {
+                let (by, hint) = match &error {
+                    EngineError::Exclusive { .. } => ("exclusive", None),
+                    error => match away(error) {
+                        Some(hint) => ("engine", hint),
+                        None => return Err(error.clone()),
+                    },
+                };
                 self.unanswered = self.unanswered.saturating_add(1);
-                self.pause_for(retry_after.unwrap_or_else(|| self.wait(self.unanswered)), "engine", &cause);
+                let wait = hint.unwrap_or_else(|| self.wait(self.unanswered));
+                self.pause_for(wait, by, &error.to_string());
                 Ok(())
             }
-            Err(error @ EngineError::Exclusive { .. }) => {
-                self.unanswered = self.unanswered.saturating_add(1);
-                self.pause_for(self.wait(self.unanswered), "exclusive", &error.to_string());
-                Ok(())
-            }
-            Err(error) => Err(error),
         }
     }
 
@@ -244,7 +247,8 @@ impl<H: Handler<Vec<Delivery>>> Running<H> {
                 }
             }
             HeldUp::NotTried(failure) => {
-                self.pause_for(failure.hint().unwrap_or(wait), "handler", failure.reason());
+                let asked = failure.hint().map(|hint| hint.min(self.shared.config.retry_after_max));
+                self.pause_for(asked.unwrap_or(wait), "handler", failure.reason());
             }
         }
     }

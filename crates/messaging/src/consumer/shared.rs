@@ -1,5 +1,7 @@
+use std::future::poll_fn;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use intertie_core::clock::Instant;
@@ -92,20 +94,46 @@ impl Shared {
         Operation::Settle { queue: self.queue.clone(), lease: lease.clone(), settlement }
     }
 
-    /// Settles one message: what became of it.
-    pub(super) async fn settle(&self, lease: &LeaseId, settlement: Settlement) -> Fate {
-        let fate = Fate::of(&settlement);
-        match self.commit(self.settle_operation(lease, settlement).into()).await {
-            Ok(()) => fate,
-            Err(error) if is_stale(&error) => Fate::Lost,
-            Err(_) => Fate::Unsettled,
+    /// Settles messages, up to `batch_max` of them as one commit: what became of each.
+    pub(super) async fn settle(&self, settlements: Vec<(LeaseId, Settlement)>) -> Vec<Fate> {
+        let mut fates = Vec::with_capacity(settlements.len());
+        for together in settlements.chunks(self.config.batch_max.get() as usize) {
+            fates.extend(self.settle_together(together).await);
         }
+        fates
+    }
+
+    async fn settle_together(&self, settlements: &[(LeaseId, Settlement)]) -> Vec<Fate> {
+        let mut fates: Vec<_> = settlements.iter().map(|(_, settlement)| Fate::of(settlement)).collect();
+        let mut left: Vec<usize> = (0..settlements.len()).collect();
+        while !left.is_empty() {
+            let operations = left.iter().map(|at| {
+                let (lease, settlement) = &settlements[*at];
+                self.settle_operation(lease, settlement.clone())
+            });
+            let Err(error) = self.commit(operations.collect()).await else { break };
+            match error {
+                // The others go on without it.
+                CommitError::Refused { operation, .. } if is_stale(&error) && operation < left.len() => {
+                    fates[left.remove(operation)] = Fate::Lost;
+                }
+                // One of them may be too much for the others, or all of them for the engine.
+                _ if left.len() > 1 && again(&error).is_none() => {
+                    for at in left.drain(..) {
+                        let alone = Box::pin(self.settle_together(&settlements[at..=at]));
+                        fates[at] = alone.await[0];
+                    }
+                }
+                _ => left.drain(..).for_each(|at| fates[at] = Fate::Unsettled),
+            }
+        }
+        fates
     }
 
     /// Gives back what nothing was begun with.
     pub(super) async fn release(&self, leases: &[Lease]) {
-        for lease in leases {
-            let fate = self.settle(&lease.id, Settlement::Release).await;
+        let settlements = leases.iter().map(|lease| (lease.id.clone(), Settlement::Release));
+        for (lease, fate) in leases.iter().zip(self.settle(settlements.collect()).await) {
             self.tell(lease, fate, "");
         }
     }
@@ -133,6 +161,25 @@ impl Shared {
             fields
         });
     }
+}
+
+/// What all of them come to, each as soon as it can.
+pub(super) async fn all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut futures: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
+    poll_fn(|context| {
+        let mut is_pending = false;
+        for (future, output) in &mut futures {
+            if output.is_none() {
+                match future.as_mut().poll(context) {
+                    Poll::Ready(ready) => *output = Some(ready),
+                    Poll::Pending => is_pending = true,
+                }
+            }
+        }
+        if is_pending { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+    futures.into_iter().filter_map(|(_, output)| output).collect()
 }
 
 /// Whether a lease that was to be settled is over.

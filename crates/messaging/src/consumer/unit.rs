@@ -9,6 +9,7 @@ use intertie_core::failure::Class;
 use intertie_core::rejection::Rejection;
 use intertie_resilience::pipeline::Verdict;
 use intertie_resilience::{CallError, MonotonicClock};
+use tokio::time::sleep_until;
 
 use super::counters::Fate;
 use super::delivery::{Context, Delivery, Stage, reached};
@@ -76,6 +77,10 @@ pub(super) struct Unit<'a> {
     messages: Vec<Entry<Taken>>,
     fates: Vec<Option<Fate>>,
     held_up: Option<HeldUp>,
+    /// Whether one of its messages is searched for by halves.
+    is_cut: bool,
+    /// How often in a row a policy rejected it since.
+    rejected: u32,
 }
 
 /// Handles `messages`, in halves where one of them is in the way of the others, and settles each.
@@ -87,7 +92,7 @@ pub(super) async fn run<H: Handler<Vec<Delivery>>>(
     let leases = messages.iter().map(|entry| (entry.value.lease.id.clone(), entry.value.end));
     let keeper = Keeper::new(shared, leases);
     let fates = vec![None; messages.len()];
-    let mut unit = Unit { shared, keeper, messages, fates, held_up: None };
+    let mut unit = Unit { shared, keeper, messages, fates, held_up: None, is_cut: false, rejected: 0 };
     let mut parts = vec![(0..unit.messages.len()).collect::<Vec<_>>()];
     while let Some(part) = parts.pop() {
         let (part, twice) = unit.without_handled(part).await;
@@ -100,10 +105,14 @@ pub(super) async fn run<H: Handler<Vec<Delivery>>>(
             Ok(effects) => unit.commit(&part, effects).await,
             Err(stop) => Err(stop),
         };
+        if !matches!(done, Err(Stop::Rejected(_))) {
+            unit.rejected = 0;
+        }
         match done {
             Ok(()) => part.iter().for_each(|message| unit.ended(*message, Fate::Acknowledged, "")),
             Err(Stop::Failed(failure)) if unit.bisects(&part, &failure) => {
                 shared.counters.bisected();
+                unit.is_cut = true;
                 let (first, second) = part.split_at(part.len() / 2);
                 parts.extend([second.to_vec(), first.to_vec()]);
             }
@@ -112,9 +121,11 @@ pub(super) async fn run<H: Handler<Vec<Delivery>>>(
                 parts.push(vec![one]);
                 parts.push(part.into_iter().filter(|message| *message != one).collect());
             }
-            Err(Stop::HandledBefore) => unit.acknowledge_handled(part[0]).await,
+            Err(Stop::HandledBefore) => unit.acknowledge_handled(&part).await,
             Err(Stop::Lost) => part.iter().for_each(|message| unit.ended(*message, Fate::Lost, "")),
             Err(Stop::Away) => part.iter().for_each(|message| unit.ended(*message, Fate::Unsettled, "")),
+            // Put back, it would be part of a whole batch again, which would be cut from the beginning for ever.
+            Err(Stop::Rejected(rejection)) if unit.is_cut && unit.waits(&rejection).await => parts.push(part),
             Err(Stop::Rejected(rejection)) => {
                 unit.held_up = Some(HeldUp::Rejected(rejection));
                 return unit.end();
@@ -156,13 +167,37 @@ impl Unit<'_> {
                 twice.push(message);
                 continue;
             }
-            match self.is_handled(message).await {
-                Ok(false) => rest.push(message),
-                Ok(true) => self.acknowledge_handled(message).await,
-                Err(failure) => self.fail(&[message], &failure).await,
-            }
+            rest.push(message);
         }
+        let mut handled = Vec::new();
+        match self.are_handled(&rest).await {
+            Ok(marks) => {
+                let mut marks = marks.into_iter();
+                handled.extend(rest.extract_if(.., |_| marks.next() == Some(true)));
+            }
+            Err(failure) => self.fail(&std::mem::take(&mut rest), &failure).await,
+        }
+        self.acknowledge_handled(&handled).await;
         (rest, twice)
+    }
+
+    /// Waits until a policy may admit again, while all that is left stays the consumer's. Not, when that can not be, or
+    /// the consumer is to stop.
+    async fn waits(&mut self, rejection: &Rejection) -> bool {
+        let shared = self.shared;
+        self.rejected = self.rejected.saturating_add(1);
+        let times = NonZeroU32::new(self.rejected).unwrap_or(NonZeroU32::MIN);
+        let wait = rejection.retry_after.unwrap_or_else(|| shared.wait(times)).max(Duration::from_millis(1));
+        let end = MonotonicClock::now() + wait;
+        if !self.keeper.hold_until(end) {
+            return false;
+        }
+        let mut stage = shared.stage.clone();
+        tokio::select! {
+            biased;
+            () = reached(&mut stage, Stage::Draining) => false,
+            () = self.keeper.during(sleep_until(MonotonicClock::to_tokio(end))) => true,
+        }
     }
 
     /// Calls the handler under the pipeline.
@@ -257,11 +292,14 @@ impl Unit<'_> {
         if failure.class() == Class::Unjudged {
             self.held_up = Some(HeldUp::NotTried(failure.clone()));
         }
-        for message in part {
+        let settlement = |message: &usize| {
             let deliveries = self.lease(*message).deliveries;
             let wait = failure.hint().max(self.behind_probes(failure, deliveries));
-            let settlement = self.shared.deliveries.settlement(failure, wait, deliveries, fastrand::u32(..));
-            self.settle(*message, settlement, failure.reason()).await;
+            self.shared.deliveries.settlement(failure, wait, deliveries, fastrand::u32(..))
+        };
+        let settlements = part.iter().map(settlement).collect();
+        for (message, fate) in part.iter().zip(self.settle(part, settlements).await) {
+            self.ended(*message, fate, failure.reason());
         }
     }
 
@@ -274,14 +312,15 @@ impl Unit<'_> {
         Some(open.saturating_mul(2_u32.saturating_pow(deliveries.get())))
     }
 
-    async fn settle(&mut self, message: usize, settlement: Settlement, reason: &str) {
-        let id = self.keeper.id(message).clone();
-        let fate = self.keeper.during(self.shared.settle(&id, settlement)).await;
-        self.ended(message, fate, reason);
+    /// Settles each of `part` in its way: what became of each.
+    pub(super) async fn settle(&mut self, part: &[usize], settlements: Vec<Settlement>) -> Vec<Fate> {
+        let ids = part.iter().map(|message| self.keeper.id(*message).clone());
+        let settlements = ids.zip(settlements).collect();
+        self.keeper.during(self.shared.settle(settlements)).await
     }
 
     fn end(self) -> Ended {
-        let Self { shared, keeper, messages, fates, held_up } = self;
+        let Self { shared, keeper, messages, fates, held_up, .. } = self;
         let messages =
             messages.into_iter().enumerate().zip(fates).map(|((at, mut entry), fate)| match fate {
                 Some(fate) => EndedMessage::Settled { group: entry.group, done: fate.is_done() },

@@ -92,7 +92,8 @@ pub(super) fn failure_of_commit(error: &CommitError) -> Failure {
         CommitError::Refused { cause, .. } => match cause {
             Refused::TooLarge { .. } | Refused::NotDeclared { .. } => Class::Permanent,
             Refused::Full { .. } => Class::Throttled,
-            Refused::Engine(EngineError::Unavailable { .. }) => Class::Unavailable,
+            Refused::Engine(EngineError::Limit { .. }) => Class::Permanent,
+            Refused::Engine(error) if away(error).is_some() => Class::Unavailable,
             _ => Class::Transient,
         },
         CommitError::TooLarge { .. } => Class::Permanent,
@@ -105,14 +106,21 @@ pub(super) fn failure_of_commit(error: &CommitError) -> Failure {
     Failure::of_class(class, format!("what the handler asks for can not be done: {error}"))
 }
 
+/// The wait that an engine asks for which will answer otherwise by and by; nothing for one that will not.
+pub(super) fn away(error: &EngineError) -> Option<Option<Duration>> {
+    match error {
+        EngineError::Unavailable { retry_after, .. } => Some(*retry_after),
+        EngineError::Overloaded { .. } => Some(None),
+        _ => None,
+    }
+}
+
 /// The wait before the engine is asked again, unless asking again is in vain.
 pub(super) fn again(error: &CommitError) -> Option<Option<Duration>> {
     match error {
         CommitError::Unavailable { retry_after, .. } => Some(*retry_after),
         CommitError::Overloaded { .. } | CommitError::Unknown { .. } => Some(None),
-        CommitError::Refused {
-            cause: Refused::Engine(EngineError::Unavailable { retry_after, .. }), ..
-        } => Some(*retry_after),
+        CommitError::Refused { cause: Refused::Engine(error), .. } => away(error),
         CommitError::Refused { .. } | CommitError::Unsupported(_) | CommitError::TooLarge { .. } => None,
     }
 }

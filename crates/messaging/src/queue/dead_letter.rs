@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 use crate::Name;
 
 /// Why a message is dead, kept with it. Of each dead message there is exactly one copy.
+///
+/// It is a report and no promise: what a later version says beyond this is left out when it is read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct DeadLetter {
     /// What ended it.
     pub cause: Cause,
@@ -36,7 +37,7 @@ impl DeadLetter {
 
 /// Where a message died.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// In a queue.
     Queue {

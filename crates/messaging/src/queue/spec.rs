@@ -49,7 +49,8 @@ pub struct QueueSpec {
     #[serde(with = "quantity::duration")]
     #[schemars(with = "DurationText")]
     pub settlement_window: Duration,
-    /// Settlements that are remembered at once; above them the oldest is forgotten before its time. Default 100,000.
+    /// Settlements that are remembered at once; above them the oldest is forgotten before its time, so that it should be
+    /// no less than are made within `settlement_window`. Default 2,000,000: more than 30,000 a second for a minute.
     pub settlements_max: NonZeroU32,
     /// Deliveries of a message in all, the first included and each that ended without a word; after that many it
     /// is dead. Releases do not count. Default 5, S2's `maxRetries` as its code behaves.
@@ -80,8 +81,8 @@ pub struct QueueSpec {
     pub delays: bool,
     /// Messages that consumers hold together, across all of them. Default 1000.
     pub leases_max: NonZeroU32,
-    /// Messages that one consumer holds; more stay for others. Default: up to `leases_max`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Messages that one consumer holds; more stay for others. A consumer gets no more than that also where its
+    /// `prefetch` asks for it. At `leases_max` or above one consumer may have all of them. Default 100.
     pub leases_per_consumer_max: Option<NonZeroU32>,
     /// The largest message, attributes included. Default "1MiB".
     pub message_bytes_max: ByteSize,
@@ -111,7 +112,7 @@ impl Default for QueueSpec {
             visibility_timeout: Duration::from_secs(30),
             visibility_timeout_max: Duration::from_secs(12 * 3600),
             settlement_window: Duration::from_secs(60),
-            settlements_max: NonZeroU32::new(100_000).expect("100,000 is not zero"),
+            settlements_max: NonZeroU32::new(2_000_000).expect("2,000,000 is not zero"),
             max_deliveries: NonZeroU32::new(5).expect("5 is not zero"),
             redelivery: RedeliveryConfig::default(),
             dead_letter: None,
@@ -120,7 +121,7 @@ impl Default for QueueSpec {
             groups: false,
             delays: true,
             leases_max: NonZeroU32::new(1000).expect("1000 is not zero"),
-            leases_per_consumer_max: None,
+            leases_per_consumer_max: NonZeroU32::new(100),
             message_bytes_max: ByteSize::from_bytes(1 << 20),
             depth_max: None,
             durability: Durability::default(),

@@ -84,7 +84,6 @@ fn each_key_asks_for_one_promise_of_its_own_name() {
         ("priorities = 3", "priorities"),
         ("groups = true", "groups"),
         ("depth_max = 10", "depth_max"),
-        ("leases_per_consumer_max = 10", "leases_per_consumer_max"),
         ("needs = [\"extend\"]", "extend"),
         ("needs = [\"expirytime\"]", "expirytime"),
     ] {
@@ -94,9 +93,22 @@ fn each_key_asks_for_one_promise_of_its_own_name() {
         assert_eq!(fresh[0].key(), key);
         assert!(!plain.iter().any(|feature| feature.key() == key), "{key} is not asked for by default");
     }
+    for (text, share) in [("", 100), ("leases_per_consumer_max = 10", 10)] {
+        let share = QueueFeature::LeasesPerConsumerMax(NonZeroU32::new(share).expect("positive"));
+        assert!(parse(text).expect(text).features().contains(&share), "{text}");
+    }
     for text in ["delays = false", "settlement_window = \"0s\""] {
         let without = parse(text).expect("a queue").features();
         assert_eq!(without.len(), plain.len() - 1, "{text}");
+    }
+}
+
+#[test]
+fn a_share_is_the_same_after_it_was_written_down_also_none() {
+    for leases_per_consumer_max in [None, NonZeroU32::new(7), QueueSpec::default().leases_per_consumer_max] {
+        let spec = QueueSpec { leases_per_consumer_max, ..QueueSpec::default() };
+        let text = serde_json::to_string(&spec).expect("it has text for keys");
+        assert_eq!(serde_json::from_str::<QueueSpec>(&text).expect(&text), spec);
     }
 }
 
@@ -148,6 +160,8 @@ fn a_dead_letter_is_the_same_after_it_was_written_down() {
         };
         let text = serde_json::to_string(&dead).expect("written");
         assert_eq!(serde_json::from_str::<DeadLetter>(&text).expect("read"), dead);
+        let later = text.replace("\"redrives\"", "\"shard\":1,\"redrives\"");
+        assert_eq!(serde_json::from_str::<DeadLetter>(&later).expect("a later version's"), dead);
     }
 }
 

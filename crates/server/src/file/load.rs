@@ -142,30 +142,15 @@ impl Loaded {
         files
     }
 
-    /// Reads the files of TLS towards services and makes the plan that runs, taking over state from `previous`.
+    /// Reads the files of TLS towards services and makes the plan that runs, taking over state from `previous`: what
+    /// of these files is in force there may stay.
     ///
     /// # Errors
     /// Everything that is wrong with files and plan.
     pub(crate) fn plan(&self, previous: Option<&Plan>, events: &Events) -> Result<(Plan, Report), Report> {
-        self.plan_beside(&ServiceTerms::default(), previous, events)
-    }
-
-    /// The same where only the files of TLS changed: what of them is in force may stay.
-    ///
-    /// # Errors
-    /// Everything that is wrong with files and plan.
-    pub(crate) fn plan_anew(&self, running: &Plan, events: &Events) -> Result<(Plan, Report), Report> {
-        self.plan_beside(&running.service_terms(), Some(running), events)
-    }
-
-    fn plan_beside(
-        &self,
-        in_force: &ServiceTerms,
-        previous: Option<&Plan>,
-        events: &Events,
-    ) -> Result<(Plan, Report), Report> {
         let (services, clock) = (&self.traffic.services, WallClock::system());
-        let read = ServiceTerms::load(services, self.folder(), &clock, in_force);
+        let in_force = previous.map(Plan::service_terms).unwrap_or_default();
+        let read = ServiceTerms::load(services, self.folder(), &clock, &in_force);
         let (terms, doubts) = read.map_err(|problems| {
             let mut report = lint(&self.traffic);
             report.problems.splice(0..0, problems);

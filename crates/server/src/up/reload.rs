@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, PoisonError};
 
+use intertie_gateway::tls::Terms;
+
 use super::{Server, listening, worth_saying};
 use crate::file::{Loaded, ServerConfig};
 use crate::operation::State;
@@ -65,7 +67,7 @@ impl Server {
             Ok(None) => return,
             Err(refusal) => return self.refuse(&refusal),
         };
-        let (terms, doubts) = match fresh.terms(None) {
+        let (terms, doubts) = match fresh.terms(self.terms_in_force().as_deref()) {
             Ok(terms) => terms,
             Err(problems) => return self.refuse(&fresh.render(&problems)),
         };
@@ -111,11 +113,16 @@ impl Server {
         self.loaded = fresh;
     }
 
+    /// What clients are shown so far. What expires while it is shown is a warning: to refuse it would keep everything
+    /// else from being changed.
+    fn terms_in_force(&self) -> Option<Arc<Terms>> {
+        self.gateway.follow_tls().map(|terms| Arc::clone(&terms.borrow()))
+    }
+
     /// Puts the changed files of TLS into force, for handshakes from now on. Files that do not fit together
     /// are refused; the old terms stay.
     pub(super) fn reload_terms(&mut self) {
-        let running = self.gateway.follow_tls().map(|terms| Arc::clone(&terms.borrow()));
-        match self.loaded.terms(running.as_deref()) {
+        match self.loaded.terms(self.terms_in_force().as_deref()) {
             Ok((Some(terms), doubts)) => {
                 if self.gateway.update_tls(terms) {
                     eprint!("{}", self.loaded.render(&doubts));
@@ -139,7 +146,7 @@ impl Server {
             Ok(whole) => whole,
             Err(refusal) => return self.refuse(&refusal),
         };
-        match whole.plan_anew(&running, &self.events) {
+        match whole.plan(Some(&running), &self.events) {
             Ok((plan, report)) => {
                 let changed: Vec<_> = plan.changed_transports(&running).map(str::to_owned).collect();
                 if !changed.is_empty() {

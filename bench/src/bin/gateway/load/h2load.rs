@@ -5,11 +5,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use intertie_bench::process;
 
 use super::{CONCURRENCY, Load, ensure_whole_bodies, explain, percentile, threads};
 use crate::mode::Client;
 use crate::origin::BODY_BYTES;
-use crate::process;
 use crate::subjects::Site;
 
 /// Streams share a connection, as they do in practice, yet there are connections enough for every worker.

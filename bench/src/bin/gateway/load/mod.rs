@@ -11,10 +11,10 @@ pub use connecting::Idle;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use intertie_bench::tools;
 
 use crate::mode::{Client, Mode};
 use crate::subjects::Site;
-use crate::tools;
 
 /// Requests under way at any moment.
 const CONCURRENCY: usize = 64;

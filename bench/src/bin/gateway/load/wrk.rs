@@ -7,11 +7,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use intertie_bench::process;
 
 use super::{CONCURRENCY, Load, ensure_whole_bodies, explain, threads};
 use crate::mode::Mode;
 use crate::origin::LARGE_BODY_BYTES;
-use crate::process;
 use crate::subjects::Site;
 
 const FIGURES: &str = "figures:";

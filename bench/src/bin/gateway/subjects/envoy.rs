@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use intertie_bench::tools;
 
 use super::{Site, WORKERS};
 use crate::certificate;
 use crate::mode::{Mode, route_prefix};
-use crate::tools;
 
 const VERSION: &str = "1.40.0";
 

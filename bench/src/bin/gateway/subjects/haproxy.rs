@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use intertie_bench::tools;
 
 use super::{Site, WORKERS};
 use crate::certificate;
 use crate::mode::{Mode, route_prefix};
-use crate::tools;
 
 pub fn prepare() -> Result<(PathBuf, String)> {
     let binary = tools::find_or_install("haproxy", "haproxy")?;

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use intertie_bench::tools;
 
 use super::{Site, WORKERS};
 use crate::certificate;
 use crate::mode::{Mode, route_prefix};
-use crate::tools;
 
 /// The policy of every route in [`Mode::Work`]. Its limits are far above the load: they are checked, never reached.
 const POLICY: &str = r#"

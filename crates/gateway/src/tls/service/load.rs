@@ -17,7 +17,7 @@ use super::config::ServiceTlsConfig;
 use crate::config::{Problem, Protocol, ServiceConfig, Severity};
 use crate::tls::certificate::Certificate;
 use crate::tls::pem::{read_chain, read_key};
-use crate::tls::validity::Own;
+use crate::tls::validity::OwnCertificate;
 
 /// The terms of all services that are spoken to with TLS, by name.
 #[derive(Debug, Clone, Default)]
@@ -199,7 +199,8 @@ impl ServiceTls {
         };
         let [a, b, c] = at;
         let (name, at) = (format!("of `{a}.{b}.{c}`"), [a, b, c, "certificate"]);
-        Own { name: &name, at, file: path, shown_to: "the service", is_in_force }.doubt(&own, clock)
+        OwnCertificate { name: &name, at, file: path, shown_to: "the service", is_in_force }
+            .doubt(&own, clock)
     }
 
     /// Whether connections are opened as under `other`: then its sessions may be resumed still.

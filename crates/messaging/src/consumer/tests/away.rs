@@ -22,6 +22,12 @@ struct Away {
     leases: AtomicU32,
     /// Commits that are never answered.
     unanswered: AtomicU32,
+    /// Commits that it was asked for.
+    commits: AtomicU32,
+    /// How long it takes to extend a lease.
+    extending: Mutex<Duration>,
+    /// What it says to questions for messages that get lost.
+    error: EngineError,
     /// What was leased, in order.
     leased: Mutex<Vec<LeaseId>>,
 }
@@ -29,8 +35,19 @@ struct Away {
 impl Away {
     fn before(model: &Arc<Model>) -> Self {
         let model = Arc::clone(model);
-        let (refused, unknown, leases, unanswered) = Default::default();
-        Self { model, refused, unknown, leases, unanswered, leased: Mutex::default() }
+        let (refused, unknown, leases, unanswered, commits) = Default::default();
+        let (cause, retry_after) = unavailable();
+        Self {
+            model,
+            refused,
+            unknown,
+            leases,
+            unanswered,
+            commits,
+            extending: Mutex::default(),
+            error: EngineError::Unavailable { cause, retry_after },
+            leased: Mutex::default(),
+        }
     }
 
     /// Ends a lease behind the back of who has it.
@@ -61,6 +78,7 @@ impl Engine for Away {
     fn commit(&self, commit: Commit) -> Pending<'_, Result<Committed, CommitError>> {
         Box::pin(async move {
             let (cause, retry_after) = unavailable();
+            self.commits.fetch_add(1, Relaxed);
             if take(&self.unanswered) {
                 return std::future::pending().await;
             }
@@ -96,8 +114,7 @@ impl QueueEngine for Away {
 
     fn lease<'a>(&'a self, request: &'a LeaseRequest) -> Pending<'a, Result<Vec<Lease>, EngineError>> {
         if take(&self.leases) {
-            let (cause, retry_after) = unavailable();
-            return Box::pin(std::future::ready(Err(EngineError::Unavailable { cause, retry_after })));
+            return Box::pin(std::future::ready(Err(self.error.clone())));
         }
         Box::pin(async move {
             let leased = self.model.lease(request).await?;
@@ -112,7 +129,11 @@ impl QueueEngine for Away {
         lease: &'a LeaseId,
         time: Duration,
     ) -> Pending<'a, Result<Timestamp, EngineError>> {
-        self.model.extend(queue, lease, time)
+        let takes = *self.extending.lock().expect("not poisoned");
+        Box::pin(async move {
+            sleep(takes).await;
+            self.model.extend(queue, lease, time).await
+        })
     }
 
     fn depth<'a>(&'a self, queue: &'a Name) -> Pending<'a, Result<Depth, EngineError>> {
@@ -125,12 +146,12 @@ impl QueueEngine for Away {
 }
 
 /// Handles one message on an engine that is away as `set` says.
-async fn check(set: impl FnOnce(&Away)) -> (Trial, Stats) {
+async fn check(set: impl FnOnce(&mut Away)) -> (Trial, Stats) {
     let trial = Trial::new(QueueSpec { max_deliveries: number(2), ..QueueSpec::default() }).await;
     trial.engine.declare_queue(&name("parcels"), &trial.spec).await.expect("declared");
     trial.send(["1"]).await;
-    let away = Away::before(&trial.engine);
-    set(&away);
+    let mut away = Away::before(&trial.engine);
+    set(&mut away);
     let (config, events) = (ConsumerConfig::default(), trial.events.clone());
     let engine = Arc::new(away);
     let consumer = Consumer::new(engine, &trial.queue, &trial.spec, &name("packer"), config, events);
@@ -179,6 +200,74 @@ async fn questions_for_messages_are_asked_again_later_each_time() {
     let seconds: Vec<f64> = told.iter().map(|told| told["seconds"].parse().expect("a number")).collect();
     assert!(seconds.windows(2).all(|pair| pair[0] < pair[1]), "{seconds:?}");
     assert_eq!((told[0]["by"].as_str(), told[0]["reason"].as_str()), ("engine", "it is away"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_has_too_much_to_do_is_asked_again_and_ends_nobody() {
+    let (trial, stats) = check(|away| {
+        away.leases.store(3, Relaxed);
+        away.error = EngineError::Overloaded { bound: "waiting_max", limit: 1 };
+    })
+    .await;
+    assert_eq!((stats.acknowledged, stats.paused), (1, 3));
+    assert_eq!(trial.told("consumer_paused")[0]["reason"], "too much waits already: `waiting_max` is 1");
+}
+
+/// A consumer of batches of 100, on an engine that counts.
+async fn batches(messages: usize, set: impl FnOnce(&Away)) -> (Trial, Arc<Away>, Consumer) {
+    let trial = Trial::new(QueueSpec::default()).await;
+    let ids: Vec<_> = (0..messages).map(|id| id.to_string()).collect();
+    trial.send(ids.iter().map(String::as_str)).await;
+    let away = Arc::new(Away::before(&trial.engine));
+    set(&away);
+    let config = ConsumerConfig { concurrent: number(1), prefetch: number(100), ..ConsumerConfig::default() };
+    let (own, queue, events) = (name("packer"), &trial.queue, trial.events.clone());
+    let consumer = Consumer::new(Arc::clone(&away) as _, queue, &trial.spec, &own, config, events);
+    let consumer = consumer.expect("a consumer");
+    (trial, away, consumer)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_messages_of_a_batch_are_settled_together() {
+    let (trial, away, consumer) = batches(100, |_| {}).await;
+    let stats = consumer.stats();
+    let handler =
+        handle_batch(|_: Vec<Delivery>| async { Err(Failure::transient("busy").retry_after(MINUTE)) });
+    consumer.run_batches(handler, sleep(SECOND)).await.expect("drained");
+    assert_eq!((stats.read().retried, away.commits.load(Relaxed)), (100, 1));
+    assert_eq!(trial.depth().await.delayed, 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_somebody_elses_keeps_none_of_its_batch_from_being_settled() {
+    let (trial, away, consumer) = batches(3, |_| {}).await;
+    let (stats, engine) = (consumer.stats(), Arc::clone(&away));
+    let handler = handle_batch(move |_: Vec<Delivery>| {
+        let engine = Arc::clone(&engine);
+        async move {
+            engine.steal(&name("orders"), 1).await;
+            Err(Failure::transient("busy").retry_after(60 * MINUTE))
+        }
+    });
+    let running = consumer.run_batches(handler, std::future::pending());
+    let _ = tokio::time::timeout(SECOND / 2, running).await;
+    assert_eq!((stats.read().retried, stats.read().lost), (3, 1), "the stolen one came again");
+    assert_eq!(trial.depth().await.delayed, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_messages_of_a_batch_are_extended_together() {
+    // One after the other they would take longer than their time.
+    let (trial, _, consumer) =
+        batches(100, |away| *away.extending.lock().expect("not poisoned") = SECOND).await;
+    let stats = consumer.stats();
+    let handler = handle_batch(|_: Vec<Delivery>| async {
+        sleep(2 * MINUTE).await;
+        Ok(Commit::default())
+    });
+    consumer.run_batches(handler, sleep(3 * MINUTE)).await.expect("drained");
+    assert_eq!((stats.read().acknowledged, stats.read().lost), (100, 0));
+    assert_eq!(trial.depth().await.ready, 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,8 @@
 use std::collections::HashSet;
 
 use intertie_core::failure::Class;
+use intertie_resilience::rate_limiter::RateLimiterConfig;
+use intertie_resilience::{CircuitBreakerConfig, PipelineConfig};
 use tokio::time::sleep;
 
 use super::*;
@@ -89,6 +91,53 @@ async fn a_batch_that_was_not_tried_is_not_cut() {
     consumer.run_batches(handler, sleep(2 * MINUTE - SECOND)).await.expect("drained");
     assert_eq!(diary.read(), ["0 1 2 3 4 5 6 7"; 2]);
     assert_eq!(trial.depth().await.ready, 8);
+}
+
+/// Has 8 messages handled of which 5 is poison, under a policy that rejects in between: what was handled.
+async fn searched(pipeline: PipelineConfig, max_deliveries: u32, failure: fn(u32) -> Failure) -> Trial {
+    let trial = trial(8, max_deliveries).await;
+    // The policy takes longer to admit again than a call, or a lease, may last.
+    let config = ConsumerConfig { pipeline, handling_max: SECOND, ..config() };
+    let (diary, consumer) = (Diary::default(), trial.consumer(config));
+    let stats = consumer.stats();
+    let running = consumer.run_batches(choking(&diary, &["5"], failure), sleep(60 * MINUTE));
+    running.await.expect("drained");
+    let searched = ["0 1 2 3 4 5 6 7", "0 1 2 3", "4 5 6 7", "4 5", "4", "5", "6 7"];
+    assert_eq!(diary.read(), searched, "each part once");
+    let stats = stats.read();
+    assert_eq!((stats.received, stats.released, stats.acknowledged, stats.lost), (8, 0, 7, 0));
+    trial
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_bucket_does_not_begin_the_search_for_the_poison_anew() {
+    let rate_limiter = RateLimiterConfig::new("1/m".parse().expect("a rate"));
+    let pipeline = PipelineConfig { rate_limiter: Some(rate_limiter), ..PipelineConfig::default() };
+    let trial = searched(pipeline, 5, |_| Failure::permanent("no stock")).await;
+    assert_eq!(trial.dead().await, [("5".to_owned(), "rejected", "no stock".to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_breaker_that_opens_on_the_poison_does_not_begin_the_search_anew() {
+    let circuit_breaker =
+        CircuitBreakerConfig { consecutive_failures: Some(number(2)), ..CircuitBreakerConfig::sensitive() };
+    let pipeline = PipelineConfig { circuit_breaker: Some(circuit_breaker), ..PipelineConfig::default() };
+    let trial = searched(pipeline, 1, |_| Failure::transient("broken pipe")).await;
+    assert_eq!(trial.dead().await, [("5".to_owned(), "max_deliveries", "broken pipe".to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_search_that_waits_for_a_policy_ends_when_the_consumer_is_to_stop() {
+    let trial = trial(8, 5).await;
+    let rate_limiter = RateLimiterConfig::new("1/h".parse().expect("a rate"));
+    let pipeline = PipelineConfig { rate_limiter: Some(rate_limiter), ..PipelineConfig::default() };
+    let (diary, consumer) = (Diary::default(), trial.consumer(ConsumerConfig { pipeline, ..config() }));
+    let handler = choking(&diary, &["5"], |_| Failure::permanent("no stock"));
+    let began = tokio::time::Instant::now();
+    let drained = consumer.run_batches(handler, sleep(10 * MINUTE)).await.expect("drained");
+    assert_eq!((drained.in_time, drained.left), (true, 0));
+    assert!(began.elapsed() < 10 * MINUTE + SECOND, "it does not wait for the policy");
+    assert_eq!((diary.read().len(), trial.depth().await.ready), (1, 8));
 }
 
 #[tokio::test(start_paused = true)]

@@ -19,6 +19,7 @@ fn what_can_not_work_is_refused_with_value_and_limit() {
     for (text, field, words) in [
         ("prefetch = 5", "prefetch", "5 is less than `concurrent`, which is 10"),
         ("visibility_timeout = \"0s\"", "visibility_timeout", "above zero"),
+        ("poll = \"0s\"", "poll", "above zero"),
         ("handling_max = \"0s\"", "handling_max", "above zero"),
         ("backoff = { base = \"0s\" }", "backoff.base", "above zero"),
         (

@@ -170,6 +170,27 @@ async fn those_behind_one_that_was_not_done_are_given_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_shorter_time_that_the_queue_is_declared_with_is_for_consumers_to_come() {
+    let trial = Trial::new(QueueSpec { max_deliveries: number(1), ..QueueSpec::default() }).await;
+    let consumer = trial.consumer(ConsumerConfig::default());
+    let stats = consumer.stats();
+    let handler = handle(|_: Envelope, _: Context| async {
+        sleep(MINUTE).await;
+        Ok(Commit::default())
+    });
+    let redeclared = async {
+        sleep(SECOND).await;
+        let spec = QueueSpec { visibility_timeout: 5 * SECOND, ..trial.spec.clone() };
+        trial.engine.declare_queue(&trial.queue, &spec).await.expect("declared");
+        trial.send(["1"]).await;
+        sleep(2 * MINUTE).await;
+    };
+    consumer.run(handler, redeclared).await.expect("drained");
+    assert_eq!((stats.read().acknowledged, stats.read().lost), (1, 0));
+    assert_eq!(trial.dead().await, []);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_time_of_its_own_is_asked_for_where_there_is_one() {
     let trial = Trial::new(QueueSpec::default()).await;
     trial.send(["1"]).await;

@@ -122,6 +122,18 @@ async fn a_handler_says_how_long_to_wait_and_the_queue_how_long_at_least() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_handler_stops_the_consumer_for_longer_than_retry_after_max() {
+    let trial = Trial::new(QueueSpec::default()).await;
+    trial.send(["1"]).await;
+    let config = ConsumerConfig { retry_after_max: MINUTE, ..ConsumerConfig::default() };
+    let diary = Diary::default();
+    let handler =
+        answering(&diary, |_, _| Err(Failure::not_tried("closed").retry_after(100 * 24 * 60 * MINUTE)));
+    trial.consumer(config).run(handler, sleep(5 * MINUTE - SECOND)).await.expect("drained");
+    assert_eq!(diary.read().len(), 5);
+}
+
+#[tokio::test(start_paused = true)]
 async fn attempts_within_a_delivery_are_not_counted_as_deliveries() {
     let trial = Trial::new(QueueSpec { max_deliveries: number(1), ..QueueSpec::default() }).await;
     trial.send(["1"]).await;

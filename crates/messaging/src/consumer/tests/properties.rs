@@ -158,7 +158,7 @@ async fn check(case: Case) -> Result<(), TestCaseError> {
     let last = (u8::MAX, true);
     let mut dropped = 0;
     for (at, (seconds, gracefully)) in case.consumers.iter().copied().chain([last]).enumerate() {
-        let time = if at == case.consumers.len() { 60 * MINUTE } else { u32::from(seconds) * SECOND };
+        let time = if at == case.consumers.len() { 24 * 60 * MINUTE } else { u32::from(seconds) * SECOND };
         let before = trial.depth().await.in_flight;
         let consumer = trial.consumer(config.clone());
         let (own, noted) = (Arc::clone(&case), Arc::clone(&seen));
@@ -199,6 +199,11 @@ async fn check(case: Case) -> Result<(), TestCaseError> {
     let ordered = !case.batches && dropped == 0;
     let wrong: Vec<_> = wrong.into_iter().filter(|wrong| ordered || !wrong.contains(" before ")).collect();
     prop_assert_eq!(wrong, Vec::<String>::new());
+    // What is tried at some time is done or dies at some time, and lets others go on; what never is does neither.
+    let is_tried = |does: &Vec<Does>| does.iter().any(|does| !matches!(does, Does::Fail(Class::Unjudged)));
+    if case.does.iter().all(is_tried) {
+        prop_assert_eq!(trial.browse("orders").await.len(), 0, "each message has an end");
+    }
     let mut ends: Vec<String> = trial.dead().await.into_iter().map(|dead| dead.0).collect();
     ends.extend(trial.browse("parcels").await.iter().map(|parcel| id(&parcel.content).to_owned()));
     ends.extend(trial.browse("orders").await.iter().map(|order| id(&order.content).to_owned()));
