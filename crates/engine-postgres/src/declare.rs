@@ -152,7 +152,7 @@ impl Declaring {
             }
             Some(_) => {}
             None => {
-                insert(session, target, &QueueSpec { durability, ..QueueSpec::default() }, None, now).await?
+                insert(session, target, &QueueSpec { durability, ..QueueSpec::default() }, None, now).await?;
             }
         }
         Ok(())
