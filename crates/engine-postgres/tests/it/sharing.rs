@@ -14,7 +14,7 @@ use tokio_postgres::{Client, NoTls};
 use crate::ledger::{id, name, request, send, settle};
 use crate::server::{schema, shared};
 
-/// Longer than anything takes that does not wait for the next look.
+/// Longer than anything takes that does not wait for the next look; a quarter of it is less than a consumer sleeps.
 const SOON: Duration = Duration::from_secs(20);
 
 /// Nodes that do not look by themselves while a test runs.
@@ -49,7 +49,7 @@ async fn a_consumer_hears_of_what_was_sent_at_another_node() {
         tokio::time::sleep(Duration::from_millis(200)).await;
         one.commit(send(&queue, number).into()).await.expect("sends");
         let leases =
-            tokio::time::timeout(SOON, waits).await.expect("is told").expect("ends").expect("leases");
+            tokio::time::timeout(SOON / 4, waits).await.expect("is told").expect("ends").expect("leases");
         assert_eq!(id(&leases[0].content), number);
         other.commit(settle(&queue, &leases[0], Settlement::Ack).into()).await.expect("settles");
     }
