@@ -46,6 +46,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "intertie-engine-embedded",
         ],
     ),
+    ("intertie-engine-postgres", &["intertie-core", "intertie-idempotency", "intertie-messaging"]),
     ("intertie-gateway", &["intertie-core", "intertie-resilience", "intertie-discovery"]),
     (
         "intertie",
@@ -53,7 +54,9 @@ const LAYERS: &[(&str, &[&str])] = &[
             "intertie-core",
             "intertie-resilience",
             "intertie-discovery",
+            "intertie-engine-embedded",
             "intertie-gateway",
+            "intertie-messaging",
             "intertie-observe",
             "intertie-fuzz",
         ],

@@ -2,6 +2,7 @@
 //! the route's policies.
 //!
 //! - [`config`]: what a file says about traffic.
+//! - [`document`]: what a failure is told by; pure.
 //! - [`route`]: which route a request takes; pure.
 //! - [`plan`]: what runs: effective policies, lint, explanation, and the state that survives a reload.
 //! - [`proxy`]: the threads, sockets and exchanges.
@@ -13,6 +14,7 @@
 //! - [`tls`]: certificates for clients and who they are, and whom services must be.
 
 pub mod config;
+pub mod document;
 mod field;
 pub mod forwarded;
 #[cfg(feature = "fuzz")]

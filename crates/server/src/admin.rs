@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::dependencies::{self, Now};
+use crate::store::Store;
 use crate::usage::Process;
 
 /// What the admin listener shows.
@@ -33,6 +34,7 @@ pub(crate) struct Admin {
     process: Process,
     /// The services without which it is not ready.
     needed: Arc<Mutex<Vec<String>>>,
+    store: Option<Store>,
     draining: AtomicBool,
     leaving: AtomicBool,
 }
@@ -44,11 +46,12 @@ impl Admin {
         latest: Latest,
         events: Events,
         needed: Arc<Mutex<Vec<String>>>,
+        store: Option<Store>,
     ) -> Self {
         let process = Process::new(events.clone());
         sources.push(Arc::new(process.clone()));
         let (draining, leaving) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { gateway, sources, latest, events, process, needed, draining, leaving }
+        Self { gateway, sources, latest, events, process, needed, store, draining, leaving }
     }
 
     /// Not ready any more: load balancers in front of us should look elsewhere.
@@ -104,18 +107,27 @@ impl Admin {
         }
     }
 
-    /// 503 while it drains, or while no endpoint serves one of the services that the file declares as needed.
+    /// 503 while it drains, while no endpoint serves one of the services that the file declares as needed, or while
+    /// the data directory takes no writes.
     fn ready(&self) -> Response<Full<Bytes>> {
         if self.draining.load(Ordering::Relaxed) {
             return document(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "draining" }));
         }
         let needed = self.needed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let missing = dependencies::missing(&self.gateway.plan(), &needed, MonotonicClock::now());
-        if missing.is_empty() {
-            document(StatusCode::OK, &json!({ "status": "ready" }))
-        } else {
-            document(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "waiting", "missing": missing }))
+        let store = self.store.as_ref().and_then(Store::problem);
+        let mut answer = json!({ "status": "waiting" });
+        if !missing.is_empty() {
+            answer["missing"] = missing.into();
         }
+        match store {
+            Some(problem) => answer["store"] = problem.into(),
+            None if answer.get("missing").is_none() => {
+                return document(StatusCode::OK, &json!({ "status": "ready" }));
+            }
+            None => {}
+        }
+        document(StatusCode::SERVICE_UNAVAILABLE, &answer)
     }
 
     /// The process, every service, and the latest events. 200 as long as each service has an endpoint that can
@@ -123,18 +135,33 @@ impl Admin {
     fn detailed(&self) -> Response<Full<Bytes>> {
         let now = Now { monotonic: MonotonicClock::now(), wall: WallClock::system().now() };
         let (services, all_usable) = dependencies::services(&self.gateway.plan(), now);
-        let (code, status) = match (self.draining.load(Ordering::Relaxed), all_usable) {
+        let problem = self.store.as_ref().and_then(Store::problem);
+        let is_well = all_usable && problem.is_none();
+        let (code, status) = match (self.draining.load(Ordering::Relaxed), is_well) {
             (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
             (false, true) => (StatusCode::OK, "ready"),
             (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "degraded"),
         };
-        let answer = json!({
+        let mut answer = json!({
             "status": status,
             "process": self.process.document(),
             "connections": self.gateway.connections(),
             "services": services,
             "events": self.latest.document(),
         });
+        if let Some(store) = &self.store {
+            answer["store"] = json!({ "takes_writes": problem.is_none() });
+            if let Some(problem) = problem {
+                answer["store"]["problem"] = problem.into();
+            }
+            if let Some(processes) = store.pinned_by() {
+                answer["store"]["log_pinned_by"] = processes.into();
+            }
+            let damages = store.damages();
+            if !damages.is_empty() {
+                answer["store"]["damaged"] = damages.into();
+            }
+        }
         document(code, &answer)
     }
 }

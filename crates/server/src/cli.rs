@@ -9,12 +9,14 @@ use intertie_core::telemetry::Events;
 use intertie_gateway::config::Severity;
 use intertie_gateway::plan::Amplification;
 
+use crate::data::{self, DataArguments};
 use crate::demo::{self, DemoArguments};
 use crate::explain::{Explained, explain_process, explain_request};
 use crate::file::{self, Loaded};
 use crate::health;
 use crate::operation::{Activation, use_small_pages};
 use crate::plan::{self, PlanArguments, Planned};
+use crate::queue::{self, QueueArguments};
 use crate::series::Series;
 use crate::simulate::{self, SimulateArguments, Simulated};
 use crate::up;
@@ -52,12 +54,14 @@ Examples:
   intertie simulate intertie.toml --script faults.toml
   intertie plan intertie.toml changed.toml --log access.log
   intertie health intertie.toml          whether the server of the file is ready
+  intertie queue list                    what is in the queues of the server; send, lease, peek, redrive …
+  intertie data backup data copy.db      a copy of the data directory, while its server goes on
   intertie schema > intertie.schema.json
 
 Exit codes:
   0  all is well
   1  `check` found warnings, `explain` found no route, `simulate` saw no recovery, `plan` a change,
-     or `health` a server that is not ready
+     `health` a server that is not ready, `queue` was refused, or `data verify` found damage
   2  the file or the command line is wrong
   3  the server can not start, for example because an address is in use";
 
@@ -128,6 +132,19 @@ enum Command {
         #[arg(default_value = "intertie.toml")]
         file: PathBuf,
     },
+    /// Send, lease, settle and look at messages of a running server; see and redrive dead letters.
+    #[command(after_help = "Examples:\n  intertie queue list\n  \
+        intertie queue send shipments '{\"order\":7}' --type OrderPlaced\n  \
+        intertie queue lease shipments --wait 20s --json\n  \
+        intertie queue redrive shipments --cause rejected --rate 100/s --dry-run\n\n\
+        Exits with 0 when it is done, 1 when the server refuses it or does not answer, 2 when the file or the\n\
+        command line is wrong.")]
+    Queue(QueueArguments),
+    /// Verify, measure, back up and restore a data directory.
+    #[command(after_help = "Examples:\n  intertie data verify data\n  intertie data stats data --json\n  \
+        intertie data backup data /backup/monday.db\n  intertie data restore /backup/monday.db data\n\n\
+        Exits with 0 when all is well, 1 when `verify` found damage, 2 when nothing could be done.")]
+    Data(DataArguments),
     /// Print the JSON Schema of the file, for editors.
     #[command(after_help = "Examples:\n  intertie schema > intertie.schema.json\n  \
         intertie schema --script > faults.schema.json")]
@@ -155,6 +172,24 @@ pub(crate) fn run() -> ExitCode {
         Command::Simulate(arguments) => try_faults(&arguments),
         Command::Plan(arguments) => compare(&arguments),
         Command::Health { file } => ask_health(&file),
+        Command::Queue(arguments) => match queue::run(arguments) {
+            Ok(text) => {
+                print_line(&text);
+                ExitCode::SUCCESS
+            }
+            Err(queue::Failure::Wrong(refusal)) => refused(&refusal),
+            Err(queue::Failure::Refused(error)) => {
+                eprintln!("error: {error:#}");
+                ExitCode::from(code::DOUBTFUL)
+            }
+        },
+        Command::Data(arguments) => match data::run(&arguments) {
+            Ok((text, is_well)) => {
+                print_line(&text);
+                verdict(is_well)
+            }
+            Err(refusal) => refused(&refusal),
+        },
         Command::Schema { script } => {
             let schema = if script { file::script_schema() } else { file::schema() };
             print_line(&serde_json::to_string_pretty(&schema).unwrap_or_default());
@@ -236,6 +271,10 @@ fn check(path: &std::path::Path) -> ExitCode {
         Ok((_, doubts)) => doubts,
         Err(problems) => return refused(&loaded.render(&problems)),
     };
+    match loaded.api_terms(None) {
+        Ok((_, doubts)) => problems.extend(doubts),
+        Err(problems) => return refused(&loaded.render(&problems)),
+    }
     match loaded.collector_terms() {
         Ok((_, doubts)) => problems.extend(doubts),
         Err(problems) => return refused(&loaded.render(&problems)),

@@ -1,8 +1,10 @@
 //! The `intertie` binary.
 
 mod admin;
+mod api;
 mod audit;
 mod cli;
+mod data;
 mod demo;
 mod dependencies;
 mod explain;
@@ -12,8 +14,10 @@ mod fuzz;
 mod health;
 mod operation;
 mod plan;
+mod queue;
 mod series;
 mod simulate;
+mod store;
 mod traces;
 mod up;
 mod usage;

@@ -5,6 +5,7 @@ mod succession;
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -17,16 +18,19 @@ use intertie_gateway::forwarded::Trust;
 use intertie_gateway::plan::{Plan, Report};
 use intertie_gateway::proxy::{AccessLogging, Addresses, Gateway, GatewayConfig, Role, TlsListeners};
 use intertie_gateway::tls::{ServiceTls, Terms, tell_of_expired_lists};
+use intertie_messaging::DeclareError;
 use intertie_observe::access_log::{self, AccessLog};
 use intertie_observe::event_log::{self, Latest};
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::{self, Admin};
+use crate::api::{Api, ApiConfig, Tokens};
 use crate::audit::Audit;
-use crate::file::{AccessLogConfig, AccessLogFormat, Loaded, ServerConfig};
+use crate::file::{AccessLogConfig, AccessLogFormat, Loaded};
 use crate::operation::{Activation, Notify, State, Takeover, listen_failure, needed, raise_limit};
 use crate::series::Series;
+use crate::store::{Store, Undeclared, chain};
 use crate::traces::TraceExport;
 use crate::watch::Watch;
 
@@ -35,6 +39,10 @@ const EVENTS_QUEUE: usize = 4096;
 
 /// How long the end of the process waits for the access log to be written.
 const ACCESS_LOG_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long requests of the API may take in the old process of a takeover, while the new one waits for the data
+/// directory. They are short; those that wait for messages are let go at once.
+const API_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The last event of a server's life.
 const STOPPED: &str = "server_stopped";
@@ -70,10 +78,21 @@ pub(crate) fn run(
     if let Some(problem) = Series::of(&plan, &loaded).problem(&loaded) {
         return Err(Failure::Refused(loaded.render(&[problem])));
     }
-    let doubts = [terms.1, collector.1, worth_saying(report)].concat();
+    let api_terms = loaded.api_terms(None).map_err(|problems| Failure::Refused(loaded.render(&problems)))?;
+    let tokens = loaded.tokens().map_err(|problems| Failure::Refused(loaded.render(&problems)))?;
+    let doubts = [terms.1, api_terms.1, collector.1, worth_saying(report)].concat();
     eprint!("{}", loaded.render(&doubts));
     loaded.forget_routes();
-    let birth = Birth { loaded, activation, plan, terms: terms.0, collector: collector.0, events };
+    let birth = Birth {
+        loaded,
+        activation,
+        plan,
+        terms: terms.0,
+        collector: collector.0,
+        api_terms: api_terms.0,
+        tokens,
+        events,
+    };
     serve(birth, until_stdin_closes)
 }
 
@@ -85,6 +104,9 @@ struct Birth {
     terms: Option<Terms>,
     /// What the collector of traces is spoken to under, if with TLS.
     collector: Option<ServiceTls>,
+    /// What clients of the API speak under, if with TLS.
+    api_terms: Option<Terms>,
+    tokens: Tokens,
     events: Events,
 }
 
@@ -143,6 +165,8 @@ struct Server {
     access: Option<(Arc<AccessLog>, access_log::Writer)>,
     traces: Option<TraceExport>,
     audit: Option<Audit>,
+    /// The API and the data directory behind it, if the file wants one.
+    api: Option<(Api, Store)>,
     /// The services without which the server is not ready.
     needed: Arc<Mutex<Vec<String>>>,
     loaded: Loaded,
@@ -153,18 +177,30 @@ struct Server {
 
 impl Server {
     fn start(birth: Birth, latest: Latest, clock: &WallClock) -> Result<Self, Failure> {
-        let Birth { loaded, mut activation, plan, terms, collector, events } = birth;
+        let Birth { loaded, mut activation, plan, terms, collector, api_terms, tokens, events } = birth;
         let server = &loaded.server;
         let not_listening =
             |address, error: std::io::Error| Failure::NotListening(listen_failure(&loaded, address, &error));
         let notify = Notify::from_environment().context("failed to reach NOTIFY_SOCKET")?;
-        warn_of_descriptors(server, &plan);
+        warn_of_descriptors(&loaded, &plan);
         let admin_listener = match activation.sockets.take(Role::Admin, server.admin).pop() {
             Some(handed_over) => handed_over,
             None => std::net::TcpListener::bind(server.admin)
                 .map_err(|error| not_listening(server.admin, error))?,
         };
         admin_listener.set_nonblocking(true).context("failed to set up the admin listener")?;
+        let api_listener =
+            loaded.api().map(|address| match activation.sockets.take(Role::Api, address).pop() {
+                Some(handed_over) => Ok(handed_over),
+                None => std::net::TcpListener::bind(address).map_err(|error| not_listening(address, error)),
+            });
+        let api_listener = api_listener.transpose()?;
+        // Before anything is served: a directory or a queue that is wrong is no server. In a takeover the process
+        // before has the directory for as long as it serves.
+        let store = match loaded.data().filter(|_| activation.successor.is_none()) {
+            Some(directory) => Some(open_store(&loaded, &directory, &events)?),
+            None => None,
+        };
         let access = open_access_log(&server.access_log.0, clock)?;
         let audit = server.audit_log.as_ref();
         let audit = audit.map(|config| Audit::start(config, &events, clock, STOPPED)).transpose()?;
@@ -210,6 +246,25 @@ impl Server {
             successor.take_over().context("the process before goes on serving")?;
         }
         gateway.open();
+        let store = store.or_else(|| {
+            let directory = loaded.data()?;
+            Some(Store::open_after_another(directory, loaded.queues.clone(), &events))
+        });
+        let api = api_listener.zip(store).map(|(listener, store)| {
+            let config = ApiConfig {
+                listener,
+                terms: api_terms,
+                limits: server.api_limits.clone(),
+                store: store.clone(),
+                store_patience: server.takeover_timeout,
+                queues: loaded.queues.clone(),
+                tokens,
+                events: events.clone(),
+                audit: audit.as_ref().map(Audit::config),
+            };
+            Api::start(config).map(|api| (api, store))
+        });
+        let api = api.transpose()?;
         if let Some(successor) = successor {
             successor.accepts();
         }
@@ -222,6 +277,7 @@ impl Server {
             access,
             traces,
             audit,
+            api,
             needed,
             loaded,
             events,
@@ -237,6 +293,9 @@ impl Server {
         sources.extend(self.access.as_ref().map(|(log, _)| Arc::clone(log) as Arc<dyn Source + Send + Sync>));
         sources.extend(self.audit.as_ref().map(Audit::source));
         sources.extend(self.traces.as_ref().map(TraceExport::source));
+        if let Some((api, store)) = &self.api {
+            sources.extend([api.source(), Arc::new(store.clone())]);
+        }
         if let Some(traces) = &mut self.traces {
             traces.run();
         }
@@ -246,6 +305,7 @@ impl Server {
             self.latest.clone(),
             self.events.clone(),
             Arc::clone(&self.needed),
+            self.api.as_ref().map(|(_, store)| store.clone()),
         ));
         let admin_task = tokio::spawn(admin::serve(listener, Arc::clone(&admin)));
         let health_task =
@@ -256,11 +316,14 @@ impl Server {
         self.events.tell("server_started", || {
             let mut fields = listening(self.gateway.addresses());
             fields.push(("admin", admin_address.to_string()));
+            let api = self.api.as_ref().and_then(|(api, _)| api.address().ok());
+            fields.extend(api.map(|address| ("api", address.to_string())));
             fields.push(("threads", self.gateway.threads().to_string()));
             fields.push(("file", self.loaded.path.display().to_string()));
             fields
         });
         self.tell_ready();
+        self.tell_of_undeclared_queues().await;
         let mut watch = Watch::new(vec![self.loaded.path.clone()]);
         let mut watched = self.loaded.terms_files();
         let mut terms_watch = Watch::new(watched.clone());
@@ -274,10 +337,11 @@ impl Server {
             tokio::select! {
                 () = terms_watch.changed() => {
                     self.reload_terms();
+                    self.reload_api_terms();
                     self.reload_service_terms();
                 }
-                _ = hangup.recv() => self.reload_for_manager("SIGHUP", true),
-                () = watch.changed() => self.reload_for_manager("the file changed", false),
+                _ = hangup.recv() => self.reload_for_manager("SIGHUP", true).await,
+                () = watch.changed() => self.reload_for_manager("the file changed", false).await,
                 _ = succeed.recv() => self.begin_takeover(),
                 progress = succession::progress(&mut self.takeover) => {
                     if self.continue_takeover(progress).await {
@@ -302,11 +366,29 @@ impl Server {
             // The new process answers for the address from now on.
             admin_task.abort();
             admin.leave();
-            Box::pin(self.gateway.leave(limit))
+            let api = self.api.as_ref();
+            let gateway = &self.gateway;
+            Box::pin(async move {
+                let leave = async {
+                    if let Some((api, _)) = api {
+                        api.leave(API_PATIENCE, limit).await;
+                    }
+                };
+                tokio::join!(gateway.leave(limit), leave).0
+            })
         } else {
             admin.drain();
             self.notify.tell(State::Stopping, "draining");
-            Box::pin(self.gateway.drain(limit))
+            let api = self.api.take();
+            let gateway = &self.gateway;
+            Box::pin(async move {
+                let end = async {
+                    if let Some((api, _)) = api {
+                        api.end(limit).await;
+                    }
+                };
+                tokio::join!(gateway.drain(limit), end).0
+            })
         };
         // Told when it holds: whoever reads this finds that connections are asked to go.
         self.events.tell("drain_began", || vec![("cause", cause.name().to_owned())]);
@@ -342,6 +424,34 @@ impl Server {
     }
 }
 
+/// Opens the data directory and makes the queues what the file says.
+fn open_store(loaded: &Loaded, directory: &Path, events: &Events) -> Result<Store, Failure> {
+    let opened = Store::open(directory, &loaded.queues, events);
+    match opened.map_err(|error| Failure::NotStarted(anyhow::anyhow!(chain(&error))))? {
+        Ok(store) => Ok(store),
+        Err(undeclared) => Err(Failure::Refused(loaded.render(&[undeclared_problem(&undeclared)]))),
+    }
+}
+
+/// A queue that can not become what the file says, with its place.
+fn undeclared_problem(undeclared: &Undeclared) -> Problem {
+    match undeclared {
+        Undeclared::Queue(name, error) => {
+            let key = match error {
+                DeclareError::Fixed { key, .. } => key,
+                DeclareError::DeadLetter { .. } => "dead_letter",
+                DeclareError::Invalid(invalid) => invalid.field,
+                DeclareError::Refused(_) | DeclareError::Engine(_) => "",
+            };
+            let message = format!("the queue `{name}` can not be what the file says: {error}");
+            Problem::error(["queue", name.as_str(), key], message)
+        }
+        Undeclared::Absent(absent) => {
+            Problem::error(["server", "data"], format!("no queue can be declared: {absent}"))
+        }
+    }
+}
+
 /// Why a server ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cause {
@@ -364,9 +474,9 @@ impl Cause {
 }
 
 /// Raises the limit on descriptors, and warns when the clients that the file admits could need more.
-fn warn_of_descriptors(server: &ServerConfig, plan: &Plan) {
-    let clients = server.client_limits.connections_max.get();
-    let needed = needed(clients, plan);
+fn warn_of_descriptors(loaded: &Loaded, plan: &Plan) {
+    let clients = loaded.server.client_limits.connections_max.get();
+    let needed = needed(clients, plan) + u64::from(loaded.api_connections());
     match raise_limit() {
         Ok(limit) if limit < needed => say(&format!(
             "warning: the process may open {limit} files (RLIMIT_NOFILE), and {clients} connections \

@@ -16,7 +16,7 @@ const VALUES: [u8; 256] = {
 };
 
 /// Appends `bytes` to `out`.
-pub(super) fn encode(bytes: &[u8], out: &mut Vec<u8>) {
+pub fn encode(bytes: &[u8], out: &mut Vec<u8>) {
     out.reserve(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
         let mut padded = [0; 3];
@@ -32,7 +32,7 @@ pub(super) fn encode(bytes: &[u8], out: &mut Vec<u8>) {
 
 /// The bytes that `text` stands for; `None` for anything but what [`encode`] writes, since bits that say nothing
 /// would give one value several texts.
-pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
+pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(4) {
         return None;
     }

@@ -12,7 +12,7 @@
 //! Ids and times are arguments: [`crate::id::Id::random`] and [`crate::clock::WallClock::now`] give them.
 
 mod attribute;
-mod base64;
+pub mod base64;
 pub mod batch;
 pub mod binary;
 mod data;

@@ -113,11 +113,8 @@ impl Topics {
             let number = row.get(0)?;
             self.numbers.insert(number);
             self.last_partition = self.last_partition.max(number);
-            let topic = match row.get::<_, Option<i64>>(1) {
-                Ok(topic) => topic,
-                // Its topic is told of, which misses it.
-                Err(_) => continue,
-            };
+            // The topic of one whose topic can not be read is told of, which misses it.
+            let Ok(topic) = row.get::<_, Option<i64>>(1) else { continue };
             let Some(name) = topic.and_then(|topic| names.get(&topic)) else {
                 self.removed_partitions.insert(number);
                 continue;

@@ -16,10 +16,12 @@ pub enum Role {
     Redirect,
     /// Metrics and health.
     Admin,
+    /// The API of queues.
+    Api,
 }
 
 impl Role {
-    const ALL: [Self; 4] = [Self::Plain, Self::Tls, Self::Redirect, Self::Admin];
+    const ALL: [Self; 5] = [Self::Plain, Self::Tls, Self::Redirect, Self::Admin, Self::Api];
 
     /// The name that the role has among those of inherited descriptors.
     pub const fn name(self) -> &'static str {
@@ -28,6 +30,7 @@ impl Role {
             Self::Tls => "tls",
             Self::Redirect => "redirect",
             Self::Admin => "admin",
+            Self::Api => "api",
         }
     }
 }

@@ -11,6 +11,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, version};
+use tokio_rustls::TlsAcceptor;
 
 use super::certificate::Certificate;
 use super::config::{CertificateConfig, MinimumVersion, TlsConfig};
@@ -130,8 +131,18 @@ impl Terms {
         shown.any(|(known, shown)| known == name && shown.first() == chain.first())
     }
 
+    /// What holds handshakes under these terms for a listener that is not the gateway's.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.server))
+    }
+
+    /// The longest that a handshake may take.
+    pub fn handshake_timeout(&self) -> Duration {
+        self.handshake_timeout
+    }
+
     /// Whether handshakes are held as under `other`: then its sessions may be resumed still.
-    pub(crate) fn are_those_of(&self, other: &Self) -> bool {
+    pub fn are_those_of(&self, other: &Self) -> bool {
         self.basis == other.basis
     }
 

@@ -8,9 +8,11 @@ use intertie_gateway::config::{Problem, TrafficConfig};
 use intertie_gateway::forwarded::ProxyProtocol;
 use intertie_gateway::plan::{Effective, Plan, Report, effective, lint};
 use intertie_gateway::tls::{CertificateConfig, ServiceTerms, ServiceTls, Terms, TlsConfig};
+use intertie_messaging::Name;
+use intertie_messaging::queue::QueueSpec;
 
 use super::source::{self, Kind, Source};
-use super::{AuditLogConfig, File, ServerConfig, TracesConfig};
+use super::{AuditLogConfig, File, Secret, ServerConfig, TokenConfig, TracesConfig, api, queues, token};
 
 /// A file that was read and understood; its traffic part is not yet proved to work.
 #[derive(Debug)]
@@ -20,6 +22,9 @@ pub(crate) struct Loaded {
     pub(crate) tls: TlsConfig,
     certificates: BTreeMap<String, CertificateConfig>,
     pub(crate) traffic: TrafficConfig,
+    /// The queues, those first to which the dead letters of others go.
+    pub(crate) queues: Vec<(Name, QueueSpec)>,
+    tokens: BTreeMap<String, TokenConfig>,
     source: Source,
 }
 
@@ -39,6 +44,8 @@ const KIND: Kind = Kind {
         "method",
         "waits",
         "upgrade",
+        "needs",
+        "allow",
     ],
     first: "a first file: [service.hello] endpoints = [{ at = \"127.0.0.1:7001\" }] and [route.\"/**\"] to = \"hello\"",
 };
@@ -87,15 +94,22 @@ impl Loaded {
             services: file.service,
             routes: file.route,
         };
-        let loaded = Self {
+        let mut loaded = Self {
             path: path.to_owned(),
             server: file.server,
             tls: file.tls,
             certificates: file.certificate,
             traffic,
+            queues: Vec::new(),
+            tokens: file.token,
             source,
         };
-        let problems = loaded.server_problems();
+        let mut problems = Vec::new();
+        match queues::in_order(&file.queue) {
+            Ok(queues) => loaded.queues = queues,
+            Err(of_queues) => problems = of_queues,
+        }
+        problems.splice(0..0, loaded.server_problems(!file.queue.is_empty()));
         if problems.is_empty() { Ok(loaded) } else { Err(loaded.render(&problems)) }
     }
 
@@ -113,7 +127,46 @@ impl Loaded {
         &self,
         in_force: Option<&Terms>,
     ) -> Result<(Option<Terms>, Vec<Problem>), Vec<Problem>> {
-        Terms::load(&self.tls, &self.certificates, self.folder(), &WallClock::system(), in_force)
+        let certificates = self.certificates_of_routes();
+        Terms::load(&self.tls, &certificates, self.folder(), &WallClock::system(), in_force)
+    }
+
+    /// The certificates of `[tls]`; that of the API is one of them where there is a `[tls]`.
+    fn certificates_of_routes(&self) -> BTreeMap<String, CertificateConfig> {
+        let mut certificates = self.certificates.clone();
+        if let Some(name) = self.server.api_certificate.as_ref().filter(|_| self.tls.listen.is_empty()) {
+            certificates.remove(name);
+        }
+        certificates
+    }
+
+    /// The same of the API: no terms where it is spoken to without TLS.
+    ///
+    /// # Errors
+    /// What is wrong with its files.
+    pub(crate) fn api_terms(
+        &self,
+        in_force: Option<&Terms>,
+    ) -> Result<(Option<Terms>, Vec<Problem>), Vec<Problem>> {
+        let (config, certificates) = self.api_tls();
+        Terms::load(&config, &certificates, self.folder(), &WallClock::system(), in_force)
+    }
+
+    /// What the API is spoken to under, as a `[tls]` of its own.
+    fn api_tls(&self) -> (TlsConfig, BTreeMap<String, CertificateConfig>) {
+        let named =
+            self.server.api_certificate.as_ref().and_then(|name| self.certificates.get_key_value(name));
+        let Some(((name, certificate), api)) = named.zip(self.api()) else {
+            return (TlsConfig::default(), BTreeMap::new());
+        };
+        let config = TlsConfig {
+            listen: vec![api],
+            default_certificate: Some(name.clone()),
+            minimum_version: self.tls.minimum_version,
+            handshake_timeout: self.tls.handshake_timeout,
+            ..TlsConfig::default()
+        };
+        (config, BTreeMap::from([(name.clone(), certificate.clone())]))
     }
 
     /// Reads the files of TLS towards the collector of traces; nothing where none is spoken to with TLS.
@@ -123,6 +176,34 @@ impl Loaded {
     pub(crate) fn collector_terms(&self) -> Result<(Option<ServiceTls>, Vec<Problem>), Vec<Problem>> {
         let traces = self.server.traces.as_ref();
         traces.map_or_else(|| Ok((None, Vec::new())), |traces| traces.terms(self.folder()))
+    }
+
+    /// Where the API listens, if it does.
+    pub(crate) fn api(&self) -> Option<SocketAddr> {
+        self.api_address(!self.queues.is_empty())
+    }
+
+    fn api_address(&self, has_queues: bool) -> Option<SocketAddr> {
+        self.server.api.or_else(|| has_queues.then_some(api::DEFAULT_API))
+    }
+
+    /// The connections that clients of the API may have open together.
+    pub(crate) fn api_connections(&self) -> u32 {
+        self.api().map_or(0, |_| self.server.api_limits.connections_max.get())
+    }
+
+    /// The tokens of the API with their secrets, which are read now.
+    ///
+    /// # Errors
+    /// Which can not be read, or are none to trust.
+    pub(crate) fn tokens(&self) -> Result<Vec<(String, TokenConfig, Secret)>, Vec<Problem>> {
+        token::secrets(&self.tokens, self.folder())
+    }
+
+    /// The directory of everything durable, if there is anything.
+    pub(crate) fn data(&self) -> Option<PathBuf> {
+        let data = self.server.data.as_deref().unwrap_or(Path::new("data"));
+        self.api().map(|_| self.folder().join(data))
     }
 
     /// How many certificates clients may be shown.
@@ -137,7 +218,9 @@ impl Loaded {
 
     /// The files that the terms of TLS are made of, towards clients and towards services.
     pub(crate) fn terms_files(&self) -> Vec<PathBuf> {
-        let mut files = Terms::files(&self.tls, &self.certificates, self.folder());
+        let mut files = Terms::files(&self.tls, &self.certificates_of_routes(), self.folder());
+        let (config, certificates) = self.api_tls();
+        files.extend(Terms::files(&config, &certificates, self.folder()));
         files.extend(ServiceTerms::files(&self.traffic.services, self.folder()));
         files
     }
@@ -187,7 +270,7 @@ impl Loaded {
     /// The addresses that the file listens on.
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         let lists = [&self.server.listen, &self.tls.listen, &self.tls.redirect];
-        lists.into_iter().flatten().chain([&self.server.admin]).copied().collect()
+        lists.into_iter().flatten().chain([&self.server.admin]).copied().chain(self.api()).collect()
     }
 
     /// `file:line` of a key.
@@ -209,10 +292,10 @@ impl Loaded {
         self.place(&keys)
     }
 
-    fn server_problems(&self) -> Vec<Problem> {
+    fn server_problems(&self, has_queues: bool) -> Vec<Problem> {
         let mut problems = Vec::new();
         let server = &self.server;
-        if self.traffic.routes.is_empty() {
+        if self.traffic.routes.is_empty() && !has_queues {
             let message = "the file has no route: every request would be answered 404";
             problems.push(Problem::error(["route"], message).help("[route.\"/**\"] to = \"SERVICE\""));
         }
@@ -231,15 +314,24 @@ impl Loaded {
             for address in addresses {
                 let twice = taken.contains(&address);
                 taken.push(address);
-                let anywhere = address.ip().is_unspecified() && address.port() == server.admin.port();
-                if (twice || anywhere || *address == server.admin) && address.port() != 0 {
+                let others = [Some(server.admin), self.api_address(has_queues)];
+                let shared = others.into_iter().flatten().any(|other| is_in(other, *address));
+                if (twice || shared) && address.port() != 0 {
                     let message = format!(
-                        "`{address}` is used twice; no two listeners share an address, and admin shares with none"
+                        "`{address}` is used twice; no two listeners share an address, and admin and api share with none"
                     );
                     problems.push(Problem::error(at, message));
                 }
             }
         }
+        let api = self.api_address(has_queues);
+        if let Some(api) = api.filter(|api| is_in(*api, server.admin) && api.port() != 0) {
+            let message = format!("`{api}` is used twice; admin and api share with none");
+            problems.push(Problem::error(["server", "api"], message));
+        }
+        let certificates = self.certificates.keys().map(String::as_str);
+        problems.extend(api::problems(server, api, !self.tokens.is_empty(), certificates));
+        problems.extend(token::problems(&self.tokens));
         if !server.admin.ip().is_loopback() {
             let message = format!(
                 "the admin listener must stay on loopback: `{}` can be reached from outside",
@@ -277,4 +369,10 @@ impl Loaded {
         problems.extend(server.traces.iter().flat_map(TracesConfig::problems));
         problems
     }
+}
+
+/// Whether who listens at `other` would take connections to `address`, or the other way round.
+fn is_in(address: SocketAddr, other: SocketAddr) -> bool {
+    let is_any = |one: SocketAddr| one.ip().is_unspecified();
+    address.port() == other.port() && (address.ip() == other.ip() || is_any(address) || is_any(other))
 }

@@ -1,33 +1,40 @@
 //! The TOML file: its model, its positions, and what is said when it is wrong.
 
 mod access_log;
+mod api;
 mod audit_log;
 mod diagnostic;
 mod load;
 mod places;
+mod queues;
 mod script;
 mod secret;
 mod source;
+mod token;
 mod traces;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use intertie_core::quantity::{self, DurationText};
 use intertie_gateway::config::{AnswersConfig, ClientLimitsConfig, PolicyConfig, RouteConfig, ServiceConfig};
 use intertie_gateway::forwarded::{ForwardedHeader, Network, ProxyProtocol};
 use intertie_gateway::tls::{CertificateConfig, TlsConfig};
+use intertie_messaging::queue::QueueSpec;
 use intertie_resilience::RateLimiterConfig;
 use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 
 pub(crate) use access_log::{AccessLogConfig, AccessLogFormat, AccessLogSetting};
+pub(crate) use api::ApiLimitsConfig;
 pub(crate) use audit_log::AuditLogConfig;
 pub(crate) use load::Loaded;
 pub(crate) use script::{Script, script_schema};
 pub(crate) use secret::SecretReference;
+pub(crate) use token::{Secret, TokenConfig, Verb};
 pub(crate) use traces::{TracesConfig, host as collector_host};
 
 /// The file as a whole.
@@ -51,6 +58,10 @@ pub(crate) struct File {
     pub(crate) service: BTreeMap<String, ServiceConfig>,
     /// Which requests go where.
     pub(crate) route: BTreeMap<String, RouteConfig>,
+    /// The durable queues that the API serves.
+    pub(crate) queue: BTreeMap<String, QueueSpec>,
+    /// The clients of the API. With any, nobody without one is served.
+    pub(crate) token: BTreeMap<String, TokenConfig>,
 }
 
 /// `[server]`.
@@ -65,6 +76,19 @@ pub(crate) struct ServerConfig {
     /// The address of metrics and health, on loopback only. Default "127.0.0.1:9901".
     #[schemars(with = "String")]
     pub(crate) admin: SocketAddr,
+    /// The address of the API of queues. Away from loopback it wants `api_certificate` and tokens. Default: "127.0.0.1:8081" when the file has a queue; else
+    /// there is none, and no data directory.
+    #[schemars(with = "Option<String>")]
+    pub(crate) api: Option<SocketAddr>,
+    /// The `[certificate.NAME]` that clients of the API are shown; with it the API is spoken to with TLS alone, in the
+    /// versions of `[tls]`. Default: none, without TLS.
+    pub(crate) api_certificate: Option<String>,
+    /// The directory that everything durable is in, of this server alone. A relative path begins in the folder of the
+    /// file. Default "data".
+    #[schemars(with = "Option<String>")]
+    pub(crate) data: Option<PathBuf>,
+    /// What a client of the API may take.
+    pub(crate) api_limits: ApiLimitsConfig,
     /// Data threads. Default: one for each core that the process may use, by its affinity and its share of
     /// processor time.
     pub(crate) threads: Option<NonZeroUsize>,
@@ -118,6 +142,10 @@ impl Default for ServerConfig {
         Self {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 8080))],
             admin: SocketAddr::from(([127, 0, 0, 1], 9901)),
+            api: None,
+            api_certificate: None,
+            data: None,
+            api_limits: ApiLimitsConfig::default(),
             threads: None,
             access_log: AccessLogSetting::default(),
             drain: Duration::from_secs(30),

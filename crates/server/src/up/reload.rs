@@ -4,16 +4,16 @@ use std::sync::{Arc, PoisonError};
 
 use intertie_gateway::tls::Terms;
 
-use super::{Server, listening, worth_saying};
+use super::{Server, listening, undeclared_problem, worth_saying};
 use crate::file::{Loaded, ServerConfig};
 use crate::operation::State;
 use crate::series::Series;
 
 impl Server {
     /// Reloads, and tells the service manager when that began and ended.
-    pub(super) fn reload_for_manager(&mut self, cause: &'static str, even_if_unchanged: bool) {
+    pub(super) async fn reload_for_manager(&mut self, cause: &'static str, even_if_unchanged: bool) {
         self.notify.tell(State::Reloading, "");
-        self.reload(cause, even_if_unchanged);
+        self.reload(cause, even_if_unchanged).await;
         self.tell_ready();
     }
 
@@ -56,7 +56,7 @@ impl Server {
     }
 
     /// Puts the file into force again. A wrong file is refused whole; the old one stays.
-    fn reload(&mut self, cause: &'static str, even_if_unchanged: bool) {
+    async fn reload(&mut self, cause: &'static str, even_if_unchanged: bool) {
         let read = if even_if_unchanged {
             Loaded::read(&self.loaded.path).map(Some)
         } else {
@@ -71,6 +71,11 @@ impl Server {
             Ok(terms) => terms,
             Err(problems) => return self.refuse(&fresh.render(&problems)),
         };
+        let shown = self.api.as_ref().and_then(|(api, _)| api.terms());
+        let (api_terms, api_doubts) = match fresh.api_terms(shown.as_deref()) {
+            Ok(terms) => terms,
+            Err(problems) => return self.refuse(&fresh.render(&problems)),
+        };
         let compiled = fresh.plan(Some(&self.gateway.plan()), &self.events);
         let (plan, report) = match compiled {
             Ok(compiled) => compiled,
@@ -79,14 +84,31 @@ impl Server {
         if let Some(problem) = Series::of(&plan, &fresh).problem(&fresh) {
             return self.refuse(&fresh.render(&[problem]));
         }
-        eprint!("{}{}", fresh.render(&doubts), fresh.render(&worth_saying(report)));
+        let tokens = match fresh.tokens() {
+            Ok(tokens) => tokens,
+            Err(problems) => return self.refuse(&fresh.render(&problems)),
+        };
+        if let Some((api, store)) = &self.api {
+            if let Err(undeclared) = store.redeclare(&self.loaded.queues, &fresh.queues).await {
+                return self.refuse(&fresh.render(&[undeclared_problem(&undeclared)]));
+            }
+            api.update(&fresh.queues, tokens);
+            // Another certificate by name waits for a restart; the files of this one may have changed.
+            let is_same = self.loaded.server.api_certificate == fresh.server.api_certificate;
+            if let Some(terms) = api_terms.filter(|_| is_same) {
+                api.update_terms(terms);
+            }
+        }
+        let doubts = [doubts, api_doubts, worth_saying(report)].concat();
+        eprint!("{}", fresh.render(&doubts));
         fresh.forget_routes();
         self.gateway.update(plan);
         self.needed.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&fresh.server.ready.services);
         if let Some(terms) = terms {
             self.gateway.update_tls(terms);
         }
-        let restart = needs_restart(&self.loaded, &fresh);
+        let mut restart = needs_restart(&self.loaded, &fresh);
+        restart.extend((self.api.is_none() && fresh.api().is_some()).then_some("api"));
         self.events.tell("config_reloaded", || {
             let mut fields =
                 vec![("cause", cause.to_owned()), ("changed", some(&self.loaded.changes(&fresh)))];
@@ -111,6 +133,17 @@ impl Server {
         fresh.tls.redirect_port = running.redirect_port;
         fresh.tls.proxy_protocol = running.proxy_protocol;
         self.loaded = fresh;
+        self.tell_of_undeclared_queues().await;
+    }
+
+    /// Tells which queues the data directory has and the file has not: they stay, with what is in them.
+    pub(super) async fn tell_of_undeclared_queues(&self) {
+        let Some((_, store)) = &self.api else { return };
+        let undeclared = store.undeclared(&self.loaded.queues).await;
+        if !undeclared.is_empty() {
+            let names: Vec<_> = undeclared.iter().map(ToString::to_string).collect();
+            self.events.tell("queues_undeclared", || vec![("queues", some(&names))]);
+        }
     }
 
     /// What clients are shown so far. What expires while it is shown is a warning: to refuse it would keep everything
@@ -135,6 +168,25 @@ impl Server {
                 eprint!("{refusal}");
                 self.gateway.refused_tls();
                 self.events.tell("tls_refused", || vec![("cause", first_line(&refusal))]);
+            }
+        }
+    }
+
+    /// The same for clients of the API.
+    pub(super) fn reload_api_terms(&mut self) {
+        let Some((api, _)) = &self.api else { return };
+        match self.loaded.api_terms(api.terms().as_deref()) {
+            Ok((Some(terms), doubts)) => {
+                if api.update_terms(terms) {
+                    eprint!("{}", self.loaded.render(&doubts));
+                    self.events.tell("api_tls_reloaded", Vec::new);
+                }
+            }
+            Ok((None, _)) => {}
+            Err(problems) => {
+                let refusal = self.loaded.render(&problems);
+                eprint!("{refusal}");
+                self.events.tell("api_tls_refused", || vec![("cause", first_line(&refusal))]);
             }
         }
     }
@@ -191,6 +243,10 @@ fn needs_restart(running: &Loaded, fresh: &Loaded) -> Vec<&'static str> {
     let differs = [
         ("listen", running.listen != fresh.listen),
         ("admin", running.admin != fresh.admin),
+        ("api", running.api != fresh.api),
+        ("api_certificate", running.api_certificate != fresh.api_certificate),
+        ("data", running.data != fresh.data),
+        ("api_limits", running.api_limits != fresh.api_limits),
         ("access_log", running.access_log != fresh.access_log),
         ("audit_log", running.audit_log != fresh.audit_log),
         ("traces", running.traces != fresh.traces),

@@ -23,6 +23,9 @@ impl Server {
         let limit = self.loaded.server.takeover_timeout;
         let started = self.gateway.hand_over().and_then(|mut sockets| {
             sockets.push((Role::Admin, self.admin_listener.try_clone()?));
+            if let Some((api, _)) = &self.api {
+                sockets.push((Role::Api, api.socket()?));
+            }
             Takeover::start(sockets, limit)
         });
         match started {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use http::StatusCode;
 use intertie_gateway::proxy::ErrorCode;
 
 use crate::cli::{check, folder, intertie, root, script_violations, violations, without_series};
@@ -180,28 +181,41 @@ fn every_error_code_has_its_page() {
         }
     }
     let named: BTreeSet<_> = pages.iter().map(|(name, _)| name.as_str()).collect();
-    let codes: BTreeSet<_> = ErrorCode::ALL.into_iter().map(ErrorCode::code).collect();
+    let of_gateway: Vec<_> = ErrorCode::ALL.into_iter().map(|code| (code.code(), code.status())).collect();
+    let of_api = codes_of_the_api();
+    let codes: BTreeSet<_> = of_gateway.iter().chain(&of_api).map(|(code, _)| *code).collect();
     assert_eq!(named, codes);
-    for code in ErrorCode::ALL {
-        let text = pages.iter().find_map(|(name, text)| (name == code.code()).then_some(text));
-        for words in [code.code(), code.status().as_str()] {
-            assert!(
-                text.is_some_and(|text| text.contains(words)),
-                "the page of {} says `{words}`",
-                code.code()
-            );
+    for (code, status) in of_gateway.iter().chain(&of_api) {
+        let text = pages.iter().find_map(|(name, text)| (name == code).then_some(text));
+        for words in [code, status.as_str()] {
+            assert!(text.is_some_and(|text| text.contains(words)), "the page of {code} says `{words}`");
         }
     }
-    assert_eq!(codes, codes_in_the_source(), "ALL holds every code");
+    let in_gateway = capitals(include_str!("../../../gateway/src/proxy/error_code.rs"));
+    let of_gateway: BTreeSet<_> = of_gateway.into_iter().map(|(code, _)| code).collect();
+    assert_eq!(of_gateway, in_gateway, "ALL holds every code");
 }
 
-/// The codes as they stand in the source: whole words in capitals, between quotation marks.
-fn codes_in_the_source() -> BTreeSet<&'static str> {
-    let source = include_str!("../../../gateway/src/proxy/error_code.rs");
+/// What stands between quotation marks in `source`, in capitals: the codes.
+fn capitals(source: &'static str) -> BTreeSet<&'static str> {
     let quoted = source.split('"').skip(1).step_by(2);
     quoted
         .filter(|text| text.len() > 4 && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'))
         .collect()
+}
+
+/// The codes of the API with their statuses, as they are declared in its source.
+fn codes_of_the_api() -> Vec<(&'static str, StatusCode)> {
+    let declared = include_str!("../../src/api/failure.rs").split("(Http::").skip(1);
+    let read = |text: &'static str| {
+        let (name, rest) = text.split_once(',').expect("a status");
+        let code = rest.split('"').nth(1).expect("a code");
+        let mut known = (400..600).filter_map(|status| StatusCode::from_u16(status).ok());
+        let reason = |status: &StatusCode| status.canonical_reason().unwrap_or_default().to_uppercase();
+        let status = known.find(|status| reason(status).replace(' ', "_") == name);
+        (code, status.unwrap_or_else(|| panic!("`{name}` is no status")))
+    };
+    declared.map(read).collect()
 }
 
 #[test]

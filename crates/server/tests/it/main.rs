@@ -6,6 +6,7 @@ mod harness;
 
 mod access_log;
 mod answers;
+mod api;
 mod audit_log;
 mod cli;
 mod client_address;

@@ -1,7 +1,5 @@
 //! The gateway's own answers.
 
-mod accept;
-mod document;
 mod grpc;
 
 use std::time::Duration;
@@ -19,10 +17,9 @@ use super::headers::{Present, mark_exhausted};
 use super::proxy_error::ProxyError;
 use super::upgrade::{WEBSOCKET_VERSION, write_websocket};
 use crate::config::ClientLimitsConfig;
+use crate::document::{Document, prefers_problem, retry_after_value};
 use crate::wire::Violation;
-use document::Document;
 
-pub(super) use accept::names_problem;
 pub(super) use grpc::Dialect;
 
 /// One failure to be answered.
@@ -123,7 +120,16 @@ impl Failure {
         }
         let About { request_id, route, clock, pages } = *about;
         let (code, detail) = (self.code, self.detail.as_str());
-        let document = Document { code, detail, request_id, route, at: clock.now() };
+        let document = Document {
+            status: code.status(),
+            code: code.code(),
+            title: code.title(),
+            detail,
+            pointer: None,
+            request_id,
+            route,
+            at: clock.now(),
+        };
         let (content_type, body) = if manner.format == Format::Problem {
             ("application/problem+json", document.problem(pages))
         } else {
@@ -172,7 +178,7 @@ impl Manner {
             content_type.and_then(|value| Dialect::of(value.as_bytes())).map_or(Format::Errors, Format::Grpc)
         } else if present.any(Present::PROBLEM) {
             let values = request.headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes);
-            if accept::prefers_problem(values) { Format::Problem } else { Format::Errors }
+            if prefers_problem(values) { Format::Problem } else { Format::Errors }
         } else {
             Format::Errors
         };
@@ -191,22 +197,4 @@ pub(super) struct About<'a> {
     pub(super) clock: &'a WallClock,
     /// Where the pages of the error codes begin.
     pub(super) pages: Option<&'a str>,
-}
-
-/// `Retry-After` counts whole seconds; rounding up keeps the hint from firing early.
-pub(super) fn retry_after_value(wait: Duration) -> HeaderValue {
-    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    HeaderValue::from(seconds.max(1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retry_after_is_never_early() {
-        for (millis, seconds) in [(0, "1"), (1, "1"), (1_000, "1"), (1_001, "2")] {
-            assert_eq!(retry_after_value(Duration::from_millis(millis)), seconds);
-        }
-    }
 }

@@ -5,8 +5,9 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 
-use super::super::answer::{Dialect, names_problem};
+use super::super::answer::Dialect;
 use super::INTERTIE_CLIENT_IDENTITY;
+use crate::document::names_problem;
 
 /// What concerns only the connection that it came on; each has its place's bit in [`Present`].
 pub(super) static HOP_BY_HOP: [HeaderName; 8] = [

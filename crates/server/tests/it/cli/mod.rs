@@ -204,7 +204,10 @@ fn help_shows_every_command_with_an_example_and_hides_what_is_not_for_people() {
         .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
         .filter_map(|line| line.split_whitespace().next())
         .collect();
-    assert_eq!(commands, ["up", "check", "explain", "simulate", "plan", "health", "schema", "demo", "help"]);
+    assert_eq!(
+        commands,
+        ["up", "check", "explain", "simulate", "plan", "health", "queue", "data", "schema", "demo", "help"]
+    );
     let (_, examples) = rest.split_once("\nExamples:\n").expect("examples");
     for command in commands.iter().filter(|command| **command != "help") {
         assert!(

@@ -135,7 +135,10 @@ fn it_describes_the_file_section_by_section() {
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     assert_eq!((&schema["type"], &schema["additionalProperties"]), (&json!("object"), &json!(false)));
     let sections: Vec<_> = schema["properties"].as_object().expect("sections").keys().collect();
-    assert_eq!(sections, ["certificate", "defaults", "limit", "policy", "route", "server", "service", "tls"]);
+    assert_eq!(
+        sections,
+        ["certificate", "defaults", "limit", "policy", "queue", "route", "server", "service", "tls", "token"]
+    );
     let described = |name: &str, rule: &Value| {
         assert!(rule["description"].is_string(), "editors show what `{name}` means: {rule}");
     };

@@ -41,6 +41,8 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> AnyBody {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
+    /// The address of the API, or that of admin where there is none.
+    pub(crate) api: SocketAddr,
     /// The address with TLS, or the one without where there is none.
     pub(crate) tls: SocketAddr,
     /// The address that redirects, likewise.
@@ -135,8 +137,17 @@ impl Server {
             }
         });
         let unset = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server =
-            Self { address: unset, admin: unset, tls: unset, redirect: unset, file, child, events, folder };
+        let mut server = Self {
+            address: unset,
+            admin: unset,
+            api: unset,
+            tls: unset,
+            redirect: unset,
+            file,
+            child,
+            events,
+            folder,
+        };
         let started = server.wait_for("server_started");
         let field = |name: &str| {
             let (_, rest) = started.split_once(&format!(" {name}="))?;
@@ -144,6 +155,7 @@ impl Server {
         };
         server.address = field("listen").expect("it listens");
         server.admin = field("admin").expect("it has an admin listener");
+        server.api = field("api").unwrap_or(server.admin);
         server.tls = field("tls").unwrap_or(server.address);
         server.redirect = field("redirect").unwrap_or(server.address);
         server

@@ -7,9 +7,9 @@ fn unknown_keys_wherever_they_stand() {
     for (text, place, help) in [
         (after("[serivce.other]"), "1:2 serivce", "did you mean `service`?"),
         (
-            after("[queues.other]"),
-            "1:2 queues",
-            "known here: server, tls, certificate, defaults, policy, limit, service, route",
+            after("[sagas.other]"),
+            "1:2 sagas",
+            "known here: server, tls, certificate, defaults, policy, limit, service, route, queue, token",
         ),
         (after("[server]\nlisen = [\"127.0.0.1:0\"]"), "2:1 lisen", "did you mean `listen`?"),
         (after("[defaults]\ndeadlin = \"1s\""), "2:1 deadlin", "did you mean `deadline`?"),

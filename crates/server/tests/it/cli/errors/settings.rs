@@ -397,7 +397,7 @@ fn listeners_that_can_not_be_opened_together() {
         (
             "listen = [\"127.0.0.1:8080\", \"127.0.0.1:8080\"]",
             "2:1 listen",
-            "`127.0.0.1:8080` is used twice; no two listeners share an address, and admin shares with none",
+            "`127.0.0.1:8080` is used twice; no two listeners share an address, and admin and api share with none",
         ),
         ("listen = [\"127.0.0.1:9901\"]", "2:1 listen", "`127.0.0.1:9901` is used twice"),
         ("listen = []", "2:1 listen", "the server needs an address to take requests on"),

@@ -4,14 +4,14 @@ use crate::field::parts;
 
 /// Whether a value of `Accept` names `application/problem+json` at all: what no client that does not know it
 /// does, so that nobody else pays for the negotiation.
-pub(in crate::proxy) fn names_problem(value: &[u8]) -> bool {
+pub fn names_problem(value: &[u8]) -> bool {
     const NAME: &[u8] = b"problem+json";
     value.contains(&b'+') && value.windows(NAME.len()).any(|window| window.eq_ignore_ascii_case(NAME))
 }
 
 /// Whether a client with these values of `Accept` takes problem documents and likes them no less than our own
 /// `application/json`. A wildcard does not ask for them: whoever sends one takes what is the default.
-pub(in crate::proxy) fn prefers_problem<'a>(values: impl Iterator<Item = &'a [u8]>) -> bool {
+pub fn prefers_problem<'a>(values: impl Iterator<Item = &'a [u8]>) -> bool {
     let mut problem = 0;
     // For `application/json`: the quality by the most specific range so far, and how specific it is.
     let mut json = (0, 0);
