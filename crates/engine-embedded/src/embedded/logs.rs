@@ -214,16 +214,23 @@ impl Embedded {
     async fn wait_for_page(
         &self,
         mut read: Read,
-        place: Place,
+        mut place: Place,
         over: Option<Instant>,
     ) -> Result<Records, EngineError> {
         loop {
-            let mut rung = std::pin::pin!(place.bell().notified());
+            let bell = place.bell();
+            let mut rung = std::pin::pin!(bell.notified());
             // Before the question: what comes between it and the sleep rings too.
             rung.as_mut().enable();
             let found = self.page(&read, true).await?;
             if !found.records.is_empty() {
                 return Ok(found);
+            }
+            if !place.is_current() {
+                // Another topic has the name by now, of which nothing was read yet. The room of the old place is its own.
+                drop(place);
+                place = self.published.begin(&read.topic, read.partition)?;
+                continue;
             }
             read.from = found.next;
             let over = async {

@@ -64,9 +64,8 @@ impl Change {
         Self::Append { topic, draft: record.into() }
     }
 
-    /// An advance behind all positions is one to their end, so that it can be known again.
     pub(crate) fn advance(membership: Membership, partition: u32, next: u64) -> Self {
-        Self::Advance { membership, partition, next: next.min(END) }
+        Self::Advance { membership, partition, next }
     }
 
     /// What its sender chose the size of.
@@ -97,7 +96,13 @@ impl Topics {
                 let topic = self.partition(topic, draft.partition.unwrap_or(0))?;
                 topic.check(draft, self.limits.key_bytes)
             }
-            Change::Advance { membership, partition, .. } => Ok(self.is_own(membership, *partition, now)?),
+            Change::Advance { membership, partition, next } => {
+                self.is_own(membership, *partition, now)?;
+                let topic = self.partition(&membership.member.topic, *partition)?;
+                let end = topic.partitions[*partition as usize].next;
+                let beyond = || EngineError::Limit { key: "end", limit: end.to_string() };
+                if *next <= end { Ok(()) } else { Err(beyond().into()) }
+            }
         }
     }
 
@@ -150,6 +155,8 @@ impl Topics {
         let own = &mut topic.partitions[partition as usize];
         let position = own.add(draft.content.len() as u64);
         topic.highest = topic.highest.max(own.next);
+        self.appends.records += 1;
+        self.appends.bytes += draft.content.len() as u64;
         let row = Row { id: key(own.number, position), stored: now, content: draft.content };
         let spec = &topic.spec;
         let (has_alarm, is_compact) = (own.alarm.is_some(), spec.cleanup == Cleanup::Compact);

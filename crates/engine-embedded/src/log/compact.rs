@@ -24,10 +24,11 @@ impl Topics {
         let number = own.number;
         insert(connection, row)?;
         let sql = "SELECT position, ends FROM record_key WHERE partition = ?1 AND key = ?2";
-        let read = |row: &rusqlite::Row<'_>| Ok((integer(row, 0), integer(row, 1) != 0));
-        let before: Option<(i64, bool)> =
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0).ok(), integer(row, 1) != 0));
+        let before: Option<(Option<i64>, bool)> =
             connection.prepare_cached(sql)?.query_row(params![number, record_key], read).optional()?;
-        if let Some((before, was_end)) = before {
+        // Where one that can not be read stands nobody knows: it stays, rather than the record of another key goes.
+        if let Some((Some(before), was_end)) = before {
             let id = key(number, before.cast_unsigned());
             own.remove(1, remove(connection, id)?);
             if was_end {

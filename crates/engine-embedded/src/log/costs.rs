@@ -57,6 +57,11 @@ impl Counted {
         (said, self.connection.total_changes() - before)
     }
 
+    fn rows(&self, table: &str) -> i64 {
+        let sql = format!("SELECT count(*) FROM {table}");
+        self.connection.query_row(&sql, [], |row| row.get(0)).expect(table)
+    }
+
     fn join(&mut self, member: &str) -> (Assignment, u64) {
         let name = |text: &str| text.parse().expect("a name");
         let member = Member { topic: name("facts"), group: name("readers"), member: name(member) };
@@ -124,11 +129,8 @@ fn a_heartbeat_is_none_an_advance_one_and_a_join_a_few() {
     assert_eq!(counted.ask([stay(&first, &[2, 3])]).1, 2);
     let membership = first.membership.clone();
     let advance = Operation::Advance { membership, partition: 0, next: 1 };
-    assert_eq!(counted.ask([Command::Commit(vec![Change::from(advance)])]).1, 1);
-    // One behind all positions is known again, like any other.
-    let membership = first.membership.clone();
-    let advance = Operation::Advance { membership, partition: 0, next: u64::MAX };
     let advance = || Command::Commit(vec![Change::from(advance.clone())]);
+    counted.ask([append("a")]);
     assert_eq!(counted.ask([advance()]).1, 1);
     let again = counted.ask([advance()]);
     assert!(matches!(again, (Some(Reply::Committed(Committed::DoneBefore)), 0)), "{again:?}");
@@ -155,14 +157,57 @@ fn what_need_not_be_kept_is_removed_some_at_once_and_not_one_by_one() {
     assert_eq!(counted.parts.next_due(), None);
 }
 
+fn few_at_once() -> EmbeddedConfig {
+    EmbeddedConfig { step: NonZeroU32::new(3).expect("not zero"), ..EmbeddedConfig::default() }
+}
+
+#[test]
+fn what_is_removed_keeps_up_with_what_is_appended_however_large_groups_are() {
+    let mut counted = Counted::with(1, Cleanup::Delete, &few_at_once());
+    for minute in 1..=200 {
+        counted.now = Timestamp::from_unix_seconds(60 * minute);
+        counted.ask((0..10).map(|_| append("a")));
+    }
+    // Eight minutes and a little are within the time.
+    assert!(counted.rows("record") <= 120, "{} records are left", counted.rows("record"));
+}
+
+#[test]
+fn what_a_deleted_topic_held_goes_while_another_one_has_much_to_remove() {
+    let mut counted = Counted::with(4, Cleanup::Delete, &few_at_once());
+    counted.ask((0..5).map(|_| append("a")));
+    let name: intertie_messaging::Name = "facts".parse().expect("a name");
+    counted.ask([Command::Topic(Ask::Delete { name: name.clone() })]);
+    let spec = Box::new(TopicSpec { retention: RETENTION, ..TopicSpec::default() });
+    counted.ask([Command::Topic(Ask::Declare { name, spec })]);
+    counted.ask((0..900).map(|_| append("a")));
+    counted.now = Timestamp::from_unix_seconds(1000);
+    // The first of these may remove as many as were appended.
+    let mut rounds = 0;
+    while counted.rows("topic_partition") > 1 {
+        counted.ask([append("a")]);
+        rounds += 1;
+        assert!(rounds < 20, "{} partitions are left", counted.rows("topic_partition"));
+    }
+}
+
+#[test]
+fn many_empty_partitions_of_a_deleted_topic_go_at_once() {
+    let mut counted = Counted::new(500, Cleanup::Delete);
+    counted.ask([Command::Topic(Ask::Delete { name: "facts".parse().expect("a name") })]);
+    counted.ask([]);
+    assert_eq!(counted.rows("topic_partition"), 0);
+}
+
 #[test]
 fn what_time_removes_at_once_is_bounded_in_records_and_in_bytes() {
     let store = StoreConfig { group_bytes_max: ByteSize::from_bytes(250), ..StoreConfig::default() };
-    let few = EmbeddedConfig { step: NonZeroU32::new(3).expect("not zero"), ..EmbeddedConfig::default() };
     let small = EmbeddedConfig { store, ..EmbeddedConfig::default() };
-    for (config, most) in [(few, 3), (small, 5)] {
+    for (config, most) in [(few_at_once(), 3), (small, 5)] {
         let mut counted = Counted::with(1, Cleanup::Delete, &config);
         counted.ask((0..20).map(|_| append("a")));
+        // What a group appended counts for the next one alone.
+        counted.ask([]);
         counted.now = Timestamp::from_unix_seconds(1000);
         let mut removed = Vec::new();
         while counted.parts.next_due().is_some_and(|due| due <= counted.now) {

@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 
 use super::partition::Partition;
 use super::published::News;
-use super::tables::{self, NUMBER_MAX};
+use super::tables::{self, END, GENERATION, NUMBER_MAX, key};
 use super::{Topic, Topics};
 use crate::moment::Moment;
 use crate::statement::run;
@@ -20,6 +20,8 @@ impl Topics {
             self.topic(name)?;
         }
         let (had, groups) = match self.topics.get(name) {
+            // What is there stays, whatever bounds were lowered since.
+            Some(topic) if topic.spec == *spec => return Ok(()),
             Some(topic) => {
                 check_change(topic, spec)?;
                 (topic.partitions.len(), topic.groups.len())
@@ -81,7 +83,7 @@ impl Topics {
             }
         };
         for partition in had as u32..asked {
-            let own = self.free_number();
+            let own = self.free_number(connection)?;
             let sql = "INSERT INTO topic_partition VALUES (?1, ?2, ?3, 0, 0, 0)";
             run(connection, sql, [own, number, partition.into()])?;
             let topic = self.topics.get_mut(name).expect("it was just found or made");
@@ -97,13 +99,26 @@ impl Topics {
         Ok(())
     }
 
-    /// A number that no partition has, nor any of which rows are left.
-    fn free_number(&mut self) -> i64 {
+    /// A number that no partition has, nor any of which rows are left, though a damaged file may have lost the partition.
+    fn free_number(&mut self, connection: &Connection) -> rusqlite::Result<i64> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM record WHERE id BETWEEN ?1 AND ?2)
+                   OR EXISTS (SELECT 1 FROM record_key WHERE partition = ?3)";
+        let mut has_rows = connection.prepare_cached(sql)?;
+        loop {
+            let number = self.next_number();
+            let range = [key(number, 0), key(number, END), number];
+            if !has_rows.query_row(range, |row| row.get(0))? {
+                self.numbers.insert(number);
+                return Ok(number);
+            }
+        }
+    }
+
+    fn next_number(&mut self) -> i64 {
         let mut numbers = (self.last_partition + 1..=NUMBER_MAX).chain(0..=self.last_partition);
         let free = numbers.find(|number| !self.numbers.contains(number));
         let free = free.expect("there are fewer partitions than numbers");
         self.last_partition = free;
-        self.numbers.insert(free);
         free
     }
 
@@ -138,6 +153,16 @@ impl Topics {
 
     /// Leaves what a topic holds to be removed.
     fn cut_off(&mut self, connection: &Connection, name: &Name, number: i64) -> rusqlite::Result<()> {
+        // Those in memory are stored, too: whoever changes them writes them.
+        let sql =
+            "SELECT max(generation) FROM topic_group WHERE topic = ?1 AND typeof(generation) = 'integer'";
+        let read = |row: &rusqlite::Row<'_>| Ok(tables::integer(row, 0).max(0).cast_unsigned());
+        let generation = connection.prepare_cached(sql)?.query_row([number], read)?;
+        if generation > self.generation {
+            self.generation = generation;
+            let sql = "INSERT OR REPLACE INTO topic_group VALUES (?1, NULL, '', ?2, 0, 0)";
+            run(connection, sql, [GENERATION, generation.cast_signed()])?;
+        }
         run(connection, "DELETE FROM topic WHERE number = ?1", [number])?;
         run(connection, "UPDATE topic_partition SET topic = NULL WHERE topic = ?1", [number])?;
         run(connection, "UPDATE topic_group SET topic = NULL WHERE topic = ?1", [number])?;

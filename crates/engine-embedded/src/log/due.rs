@@ -4,9 +4,9 @@ use intertie_messaging::Name;
 use intertie_messaging::log::{Cleanup, Coordinator};
 use rusqlite::Connection;
 
-use super::Topics;
 use super::group::instant;
 use super::tables::{integer, key, place, position};
+use super::{Amount, Topics};
 use crate::moment::{Moment, later};
 use crate::statement::run;
 
@@ -20,19 +20,24 @@ impl Topics {
         self.alarms.first().map(|(at, ..)| *at)
     }
 
-    /// Does what is due, up to a step of it.
+    /// Does what is due, up to a step of it and as much again as was appended by the group of commands before: whatever
+    /// groups append, in the end it is all removed.
     pub(crate) fn run_due(&mut self, connection: &Connection, now: Moment) -> rusqlite::Result<()> {
         self.resume(now);
-        let mut left = self.limits.step;
+        let (limits, appended) = (self.limits, self.appended);
+        let mut left = limits.step + appended.records;
+        let bytes = limits.step_bytes.saturating_add(appended.bytes);
         while let Some((at, name, partition)) = self.alarms.first().cloned().filter(|(at, ..)| *at <= now) {
             if left == 0 {
-                return Ok(());
+                break;
             }
             self.alarms.remove(&(at, name.clone(), partition));
             let Some(topic) = self.topics.get_mut(&name) else { continue };
             topic.partitions[partition as usize].alarm = None;
             let (done, next) = match topic.spec.cleanup {
-                Cleanup::Delete => self.trim(connection, &name, partition, left, now)?,
+                Cleanup::Delete => {
+                    self.trim(connection, &name, partition, Amount { records: left, bytes }, now)?
+                }
                 Cleanup::Compact => self.end_keys(connection, &name, partition, left, now)?,
             };
             if let Some(next) = next {
@@ -44,13 +49,24 @@ impl Topics {
             left = left.saturating_sub(done.max(1));
             // The rest of what is due at once is done after the commands that wait.
             if next.is_some_and(|next| next <= now) {
-                return Ok(());
+                break;
             }
         }
-        if let Some(number) = self.removed_partitions.first().copied().filter(|_| left > 0) {
-            self.clear_partition(connection, number, left)?;
-        } else if let Some(number) = self.removed_groups.first().copied().filter(|_| left > 0) {
-            self.clear_group(connection, number, left)?;
+        self.clear(connection)
+    }
+
+    /// Removes a step of what deleted topics held, however much else there is to do.
+    fn clear(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut left = self.limits.step;
+        while left > 0 {
+            let rows = if let Some(number) = self.removed_partitions.first().copied() {
+                self.clear_partition(connection, number, left)?
+            } else if let Some(number) = self.removed_groups.first().copied() {
+                self.clear_group(connection, number, left)?
+            } else {
+                return Ok(());
+            };
+            left = left.saturating_sub(rows.max(1));
         }
         Ok(())
     }
@@ -67,13 +83,13 @@ impl Topics {
     }
 
     /// Removes the oldest records that are there for longer than `retention`, or beyond `retention_bytes`: up to so many,
-    /// and no more bytes than a step has, but for the first. How many, and when to look again.
+    /// and no more bytes, but for the first. How many, and when to look again.
     fn trim(
         &mut self,
         connection: &Connection,
         name: &Name,
         partition: u32,
-        most: usize,
+        most: Amount,
         now: Moment,
     ) -> rusqlite::Result<(usize, Option<Moment>)> {
         let Some(topic) = self.topics.get_mut(name) else { return Ok((0, None)) };
@@ -83,7 +99,7 @@ impl Topics {
         let (from, to) = (key(own.number, 0), key(own.number, own.next));
         let sql =
             "SELECT id, stored, length(content) FROM record WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3";
-        let rows = i64::try_from(most).unwrap_or(i64::MAX - 1) + 1;
+        let rows = i64::try_from(most.records).unwrap_or(i64::MAX - 1) + 1;
         let mut statement = connection.prepare_cached(sql)?;
         let mut found = statement.query([from, to, rows])?;
         let (mut last, mut count, mut bytes, mut next) = (None, 0, 0, None);
@@ -93,7 +109,7 @@ impl Topics {
             let size = size.cast_unsigned();
             let is_over = later(stored, retention) <= now;
             let is_beyond = limit.is_some_and(|limit| own.bytes.saturating_sub(bytes) > limit.bytes());
-            let is_full = count == most || (count > 0 && bytes + size > self.limits.step_bytes);
+            let is_full = count == most.records || (count > 0 && bytes + size > most.bytes);
             if !(is_over || is_beyond) || is_full {
                 let end = later(stored, retention).max(later(now, pause));
                 next = Some(if is_over || is_beyond { now } else { end });
@@ -112,25 +128,32 @@ impl Topics {
         Ok((count, next))
     }
 
-    /// Removes rows of a partition that is gone.
-    fn clear_partition(&mut self, connection: &Connection, number: i64, most: usize) -> rusqlite::Result<()> {
+    /// Removes rows of a partition that is gone: how many, or as many as were asked for when they have all bytes that a
+    /// step has.
+    fn clear_partition(
+        &mut self,
+        connection: &Connection,
+        number: i64,
+        most: usize,
+    ) -> rusqlite::Result<usize> {
         let (from, to, rows) =
             (key(number, 0), key(number, u64::MAX), i64::try_from(most).unwrap_or(i64::MAX));
         let sql = "SELECT id, length(content) FROM record WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3";
         let mut statement = connection.prepare_cached(sql)?;
         let mut found = statement.query([from, to, rows])?;
-        let (mut last, mut bytes) = (None, 0);
+        let (mut last, mut bytes, mut count) = (None, 0, 0);
         while let Some(row) = found.next()? {
             bytes += integer(row, 1).cast_unsigned();
             if last.is_some() && bytes > self.limits.step_bytes {
+                count = most;
                 break;
             }
-            last = Some(row.get(0)?);
+            (last, count) = (Some(row.get(0)?), count + 1);
         }
         drop(found);
         if let Some(last) = last {
-            return run(connection, "DELETE FROM record WHERE id BETWEEN ?1 AND ?2", [from, last])
-                .map(|_| ());
+            run(connection, "DELETE FROM record WHERE id BETWEEN ?1 AND ?2", [from, last])?;
+            return Ok(count);
         }
         let sql = "DELETE FROM record_tombstone WHERE id IN
                    (SELECT id FROM record_tombstone WHERE id BETWEEN ?1 AND ?2 LIMIT ?3)";
@@ -143,11 +166,11 @@ impl Topics {
             self.removed_partitions.remove(&number);
             self.numbers.remove(&number);
         }
-        Ok(())
+        Ok(left)
     }
 
     /// Removes rows of a group that is gone.
-    fn clear_group(&mut self, connection: &Connection, number: i64, most: usize) -> rusqlite::Result<()> {
+    fn clear_group(&mut self, connection: &Connection, number: i64, most: usize) -> rusqlite::Result<usize> {
         let (from, to, rows) =
             (place(number, 0), place(number + 1, 0) - 1, i64::try_from(most).unwrap_or(i64::MAX));
         let sql = "DELETE FROM topic_position WHERE id IN
@@ -160,6 +183,6 @@ impl Topics {
             run(connection, "DELETE FROM topic_group WHERE number = ?1", [number])?;
             self.removed_groups.remove(&number);
         }
-        Ok(())
+        Ok(left)
     }
 }

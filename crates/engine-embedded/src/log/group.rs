@@ -33,22 +33,21 @@ struct Stored {
 }
 
 impl Group {
-    pub(super) fn new(number: i64, partitions: u32) -> Self {
+    pub(super) fn new(number: i64, partitions: u32, generation: u64) -> Self {
         let count = partitions as usize;
         Self {
             number,
             start: StartAt::Beginning,
             positions: vec![None; count],
-            coordinator: Coordinator::new(partitions, 1),
+            coordinator: Coordinator::new(partitions, generation),
             stored: Stored { owners: vec![None; count], ..Stored::default() },
         }
     }
 
     /// One that is stored so, whose members' sessions have yet to begin anew.
     pub(super) fn stored(number: i64, generation: u64, start: StartAt, partitions: u32) -> Self {
-        let mut group = Self::new(number, partitions);
+        let mut group = Self::new(number, partitions, generation);
         group.start = start;
-        group.coordinator = Coordinator::new(partitions, generation);
         group.stored.head = Some((generation, start));
         group
     }
@@ -63,10 +62,12 @@ impl Group {
 
     /// There are more partitions now.
     pub(super) fn grow(&mut self, connection: &Connection, partitions: u32) -> rusqlite::Result<()> {
-        self.positions.resize(partitions as usize, None);
+        // All that is appended there came after the group.
+        let new: Vec<_> = (self.positions.len() as u32..partitions).collect();
+        self.positions.resize(partitions as usize, Some(0));
         self.stored.owners.resize(partitions as usize, None);
         self.coordinator.grow(partitions);
-        self.write(connection, &[])
+        self.write(connection, &new)
     }
 
     /// Writes what is not stored yet: who is a member, who has which partition, and where the group is in those that

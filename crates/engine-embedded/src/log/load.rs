@@ -10,8 +10,8 @@ use rusqlite::{Connection, Row as SqlRow};
 use super::group::{Group, start_of};
 use super::partition::Partition;
 use super::published::News;
-use super::tables::{are_there, integer, placed};
-use super::{LogLimits, Topic, Topics};
+use super::tables::{GENERATION, are_there, integer, placed};
+use super::{Amount, LogLimits, Topic, Topics};
 use crate::damage::{Damage, Damaged, Damages};
 use crate::store::NewerSpec;
 
@@ -27,12 +27,15 @@ impl Topics {
     ) -> rusqlite::Result<Self> {
         let mut topics = Self {
             limits,
+            appends: Amount::default(),
+            appended: Amount::default(),
             has_tables: are_there(connection)?,
             topics: HashMap::new(),
             shut: HashMap::new(),
             last_topic: 0,
             last_partition: 0,
             last_group: 0,
+            generation: 1,
             numbers: BTreeSet::new(),
             removed_partitions: BTreeSet::new(),
             removed_groups: BTreeSet::new(),
@@ -45,7 +48,7 @@ impl Topics {
         if topics.has_tables {
             let names = topics.load_topics(connection, damages)?;
             topics.load_partitions(connection, &names, damages)?;
-            topics.load_groups(connection, &names)?;
+            topics.load_groups(connection, &names, damages)?;
         }
         topics.news = topics.topics.iter().map(|(name, topic)| topic.news(name)).collect();
         let shut = topics.shut.iter().map(|(name, (_, problem))| (name.clone(), problem.clone()));
@@ -110,7 +113,9 @@ impl Topics {
             let number = row.get(0)?;
             self.numbers.insert(number);
             self.last_partition = self.last_partition.max(number);
-            let Some(name) = row.get::<_, Option<i64>>(1)?.and_then(|topic| names.get(&topic)) else {
+            // The topic of one whose topic can not be read is told of, which misses it.
+            let Ok(topic) = row.get::<_, Option<i64>>(1) else { continue };
+            let Some(name) = topic.and_then(|topic| names.get(&topic)) else {
                 self.removed_partitions.insert(number);
                 continue;
             };
@@ -149,27 +154,55 @@ impl Topics {
         &mut self,
         connection: &Connection,
         names: &HashMap<i64, Option<Name>>,
+        damages: &Damages,
     ) -> rusqlite::Result<()> {
+        let mut held = load_members(connection, damages)?;
         let mut groups: HashMap<i64, (Name, Name)> = HashMap::new();
         let sql = "SELECT number, topic, name, generation, start, start_at FROM topic_group";
         let mut statement = connection.prepare(sql)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let number = row.get(0)?;
+            if number == GENERATION {
+                self.generation = integer(row, 3).max(1).cast_unsigned();
+                continue;
+            }
             self.last_group = self.last_group.max(number);
-            let Some(found) = row.get::<_, Option<i64>>(1)?.and_then(|topic| names.get(&topic)) else {
+            let topic = match row.get::<_, Option<i64>>(1) {
+                Ok(topic) => topic,
+                Err(error) => {
+                    tell(damages, number.to_string(), format!("of group {number}, its topic: {error}"));
+                    continue;
+                }
+            };
+            let Some(found) = topic.and_then(|topic| names.get(&topic)) else {
                 self.removed_groups.insert(number);
                 continue;
             };
             let Some(topic) = found.as_ref().and_then(|name| self.topics.get_mut(name)) else { continue };
-            let (name, generation): (Name, i64) = (parsed(row, 2)?, row.get(3)?);
+            let of = found.as_ref().map(Name::to_string).unwrap_or_default();
+            let name = match parsed(row, 2) {
+                Ok(name) => name,
+                Err(error) => {
+                    tell(damages, of, format!("the name of group {number}: {error}"));
+                    continue;
+                }
+            };
+            let generation = match row.get::<_, i64>(3) {
+                Ok(generation) => generation,
+                Err(error) => {
+                    tell(damages, of, format!("the generation of group `{name}`: {error}"));
+                    // Later than all that are known.
+                    let members = held.get(&number).into_iter().flatten().map(|member| member.generation + 1);
+                    members.max().unwrap_or(1).max(self.generation).cast_signed()
+                }
+            };
             let start = start_of(integer(row, 4), integer(row, 5));
             let partitions = topic.spec.partitions.get();
             let group = Group::stored(number, generation.cast_unsigned(), start, partitions);
             topic.groups.insert(name.clone(), group);
             groups.extend(found.clone().map(|topic| (number, (topic, name))));
         }
-        let mut held = load_members(connection)?;
         let mut statement = connection.prepare("SELECT id, next, owner FROM topic_position ORDER BY id")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -180,7 +213,12 @@ impl Topics {
                 continue;
             };
             // What can not be read is nowhere and nobody's: the group begins there as it once began.
-            *position = row.get::<_, Option<i64>>(1).ok().flatten().map(i64::cast_unsigned);
+            let next = row.get::<_, Option<i64>>(1);
+            if let Err(error) = &next {
+                let problem = format!("where group `{name}` is in partition {partition}: {error}");
+                tell(damages, topic.to_string(), problem);
+            }
+            *position = next.ok().flatten().map(i64::cast_unsigned);
             let owner: Option<String> = row.get(2).ok().flatten();
             let members = held.get_mut(&number);
             let owns = |member: &&mut Held| Some(member.member.as_str()) == owner.as_deref();
@@ -200,20 +238,30 @@ impl Topics {
 }
 
 /// The members of each group, without their partitions.
-fn load_members(connection: &Connection) -> rusqlite::Result<HashMap<i64, Vec<Held>>> {
+fn load_members(connection: &Connection, damages: &Damages) -> rusqlite::Result<HashMap<i64, Vec<Held>>> {
     let mut held: HashMap<i64, Vec<Held>> = HashMap::new();
     let mut statement = connection.prepare("SELECT number, member, generation, session FROM topic_member")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let (generation, session): (i64, i64) = (row.get(2)?, row.get(3)?);
-        held.entry(row.get(0)?).or_default().push(Held {
-            member: parsed(row, 1)?,
-            generation: generation.cast_unsigned(),
-            session: Duration::from_nanos(session.max(0).cast_unsigned()),
-            partitions: Vec::new(),
-        });
+        match member(row) {
+            Ok((group, member)) => held.entry(group).or_default().push(member),
+            // It joins again, as somebody who was not heard of does.
+            Err(error) => tell(damages, integer(row, 0).to_string(), format!("a member of a group: {error}")),
+        }
     }
     Ok(held)
+}
+
+/// A member, and the number of its group.
+fn member(row: &SqlRow<'_>) -> rusqlite::Result<(i64, Held)> {
+    let (generation, session): (i64, i64) = (row.get(2)?, row.get(3)?);
+    let (generation, session) = (generation.cast_unsigned(), session.max(0).cast_unsigned());
+    let (member, session) = (parsed(row, 1)?, Duration::from_nanos(session));
+    Ok((row.get(0)?, Held { member, generation, session, partitions: Vec::new() }))
+}
+
+fn tell(damages: &Damages, topic: String, problem: String) {
+    damages.tell(Damage { of: Damaged::Topic(topic), position: None, problem });
 }
 
 fn parsed(row: &SqlRow<'_>, at: usize) -> rusqlite::Result<Name> {

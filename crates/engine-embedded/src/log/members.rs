@@ -74,11 +74,13 @@ impl Topics {
         }
         self.last_group += 1;
         let number = self.last_group;
+        let generation = self.generation;
         let topic = self.there(name);
         let (kind, at) = start_code(StartAt::Beginning);
-        let sql = "INSERT INTO topic_group VALUES (?1, ?2, ?3, 1, ?4, ?5)";
-        run(connection, sql, params![number, topic.number, group.as_str(), kind, at])?;
-        let own = Group::new(number, topic.spec.partitions.get());
+        let sql = "INSERT INTO topic_group VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let values = params![number, topic.number, group.as_str(), generation.cast_signed(), kind, at];
+        run(connection, sql, values)?;
+        let own = Group::new(number, topic.spec.partitions.get(), generation);
         topic.groups.insert(group.clone(), own);
         Ok(Ok(()))
     }

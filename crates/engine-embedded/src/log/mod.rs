@@ -129,10 +129,20 @@ struct Row {
     content: Vec<u8>,
 }
 
+/// So much of records.
+#[derive(Debug, Clone, Copy, Default)]
+struct Amount {
+    records: usize,
+    bytes: u64,
+}
+
 /// All topics.
 #[derive(Debug)]
 pub(crate) struct Topics {
     limits: LogLimits,
+    /// What this group of commands appends, and what the one before it did.
+    appends: Amount,
+    appended: Amount,
     has_tables: bool,
     topics: HashMap<Name, Topic>,
     /// Topics that can not be read, each with its number and why.
@@ -140,6 +150,9 @@ pub(crate) struct Topics {
     last_topic: i64,
     last_partition: i64,
     last_group: i64,
+    /// A generation that no group of a topic that is gone gave out: with it new groups begin, so that nobody who was in
+    /// one is in a later one of the same name.
+    generation: u64,
     /// Numbers of all partitions, and of those that are gone and of which rows are left.
     numbers: BTreeSet<i64>,
     /// Numbers of partitions and groups that are gone, of which rows are left.
@@ -207,6 +220,7 @@ impl Topics {
     /// Writes what was only noted.
     pub(crate) fn flush(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         self.write_rows(connection)?;
+        self.appended = std::mem::take(&mut self.appends);
         for (name, partition) in std::mem::take(&mut self.dirty) {
             // It may be gone since, and another topic have its name.
             let topic = self.topics.get_mut(&name);

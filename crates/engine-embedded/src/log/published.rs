@@ -88,8 +88,12 @@ impl Published {
                 News::End { name, partition, end } => {
                     let topic = shared.topics.get_mut(&name);
                     if let Some(own) = topic.and_then(|topic| topic.partitions.get_mut(partition as usize)) {
+                        // What was only removed is nothing to read.
+                        let has_more = own.end < end;
                         own.end = end;
-                        own.ring();
+                        if has_more {
+                            own.ring();
+                        }
                     }
                 }
             }
@@ -165,7 +169,7 @@ impl Published {
                 *count += 1;
                 Arc::clone(bell)
             }
-            // It went this moment, which whoever waits finds before it sleeps.
+            // It went this moment, which whoever waits finds before it sleeps: the place is of no partition that is.
             None => Arc::default(),
         };
         Ok(Place { published: self.clone(), name: name.clone(), partition, number, bell })
@@ -224,9 +228,14 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// Whether it is of the partition that has the name now: else nothing rings.
+    pub(crate) fn is_current(&self) -> bool {
+        self.published.partition(&self.name, self.partition).is_ok_and(|(number, _)| number == self.number)
+    }
+
     /// What rings when there may be something.
-    pub(crate) fn bell(&self) -> &Notify {
-        &self.bell
+    pub(crate) fn bell(&self) -> Arc<Notify> {
+        Arc::clone(&self.bell)
     }
 }
 
@@ -267,15 +276,24 @@ mod tests {
         let place = published.begin(&name("prices"), 0).expect("room");
         let overloaded = published.begin(&name("prices"), 0).expect_err("no room");
         assert_eq!(overloaded, EngineError::Overloaded { bound: "readers_waiting_max", limit: 1 });
-        let end = News::End { name: name("prices"), partition: 0, end: 7 };
-        published.tell(vec![end, topic("prices", &[(1, 7), (5, 0)])]);
+        let end = |end| News::End { name: name("prices"), partition: 0, end };
+        let bell = place.bell();
+        let mut rung = std::pin::pin!(bell.notified());
+        rung.as_mut().enable();
+        published.tell(vec![end(0)]);
+        assert!(!rung.as_mut().enable(), "nothing came");
+        published.tell(vec![end(7)]);
+        assert!(rung.as_mut().enable(), "something came");
+        published.tell(vec![topic("prices", &[(1, 7), (5, 0)])]);
         let found = published.topic(&name("prices")).expect("is there");
         assert_eq!(found.partitions, [(1, 7), (5, 0)]);
         assert!(Arc::ptr_eq(
             &place.bell,
             &published.lock().topics[&name("prices")].partitions[0].bell.as_ref().expect("somebody waits").0
         ));
+        assert!(place.is_current());
         published.tell(vec![News::Gone(name("prices")), topic("prices", &[(9, 0)])]);
+        assert!(!place.is_current());
         let other = published.partition(&name("prices"), 0).expect("is there");
         assert_eq!(other, (9, 0), "nothing of the one before");
         drop(place);

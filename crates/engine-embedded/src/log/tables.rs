@@ -7,7 +7,7 @@
 //! | `record` | a record | partition, position |
 //! | `record_key` | of a compacted topic, the last record of a key | partition, key |
 //! | `record_tombstone` | of a compacted topic, a record that ends its key | partition, position |
-//! | `topic_group` | a group; without a topic, one that is being removed | number |
+//! | `topic_group` | a group; without a topic, one that is being removed, and 0 the generation that others begin with | number |
 //! | `topic_member` | a member of a group | group, name |
 //! | `topic_position` | where a group goes on in a partition, and who has it | group, partition |
 //!
@@ -56,6 +56,9 @@ pub(super) const NUMBER_MAX: i64 = (1 << (63 - POSITIONS)) - 1;
 
 /// Behind all positions.
 pub(super) const END: u64 = 1 << POSITIONS;
+
+/// The number of the group that is none: its generation is one that no group of a topic that is gone gave out.
+pub(super) const GENERATION: i64 = 0;
 
 /// No topic has more partitions than this power of two.
 const PARTITIONS: u32 = 14;

@@ -138,13 +138,39 @@ async fn what_is_damaged_of_groups_and_keys_is_as_if_it_were_not_there() {
         ("UPDATE topic_position SET owner = x'ff'", 2),
         ("UPDATE topic_group SET start_at = 'then', start = 'when'", 2),
         ("UPDATE record_key SET position = 'there', ends = 'soon'", 2),
+        ("UPDATE topic_group SET generation = 'none' WHERE number = 1", 2),
+        ("UPDATE topic_group SET name = x'ff' WHERE number = 1", 0),
+        ("UPDATE topic_group SET topic = 'facts' WHERE number = 1", 0),
+        ("UPDATE topic_member SET member = x'ff' WHERE number = 1", 2),
+        ("UPDATE topic_member SET generation = 'none', session = 'long' WHERE number = 1", 2),
     ] {
         let place = damaged(damage).await;
         let engine = open(place.path()).expect(damage);
+        let is_told = damage.contains("next =") || damage.contains("number = 1");
+        assert_eq!(!engine.damages().is_empty(), is_told, "{damage}: {:?}", engine.damages());
         assert_eq!(engine.join(&join("facts")).await.expect("joins").partitions, [(0, position)], "{damage}");
         engine.commit(append("latest", 1).into()).await.expect("stores");
         assert_eq!(ids(&engine, "latest").await.expect("reads").last(), Some(&"1".to_owned()));
     }
+}
+
+#[tokio::test]
+async fn a_key_of_which_nobody_knows_the_record_takes_none_away() {
+    let place = damaged("UPDATE record_key SET position = 'there'").await;
+    let engine = open(place.path()).expect("opens");
+    let other = append("latest", 1);
+    engine.commit(other.into()).await.expect("stores");
+    assert_eq!(ids(&engine, "latest").await.expect("reads"), ["0", "1"]);
+}
+
+#[tokio::test]
+async fn a_partition_that_is_lost_leaves_its_number_to_its_records() {
+    let place = damaged("DELETE FROM topic_partition WHERE topic = 3").await;
+    let engine = open(place.path()).expect("opens");
+    let more = name("more");
+    engine.declare_topic(&more, &TopicSpec::default()).await.expect("declares");
+    engine.commit(append("more", 7).into()).await.expect("stores");
+    assert_eq!(ids(&engine, "more").await.expect("reads"), ["7"]);
 }
 
 #[tokio::test]

@@ -93,7 +93,7 @@ fn a_killed_process_loses_no_record_and_no_position_that_it_acknowledged() {
     }
     let place = tempfile::tempdir().expect("a directory");
     let (mut known, mut position): (BTreeMap<u64, String>, u64) = (BTreeMap::new(), 0);
-    for seed in 0..10 {
+    for seed in 0..20 {
         let test = "topic_kills::a_killed_process_loses_no_record_and_no_position_that_it_acknowledged";
         let mut child = Process::new(env::current_exe().expect("this test"))
             .args(["--exact", test, "--nocapture"])

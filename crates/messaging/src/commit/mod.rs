@@ -107,7 +107,8 @@ pub enum Operation {
         record: Record,
     },
     /// Says how far a group is. It never goes back: where the group is there already, or further, this was done
-    /// before.
+    /// before. Nor does it go beyond the end of the partition, which would skip what comes: that is refused, with the
+    /// end as the limit `end`.
     Advance {
         /// As which member.
         membership: Membership,

@@ -209,7 +209,8 @@ pub struct Join {
     pub session_timeout: Duration,
     /// Where the group begins in a partition that it has no position in. It is looked up when the first member is
     /// given the partition, and is the group's position from then on: what is appended afterwards is not skipped
-    /// when that member leaves without a word.
+    /// when that member leaves without a word. In a partition that the topic got later than the group it begins at the
+    /// beginning, whatever this says: all that is there came afterwards.
     pub start: StartAt,
 }
 
@@ -252,7 +253,8 @@ pub struct Member {
 pub struct Membership {
     /// Who.
     pub member: Member,
-    /// Which joining: it grows with each of its group, of this member and of others, and with each seek.
+    /// Which joining: it grows with each of its group, of this member and of others, and with each seek. A group of a
+    /// topic that was deleted and declared again gives out none that was given out before.
     pub generation: u64,
 }
 

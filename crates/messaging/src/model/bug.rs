@@ -173,6 +173,12 @@ bugs! {
     AdvanceBack,
     /// Members go on as before when somebody sets where their group is.
     SeekUnfenced,
+    /// Groups of a topic count their generations from one, whoever had its name before.
+    GenerationsAgain,
+    /// A group can be told to be where nothing was appended yet.
+    AdvanceBeyond,
+    /// A group begins at the end of partitions that a topic grew by, if it began at the end.
+    MissNewPartitions,
     /// A request that was completed is completed again, with what came with it.
     CompleteAgain,
     /// Who completes a request need not have begun it last.

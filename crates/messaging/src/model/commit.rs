@@ -133,11 +133,15 @@ impl State {
                 }
                 fits(bytes(&record.envelope), topic.spec.record_bytes_max.bytes(), bug)
             }
-            Operation::Advance { membership, partition, .. } => {
+            Operation::Advance { membership, partition, next } => {
                 let topic = self.partition(&membership.member.topic, *partition)?;
+                let end = topic.end(*partition);
                 match topic.is_own(membership, *partition, now) {
                     Err(generation) if bug != Some(Bug::AdvanceUnfenced) => {
                         Err(EngineError::StaleMembership { generation }.into())
+                    }
+                    Ok(()) if *next > end && bug != Some(Bug::AdvanceBeyond) => {
+                        Err(EngineError::Limit { key: "end", limit: end.to_string() }.into())
                     }
                     _ => Ok(()),
                 }

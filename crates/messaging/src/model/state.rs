@@ -40,6 +40,8 @@ pub(super) fn content_bytes(content: &Content) -> u64 {
 pub(super) struct State {
     queues: Vec<(Name, Queue)>,
     topics: Vec<(Name, Topic)>,
+    /// A generation that no group of a topic that is gone gave out.
+    generation: u64,
     pub(super) marks: Vec<Mark>,
     requests: Vec<Request>,
     fences: u64,
@@ -318,7 +320,8 @@ impl State {
     pub(super) fn declare_topic(&mut self, name: &Name, spec: &TopicSpec) -> Result<(), DeclareError> {
         let bug = self.bug;
         let Ok(topic) = self.topic(name) else {
-            self.topics.push((name.clone(), Topic::new(spec.clone())));
+            let generation = if bug == Some(Bug::GenerationsAgain) { 1 } else { self.generation.max(1) };
+            self.topics.push((name.clone(), Topic::new(spec.clone(), generation)));
             return Ok(());
         };
         let (is, asked) = (topic.partitions(), spec.partitions.get());
@@ -331,7 +334,8 @@ impl State {
     }
 
     pub(super) fn delete_topic(&mut self, name: &Name) -> Result<(), EngineError> {
-        self.topic(name)?;
+        let generation = self.topic(name)?.generation();
+        self.generation = self.generation.max(generation);
         let stays = self.bug == Some(Bug::DeleteNothing);
         self.topics.retain(|(other, _)| other != name || stays);
         Ok(())

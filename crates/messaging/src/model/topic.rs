@@ -10,8 +10,8 @@ use super::Bug;
 use super::queue::after;
 use super::state::bytes;
 use crate::log::{
-    Assignment, Cleanup, Coordinator, Heartbeat, Join, Lag, Member, Membership, Read, Record, Records, Seek,
-    StartAt, Stored, TopicSpec, Turn,
+    Assignment, Cleanup, Coordinator, Heartbeat, Join, KeyHash, Lag, Member, Membership, Read, Record,
+    Records, Seek, StartAt, Stored, TopicSpec, Turn,
 };
 use crate::message::Content;
 use crate::{EngineError, Name};
@@ -22,6 +22,8 @@ pub(super) struct Topic {
     partitions: Vec<Partition>,
     groups: Vec<Group>,
     appended: u32,
+    /// The generation that a group begins with: one that no group of a topic of this name was in before.
+    begins: u64,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -60,9 +62,9 @@ fn is_tombstone(record: &Stored) -> bool {
 }
 
 impl Topic {
-    pub(super) fn new(spec: TopicSpec) -> Self {
+    pub(super) fn new(spec: TopicSpec, begins: u64) -> Self {
         let partitions = vec![Partition::default(); spec.partitions.get() as usize];
-        Self { spec, partitions, groups: Vec::new(), appended: 0 }
+        Self { spec, partitions, groups: Vec::new(), appended: 0, begins }
     }
 
     pub(super) fn partitions(&self) -> u32 {
@@ -76,7 +78,9 @@ impl Topic {
         }
         self.partitions.resize_with(spec.partitions.get() as usize, Partition::default);
         for group in &mut self.groups {
-            group.positions.resize(spec.partitions.get() as usize, None);
+            // All that is appended there came after the group.
+            let begins = (bug != Some(Bug::MissNewPartitions)).then_some(0);
+            group.positions.resize(spec.partitions.get() as usize, begins);
             if bug != Some(Bug::LoseNewPartitions) {
                 group.coordinator.grow(spec.partitions.get());
             }
@@ -86,11 +90,11 @@ impl Topic {
 
     pub(super) fn append(&mut self, record: Record, now: Timestamp, bug: Option<Bug>) -> (u32, u64) {
         self.appended = self.appended.wrapping_add(1);
+        let partitions = self.spec.partitions;
         let key = record.envelope.partition_key().filter(|_| bug != Some(Bug::KeyWanders));
-        let hash =
-            key.map(|key| key.bytes().fold(7u32, |hash, byte| hash.wrapping_mul(31) ^ u32::from(byte)));
-        let partition =
-            record.partition.unwrap_or_else(|| hash.unwrap_or(self.appended) % self.spec.partitions.get());
+        let of_key = key.map(|key| KeyHash::of(&key).partition(partitions));
+        let any = || of_key.unwrap_or(self.appended % partitions.get());
+        let partition = record.partition.unwrap_or_else(any);
         let kept = &mut self.partitions[partition as usize];
         let position = kept.next;
         kept.next += 1;
@@ -169,7 +173,7 @@ impl Topic {
                 name: name.clone(),
                 start: StartAt::Beginning,
                 positions,
-                coordinator: Coordinator::new(partitions, 1),
+                coordinator: Coordinator::new(partitions, self.begins),
             });
             self.groups.len() - 1
         });
@@ -262,6 +266,17 @@ impl Topic {
         let group = self.group(&member.group, None);
         let owns = group.coordinator.owns(instant(now), &member.member, *generation, partition);
         if owns { Ok(()) } else { Err(group.coordinator.current()) }
+    }
+
+    /// Behind all that was appended to a partition.
+    pub(super) fn end(&self, partition: u32) -> u64 {
+        self.partitions[partition as usize].next
+    }
+
+    /// A generation that none of its groups gave out.
+    pub(super) fn generation(&self) -> u64 {
+        let generations = self.groups.iter().map(|group| group.coordinator.generation());
+        generations.max().unwrap_or(0).max(self.begins)
     }
 
     /// Whether the group is at `next`, or further.

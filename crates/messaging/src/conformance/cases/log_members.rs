@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::cases;
+use crate::commit::{CommitError, Refused};
 use crate::conformance::case::{Stop, ensure, ensure_eq};
 use crate::conformance::topic_trial::TopicTrial;
 use crate::conformance::trial::{Trial, event, many, name};
@@ -18,6 +19,9 @@ cases!(Log, "members":
     no_session_is_longer_than_session_timeout_max,
     topics_are_listed_page_by_page,
     groups_are_listed_page_by_page,
+    who_was_in_a_topic_that_was_deleted_is_not_in_the_one_of_its_name,
+    nobody_advances_beyond_the_end,
+    a_group_begins_a_new_partition_at_its_beginning,
 );
 
 async fn topic(trial: &Trial, partitions: u32) -> Result<TopicTrial, Stop> {
@@ -205,5 +209,47 @@ async fn no_session_is_longer_than_session_timeout_max(trial: &mut Trial) -> Res
         [0],
         "partitions of the longest session"
     );
+    Ok(())
+}
+
+async fn who_was_in_a_topic_that_was_deleted_is_not_in_the_one_of_its_name(
+    trial: &mut Trial,
+) -> Result<(), Stop> {
+    let old = topic(trial, 1).await?;
+    let first = old.join("first", session(trial)).await?;
+    old.engine.delete_topic(&old.name).await?;
+    let new = topic(trial, 1).await?;
+    let again = new.join("first", session(trial)).await?;
+    must_be_out(&new, &first, &[]).await?;
+    new.commit([new.advance_to(&again.membership, 0, 1)]).await?;
+    Ok(())
+}
+
+async fn nobody_advances_beyond_the_end(trial: &mut Trial) -> Result<(), Stop> {
+    let topic = topic(trial, 1).await?;
+    let end = topic.find(StartAt::End).await?;
+    let member = topic.join("first", session(trial)).await?;
+    for beyond in [end + 1, u64::MAX] {
+        let advanced = topic.try_commit([topic.advance_to(&member.membership, 0, beyond)]).await;
+        let limit = Refused::Engine(EngineError::Limit { key: "end", limit: end.to_string() });
+        let expected = Err(CommitError::Refused { operation: 0, cause: limit });
+        ensure_eq!(advanced, expected, "an advance beyond the end");
+    }
+    topic.commit([topic.advance_to(&member.membership, 0, end)]).await?;
+    topic.append(event("later")).await?;
+    ensure_eq!(topic.lag().await?[0].records, 1, "records left that were appended afterwards");
+    Ok(())
+}
+
+async fn a_group_begins_a_new_partition_at_its_beginning(trial: &mut Trial) -> Result<(), Stop> {
+    let topic = topic(trial, 1).await?;
+    let (member, session_timeout) = (topic.member("first"), session(trial));
+    let first = topic.engine.join(&Join { member, session_timeout, start: StartAt::End }).await?;
+    let spec = TopicSpec { partitions: many(2), ..trial.topic_spec() };
+    topic.engine.declare_topic(&topic.name, &spec).await?;
+    let at = topic.append_at(Record { partition: Some(1), ..event("new").into() }).await?;
+    let grown = topic.stay(&first, &[]).await?;
+    let begins = grown.partitions.iter().find(|(partition, _)| *partition == 1).map(|(_, begins)| *begins);
+    ensure!(begins.is_some_and(|begins| begins <= at), "the record at {at} is missed from {begins:?} on");
     Ok(())
 }
