@@ -2,7 +2,7 @@
 //!
 //! Rows and groups that another transaction has are passed over, not waited for: its node, or the next look, does them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use intertie_messaging::Name;
 use intertie_messaging::queue::Cause;
@@ -190,15 +190,43 @@ impl Passing {
     }
 }
 
-/// Forgets what need not be remembered any more, and removes what is gone, up to a step of each.
+/// What is forgotten in a transaction of its own, so that nobody waits for more than that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Requests,
+    Marks,
+    Interest,
+    /// Settlements and ids of a queue.
+    Queue(i32),
+    /// All of a queue that is gone.
+    Removed(i32),
+}
+
+/// All that there may be something to forget of.
+pub(crate) async fn parts(session: &Session) -> Result<VecDeque<Part>, Failure> {
+    let mut parts = VecDeque::from([Part::Requests, Part::Marks, Part::Interest]);
+    for row in session.query("SELECT number FROM removed ORDER BY number", &[]).await? {
+        parts.push_back(Part::Removed(row.try_get(0)?));
+    }
+    let remembering =
+        "SELECT q.number FROM queue AS q WHERE EXISTS (SELECT 1 FROM settled AS s WHERE s.queue = q.number)
+         OR EXISTS (SELECT 1 FROM seen AS s WHERE s.queue = q.number)";
+    for row in session.query(remembering, &[]).await? {
+        parts.push_back(Part::Queue(row.try_get(0)?));
+    }
+    Ok(parts)
+}
+
+/// Forgets what need not be remembered any more, or removes what is gone, up to a step of it.
 #[derive(Debug)]
 pub(crate) struct Sweeping {
     pub(crate) locks: i32,
     pub(crate) step: i64,
+    pub(crate) part: Part,
 }
 
 impl Work for Sweeping {
-    /// Whether there may be more to do at once.
+    /// Whether there may be more of it to do at once.
     type Answer = bool;
 
     const SYNC: SyncPoint = SyncPoint::Lazily;
@@ -209,22 +237,31 @@ impl Work for Sweeping {
 
     async fn run<'a>(&'a self, session: &'a Session) -> Result<Ended<bool>, Failure> {
         let (now, step) = (self::now(session).await?, &self.step);
-        let mut most = requests::forget(session, now, *step).await?;
-        let marks = "DELETE FROM mark WHERE (inbox, digest) IN (
-                         SELECT inbox, digest FROM mark WHERE until <= $1 ORDER BY until LIMIT $2
-                         FOR UPDATE SKIP LOCKED)";
-        most = most.max(session.run(marks, &[&now, step]).await?);
-        session.run("DELETE FROM interest WHERE until <= $1", &[&now]).await?;
-        let remembering = "SELECT q.number FROM queue AS q WHERE EXISTS (SELECT 1 FROM settled AS s WHERE s.queue = q.number)
-                           OR EXISTS (SELECT 1 FROM seen AS s WHERE s.queue = q.number)";
-        let numbers = session.query(remembering, &[]).await?;
-        let numbers: BTreeSet<i32> = numbers.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-        for queue in Queues::numbered(session, &numbers).await?.iter() {
-            most = most.max(self.forget(session, queue, now).await?);
-        }
-        for row in session.query("SELECT number FROM removed ORDER BY number LIMIT 1", &[]).await? {
-            most = most.max(self.clear(session, row.try_get(0)?).await?);
-        }
+        let most = match self.part {
+            Part::Requests => requests::forget(session, now, *step).await?,
+            Part::Marks => {
+                let sql = "DELETE FROM mark WHERE (inbox, digest) IN (
+                               SELECT inbox, digest FROM mark WHERE until <= $1 ORDER BY until LIMIT $2
+                               FOR UPDATE SKIP LOCKED)";
+                session.run(sql, &[&now, step]).await?
+            }
+            Part::Interest => {
+                session.run("DELETE FROM interest WHERE until <= $1", &[&now]).await?;
+                0
+            }
+            Part::Queue(number) => {
+                let queues = Queues::numbered(session, &BTreeSet::from([number])).await?;
+                match queues.numbered_as(number) {
+                    Some(queue) => self.forget(session, queue, now).await?,
+                    None => 0,
+                }
+            }
+            Part::Removed(number) => {
+                let most = self.clear(session, number).await?;
+                // The last step finds nothing.
+                return Ok(Ended::Commit(most > 0));
+            }
+        };
         Ok(Ended::Commit(most >= step.cast_unsigned()))
     }
 }

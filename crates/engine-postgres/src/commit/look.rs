@@ -73,9 +73,15 @@ async fn lock_room(
     Ok(bounded)
 }
 
-/// The lock of one group.
+/// So many locks all groups of a schema share: a server has a table of them for all of its sessions, which one commit of
+/// many groups must not fill.
+const GROUP_LOCKS: u16 = 1024;
+
+/// The lock of one group, and of some others.
 pub(crate) fn group_lock(locks: i32, queue: i32, member: &[u8]) -> i64 {
-    lock_key(&[b"group", &locks.to_be_bytes(), &queue.to_be_bytes(), member])
+    let group = lock_key(&[&queue.to_be_bytes(), member]);
+    let number = group.cast_unsigned() % u64::from(GROUP_LOCKS);
+    lock_key(&[b"group", &locks.to_be_bytes(), &number.to_be_bytes()])
 }
 
 /// Has others wait that let messages enter or leave the same groups: who is first in a group is decided by one at a
