@@ -164,6 +164,7 @@ async fn round(shared: &Shared, session: &Session, times: &mut Times) -> Result<
     shared.errands.forget_next();
     let (locks, step) = (shared.locks, shared.config.step.get().into());
     let passed = once(session, &Passing { locks, step }, timeout).await?.unwrap_or_default();
+    shared.tell_shut(&passed.shut);
     passed.ready.iter().for_each(|queue| shared.bells.ring(queue));
     shared.errands.announce(passed.ready.iter().cloned());
     if Instant::now() >= times.look {

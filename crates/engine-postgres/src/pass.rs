@@ -2,7 +2,7 @@
 //!
 //! Rows and groups that another transaction has are passed over, not waited for: its node, or the next look, does them.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use intertie_messaging::Name;
 use intertie_messaging::queue::Cause;
@@ -33,17 +33,19 @@ pub(crate) struct Passed {
     pub(crate) more: bool,
     /// Something is due that another transaction has.
     pub(crate) skipped: bool,
+    /// Queues that are passed over, and why.
+    pub(crate) shut: BTreeMap<i32, String>,
     /// When the next is due, and what time it was.
     pub(crate) next: Option<Moment>,
     pub(crate) now: Moment,
 }
 
-/// What time it is, and when the first is due.
-async fn next(session: &Session) -> Result<(Moment, Option<Moment>), Failure> {
-    let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8 * 1000, least((SELECT min(until) FROM message WHERE state = 2),
+/// What time it is, and when the first is due that is not of one of those queues.
+async fn next(session: &Session, shut: &BTreeMap<i32, String>) -> Result<(Moment, Option<Moment>), Failure> {
+    let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8 * 1000, least((SELECT min(until) FROM message WHERE state = 2 AND queue <> ALL ($1::int4[])),
                             (SELECT min(due) FROM message WHERE state = 1),
-                            (SELECT min(ends) FROM message WHERE ends IS NOT NULL AND state <> 2))";
-    let row = session.one(sql, &[]).await?;
+                            (SELECT min(ends) FROM message WHERE ends IS NOT NULL AND state <> 2 AND queue <> ALL ($1::int4[])))";
+    let row = session.one(sql, &[&shut.keys().copied().collect::<Vec<_>>()]).await?;
     Ok((row.try_get(0)?, row.try_get(1)?))
 }
 
@@ -58,14 +60,12 @@ impl Work for Passing {
     }
 
     async fn run<'a>(&'a self, session: &'a Session) -> Result<Ended<Passed>, Failure> {
-        let (now, next) = next(session).await?;
+        let (now, next) = next(session, &BTreeMap::new()).await?;
         if next.is_none_or(|next| next > now) {
             return Ok(Ended::Rollback(Passed { next, now, ..Passed::default() }));
         }
-        let over = self.due_rows(session, now).await?;
-        let queues = over.iter().map(|row| row.queue).collect();
-        let queues = Queues::numbered(session, &queues).await?;
-        let mut passed = Passed { next, now, ..Passed::default() };
+        let (over, queues, shut) = self.due(session, now).await?;
+        let mut passed = Passed { next, now, shut, ..Passed::default() };
         let mut changes = Changes::default();
         self.bury_or_return(session, &queues, over, &mut changes, now).await?;
         changes.apply(session, now).await?;
@@ -76,7 +76,7 @@ impl Work for Passing {
         touched.extend(self.make_ready(session, now).await?);
         passed.ready =
             Queues::numbered(session, &touched).await?.iter().map(|queue| queue.name.clone()).collect();
-        passed.next = self::next(session).await?.1;
+        passed.next = self::next(session, &passed.shut).await?.1;
         let is_due = passed.next.is_some_and(|next| next <= now);
         // Where nothing could be done, others have it, and asking again at once would not help.
         (passed.more, passed.skipped) = (is_due && !touched.is_empty(), is_due && touched.is_empty());
@@ -85,22 +85,48 @@ impl Work for Passing {
 }
 
 impl Passing {
+    /// What is due, its queues, and the queues that are passed over because something of them can not be read: it must
+    /// not keep others waiting.
+    async fn due(
+        &self,
+        session: &Session,
+        now: Moment,
+    ) -> Result<(Vec<Row>, Queues, BTreeMap<i32, String>), Failure> {
+        let mut shut = BTreeMap::new();
+        loop {
+            let besides: Vec<i32> = shut.keys().copied().collect();
+            let rows = self.due_rows(session, now, &besides).await?;
+            let queues = Queues::numbered(session, &rows.iter().map(|row| row.queue).collect()).await?;
+            for row in &rows {
+                let problem = queues.problem(row.queue).map(str::to_owned);
+                let problem = problem.or_else(|| row.dead_letter().err().map(|failure| failure.to_string()));
+                if let Some(problem) = problem {
+                    shut.entry(row.queue).or_insert(problem);
+                }
+            }
+            if shut.len() == besides.len() {
+                return Ok((rows, queues, shut));
+            }
+        }
+    }
+
     /// Messages whose lease is over, and those that have waited too long.
-    async fn due_rows(&self, session: &Session, now: Moment) -> Result<Vec<Row>, Failure> {
+    async fn due_rows(&self, session: &Session, now: Moment, besides: &[i32]) -> Result<Vec<Row>, Failure> {
         let over = concat!(
             "SELECT ",
             columns!(),
-            " FROM message AS m WHERE m.state = 2 AND m.until <= $1 ORDER BY m.until LIMIT $2
+            " FROM message AS m WHERE m.state = 2 AND m.until <= $1 AND m.queue <> ALL ($3::int4[]) ORDER BY m.until LIMIT $2
               FOR UPDATE SKIP LOCKED"
         );
         let expired = concat!(
             "SELECT ",
             columns!(),
-            " FROM message AS m WHERE m.ends IS NOT NULL AND m.state <> 2 AND m.ends <= $1 ORDER BY m.ends LIMIT $2
+            " FROM message AS m WHERE m.ends IS NOT NULL AND m.state <> 2 AND m.ends <= $1
+              AND m.queue <> ALL ($3::int4[]) ORDER BY m.ends LIMIT $2
               FOR UPDATE SKIP LOCKED"
         );
-        let mut rows = session.query(over, &[&now, &self.step]).await?;
-        rows.extend(session.query(expired, &[&now, &self.step]).await?);
+        let mut rows = session.query(over, &[&now, &self.step, &besides]).await?;
+        rows.extend(session.query(expired, &[&now, &self.step, &besides]).await?);
         rows.iter().map(Row::read).collect()
     }
 

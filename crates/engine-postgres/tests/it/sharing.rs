@@ -213,8 +213,8 @@ async fn a_busy_node_forgets_too_and_does_not_wait_between_steps() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_of_many_groups_leaves_others_their_locks() {
-    // A third of what a server has room for when nobody asked for more.
-    let server = Server::start(&["fsync = off", "max_connections = 100", "max_locks_per_transaction = 20"]);
+    // A sixth of what a server has room for when nobody asked for more.
+    let server = Server::start(&["fsync = off", "max_connections = 100", "max_locks_per_transaction = 10"]);
     let (config, queue) = (config(), name("orders"));
     let engine = opened(&server.config(), &config).await;
     let spec = QueueSpec { groups: true, ..unsynced() };
