@@ -110,6 +110,9 @@ impl Postgres {
         if found.is_standby {
             return Err(OpenError::Standby);
         }
+        if found.encoding != "UTF8" {
+            return Err(OpenError::Encoding { found: found.encoding });
+        }
         match bring_up_to_date(&session, &config.schema).await.map_err(failed)? {
             Brought::UpToDate => {}
             Brought::Later { version } => {

@@ -248,3 +248,50 @@ async fn a_consumer_of_dead_letters_hears_of_one_that_a_settlement_makes() {
         assert_eq!(id(&dead[0].content), number);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_can_not_be_read_keeps_no_other_waiting() {
+    let server = shared();
+    let config = PostgresConfig {
+        look_every: Duration::from_millis(50),
+        step: NonZeroU32::new(2).expect("not zero"),
+        ..config()
+    };
+    let engine = opened(&server.config(), &config).await;
+    let spec = QueueSpec { visibility_timeout: Duration::from_millis(200), ..unsynced() };
+    let queues = [name("newer"), name("orders")];
+    for queue in &queues {
+        engine.declare_queue(queue, &spec).await.expect("declares");
+        engine.commit((0..6).map(|number| send(queue, number)).collect()).await.expect("sends");
+        assert_eq!(
+            engine.lease(&request(queue, "worker", 6, Duration::ZERO)).await.expect("leases").len(),
+            6
+        );
+    }
+    let stranger = stranger(&server.config(), &config).await;
+    stranger
+        .batch_execute("UPDATE queue SET spec = '{\"later\":true}' WHERE name = 'newer'")
+        .await
+        .expect("damages");
+    let mut again = 0;
+    while again < 6 {
+        let asks = request(&queues[1], "worker", 6, SOON / 2);
+        let leases = tokio::time::timeout(SOON, engine.lease(&asks)).await.expect("goes on").expect("leases");
+        assert!(!leases.is_empty(), "time stands still");
+        engine
+            .commit(leases.iter().map(|lease| settle(&queues[1], lease, Settlement::Ack)).collect())
+            .await
+            .expect("settles");
+        again += leases.len();
+    }
+    let told = async {
+        while engine.unreadable().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(SOON, told).await.expect("is told");
+    assert!(engine.unreadable().values().all(|problem| problem.contains("specification")));
+    let refused = engine.lease(&request(&queues[0], "worker", 1, Duration::ZERO)).await;
+    assert!(matches!(refused, Err(EngineError::Unavailable { .. })), "{refused:?}");
+    engine.declare_queue(&name("others"), &unsynced()).await.expect("declares");
+}
