@@ -295,3 +295,28 @@ async fn a_queue_that_can_not_be_read_keeps_no_other_waiting() {
     assert!(matches!(refused, Err(EngineError::Unavailable { .. })), "{refused:?}");
     engine.declare_queue(&name("others"), &unsynced()).await.expect("declares");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn consumers_of_empty_queues_wait_while_there_are_few_connections() {
+    let server = shared();
+    let config = PostgresConfig {
+        connections_max: NonZeroU32::MIN,
+        pending_max: NonZeroU32::new(3).expect("not zero"),
+        look_every: Duration::from_millis(50),
+        ..config()
+    };
+    let engine = opened(&server.config(), &config).await;
+    let mut consumers = JoinSet::new();
+    for number in 0..12 {
+        let queue = name(&format!("orders-{number}"));
+        engine.declare_queue(&queue, &unsynced()).await.expect("declares");
+        let engine = engine.clone();
+        consumers.spawn(async move { engine.lease(&request(&queue, "worker", 1, 2 * SOON)).await });
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    let ended = tokio::time::timeout(Duration::from_secs(2), consumers.join_next()).await;
+    assert!(ended.is_err(), "somebody was sent away: {ended:?}");
+    engine.commit(send(&name("orders-7"), 7).into()).await.expect("sends");
+    let leases = consumers.join_next().await.expect("twelve").expect("ends").expect("leases");
+    assert_eq!(id(&leases[0].content), 7);
+}
