@@ -227,11 +227,15 @@ impl Changes {
         }
         let (queues, members): (Vec<_>, Vec<_>) =
             self.groups.iter().map(|(queue, member)| (*queue, &member[..])).unzip();
-        let sql = "UPDATE message AS m SET state = CASE WHEN m.due <= $3 THEN 0 ELSE 1 END
-                   FROM unnest($1::int4[], $2::bytea[]) AS g (queue, member),
-                        LATERAL (SELECT h.position FROM message AS h WHERE h.queue = g.queue AND h.member = g.member
-                                 ORDER BY h.queue, h.member, h.position LIMIT 1) AS first
-                   WHERE m.queue = g.queue AND m.position = first.position AND m.state = 3";
+        // The first of each group are found before anything is joined: a server that knows little of the table yet would
+        // look through the whole queue for each group.
+        let sql = "WITH first AS MATERIALIZED (
+                       SELECT g.queue, (SELECT h.position FROM message AS h
+                                        WHERE h.queue = g.queue AND h.member = g.member
+                                        ORDER BY h.queue, h.member, h.position LIMIT 1) AS position
+                       FROM unnest($1::int4[], $2::bytea[]) AS g (queue, member))
+                   UPDATE message AS m SET state = CASE WHEN m.due <= $3 THEN 0 ELSE 1 END FROM first AS f
+                   WHERE m.queue = f.queue AND m.position = f.position AND m.state = 3";
         session.run(sql, &[&queues, &members, &now]).await.map(|_| ())
     }
 }

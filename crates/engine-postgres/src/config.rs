@@ -14,8 +14,8 @@ pub struct PostgresConfig {
     /// The schema that holds all tables, made if there is none: lower-case letters, digits and `_`, at most 48.
     /// Engines with different schemas know nothing of each other. Default "intertie".
     pub schema: String,
-    /// Connections that do what callers ask for; the engine holds one more, which listens and does what time does.
-    /// Default 8.
+    /// Connections that do what callers ask for, at most 10,000; the engine holds one more, which listens and does what
+    /// time does. Default 8.
     pub connections_max: NonZeroU32,
     /// Callers that wait for one of the connections; a further one is refused. Default 1,000.
     pub pending_max: NonZeroU32,
@@ -38,9 +38,9 @@ pub struct PostgresConfig {
     /// Consumers of this node that wait for messages at once; a further one is refused, and may ask without waiting.
     /// Default 10,000.
     pub waiting_max: NonZeroU32,
-    /// Operations of one commit; a larger one is refused. Default 10,000.
+    /// Operations of one commit, at most 100,000; a larger one is refused. Default 10,000.
     pub operations_max: NonZeroU32,
-    /// Bytes of the messages, reasons and answers of one commit. Default 64 MiB.
+    /// Bytes of the messages, reasons and answers of one commit, at most 512 MiB. Default 64 MiB.
     pub commit_bytes_max: ByteSize,
     /// Queues, those of dead letters that came with others included. Default 10,000.
     pub queues_max: NonZeroU32,
@@ -52,7 +52,7 @@ pub struct PostgresConfig {
     /// past it is not kept. Default 1 GiB.
     pub answers_bytes_max: ByteSize,
     /// Rows of each kind that time changes in one transaction: leases that end, messages that become due or die, what
-    /// is forgotten. Default 256.
+    /// is forgotten. At most 100,000. Default 256.
     pub step: NonZeroU32,
 }
 
@@ -83,6 +83,18 @@ const SCHEMA_BYTES_MAX: usize = 48;
 /// A node that looks this often holds nothing up, and one that looks less often finds what a dead node left too late.
 const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(60));
 
+/// A transaction that takes longer keeps the rows of all others from being cleaned up.
+const TIMEOUT_MAX: Duration = Duration::from_secs(86_400);
+
+/// More than a server takes.
+const CONNECTIONS_MAX: u32 = 10_000;
+
+/// What one statement is asked to do at once.
+const OPERATIONS_MAX: u32 = 100_000;
+
+/// The server takes values of less than 1 GiB, and a commit of messages is one such value.
+const COMMIT_BYTES_MAX: ByteSize = ByteSize::from_bytes(512 << 20);
+
 impl PostgresConfig {
     /// Checks that the settings can work together.
     ///
@@ -110,6 +122,23 @@ impl PostgresConfig {
                 let problem = format!("{} is too short for a server to answer", format_duration(time));
                 return Err(Invalid::new(field, problem));
             }
+            if time > TIMEOUT_MAX {
+                let (is, most) = (format_duration(time), format_duration(TIMEOUT_MAX));
+                return Err(Invalid::new(field, format!("{is} is longer than {most}")));
+            }
+        }
+        for (field, is, most) in [
+            ("connections_max", self.connections_max.get(), CONNECTIONS_MAX),
+            ("operations_max", self.operations_max.get(), OPERATIONS_MAX),
+            ("step", self.step.get(), OPERATIONS_MAX),
+        ] {
+            if is > most {
+                return Err(Invalid::new(field, format!("{is} is more than {most}")));
+            }
+        }
+        if self.commit_bytes_max > COMMIT_BYTES_MAX {
+            let problem = format!("{} is more than {COMMIT_BYTES_MAX}", self.commit_bytes_max);
+            return Err(Invalid::new("commit_bytes_max", problem));
         }
         let (least, most) = LOOK_EVERY;
         if !(least..=most).contains(&self.look_every) {
@@ -140,6 +169,12 @@ mod tests {
         assert_eq!(hasty.validate().expect_err("no time").field, "look_every");
         let short = PostgresConfig { transaction_timeout: Duration::ZERO, ..standard.clone() };
         assert_eq!(short.validate().expect_err("no time").field, "transaction_timeout");
+        let endless = PostgresConfig { transaction_timeout: Duration::MAX, ..standard.clone() };
+        assert_eq!(endless.validate().expect_err("no end").field, "transaction_timeout");
+        let wide = PostgresConfig { operations_max: NonZeroU32::MAX, ..standard.clone() };
+        assert_eq!(wide.validate().expect_err("too many").field, "operations_max");
+        let heavy = PostgresConfig { commit_bytes_max: ByteSize::from_bytes(1 << 40), ..standard.clone() };
+        assert_eq!(heavy.validate().expect_err("too much").field, "commit_bytes_max");
         let text = serde_json::to_string(&standard).expect("serializes");
         assert_eq!(serde_json::from_str::<PostgresConfig>(&text).expect("round trip"), standard);
         serde_json::from_str::<PostgresConfig>(r#"{"connections":1}"#).expect_err("unknown key");

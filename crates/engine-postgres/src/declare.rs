@@ -37,7 +37,7 @@ impl Work for Declaring {
             Err(invalid) => return Ok(Ended::Rollback(Err(invalid))),
         };
         // A queue that is as asked is left alone, and nobody waits for that.
-        let named = Queues::named(session, &BTreeSet::from([&self.name])).await?;
+        let named = Queues::named(session, &BTreeSet::from([&self.name, &target])).await?;
         let is_so = |queue: &Known| queue.spec == self.spec && queue.dead_letters.as_ref() == Some(&target);
         if named.get(&self.name).is_some_and(is_so) {
             return Ok(Ended::Rollback(Ok(())));
@@ -83,7 +83,7 @@ impl Declaring {
             None => {
                 let more = 1 + usize::from(queues.get(target).is_none());
                 let limit = self.queues_max;
-                if queues.iter().count() + more <= limit as usize {
+                if queues.count() + more <= limit as usize {
                     return Ok(());
                 }
                 Err(EngineError::Limit { key: "queues_max", limit: limit.to_string() }.into())

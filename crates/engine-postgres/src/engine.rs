@@ -1,6 +1,7 @@
 //! The engine: what a node shares among its callers.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use intertie_idempotency::Bounds;
@@ -52,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) node: i64,
     pub(crate) bells: Bells,
     pub(crate) errands: Errands,
+    /// What the keeper passes over, and why.
+    shut: Mutex<BTreeMap<i32, String>>,
     runtime: Handle,
 }
 
@@ -82,10 +85,17 @@ impl Postgres {
             node: i64::from_be_bytes(node),
             bells: Bells::new(config.waiting_max.get() as usize),
             errands: Errands::default(),
+            shut: Mutex::default(),
             runtime: Handle::current(),
         });
         let keeper = tokio::spawn(keep(Arc::clone(&shared)));
         Ok(Self { shared, keeper })
+    }
+
+    /// The queues, by their numbers in the table `queue`, that had something due at the latest look which was left as it
+    /// is, and why: a row of them can not be read. Other queues go on.
+    pub fn unreadable(&self) -> BTreeMap<i32, String> {
+        self.shared.shut.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What the server is, and the class of the schema's locks.
@@ -99,6 +109,9 @@ impl Postgres {
         }
         if found.is_standby {
             return Err(OpenError::Standby);
+        }
+        if found.encoding != "UTF8" {
+            return Err(OpenError::Encoding { found: found.encoding });
         }
         match bring_up_to_date(&session, &config.schema).await.map_err(failed)? {
             Brought::UpToDate => {}
@@ -134,8 +147,21 @@ impl Shared {
     }
 
     async fn transact<W: Work>(&self, work: &W) -> Result<W::Answer, Undone> {
+        self.transact_or_leave(work, &mut None).await
+    }
+
+    async fn transact_or_leave<W: Work>(
+        &self,
+        work: &W,
+        unsynced: &mut Option<W::Answer>,
+    ) -> Result<W::Answer, Undone> {
         let (tries, timeout) = (self.config.tries_max.get(), self.config.transaction_timeout);
-        transact(&self.pool, work, tries, timeout).await
+        transact(&self.pool, work, tries, timeout, unsynced).await
+    }
+
+    /// Queues that time passes over are told of from now on, or no more.
+    pub(crate) fn tell_shut(&self, shut: &BTreeMap<i32, String>) {
+        shut.clone_into(&mut self.shut.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Does `work`, and `then` with its answer, to the end even if the caller gives up.
@@ -166,7 +192,12 @@ impl Shared {
         let mut awaited = Awaited { shared: Arc::clone(self), queue: queue.clone(), receiver };
         self.runtime.spawn(async move {
             let _place = place;
-            let answer = shared.transact(&work).await;
+            let mut unsynced = None;
+            let answer = shared.transact_or_leave(&work, &mut unsynced).await;
+            if let Some(unsynced) = unsynced {
+                // Nobody is told of these either.
+                shared.release(queue.clone(), Ok(unsynced)).await;
+            }
             if let Ok(Ok(Answer { due: Some((now, until)), .. })) = &answer {
                 shared.errands.expect(*now, *until);
             }
@@ -210,7 +241,8 @@ impl Drop for Awaited {
         if let Ok(unheard) = self.receiver.try_recv() {
             let (shared, queue) = (Arc::clone(&self.shared), self.queue.clone());
             self.shared.runtime.spawn(async move {
-                let _place = shared.pool.place().await;
+                // Where this fails, their time ends them.
+                let Ok(_place) = shared.pool.place().await else { return };
                 shared.release(queue, unheard).await;
             });
         }

@@ -1,7 +1,7 @@
 //! What a node does by itself: it does what is due, tells other nodes what was sent, and hears what they tell.
 
-use std::collections::BTreeSet;
-use std::future::poll_fn;
+use std::collections::{BTreeSet, VecDeque};
+use std::future::{Future, poll_fn};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio_postgres::AsyncMessage;
 use crate::Shared;
 use crate::failure::Failure;
 use crate::moment::Moment;
-use crate::pass::{Abandoning, Passing, Sweeping};
+use crate::pass::{Abandoning, Part, Passing, Sweeping, parts};
 use crate::session::{Session, connect};
 use crate::transaction::once;
 
@@ -23,7 +23,7 @@ const SWEEP_LOOKS: u32 = 5;
 /// A connection that broke is made anew after so long, and after `look_every` if that is shorter.
 const CONNECT_AGAIN: Duration = Duration::from_secs(1);
 
-/// What is due and others have is asked for again after so long.
+/// What is due and others have is asked for again after so long, and each time after twice as long, up to `look_every`.
 const BUSY_WAIT: Duration = Duration::from_millis(20);
 
 /// What callers leave to the keeper.
@@ -92,15 +92,34 @@ impl Errands {
     }
 }
 
+/// What a keeper does from time to time, whatever it is woken for in between.
+#[derive(Debug)]
+struct Times {
+    look: Instant,
+    sweep: Instant,
+    /// What is left of the sweep that goes on.
+    parts: VecDeque<Part>,
+    /// How long what others have is left to them.
+    busy: Duration,
+}
+
+impl Times {
+    fn new(look_every: Duration) -> Self {
+        let now = Instant::now();
+        let (look, sweep) = (now + look_every, now + SWEEP_LOOKS * look_every);
+        Self { look, sweep, parts: VecDeque::new(), busy: BUSY_WAIT }
+    }
+}
+
 /// Keeps at it until the task ends; a connection that fails is made anew.
 pub(crate) async fn keep(shared: Arc<Shared>) {
     let every = shared.config.look_every.min(CONNECT_AGAIN);
+    let mut times = Times::new(shared.config.look_every);
     loop {
         if let Ok(session) = listen(&shared).await {
             // What was told while nobody listened.
-            shared.bells.ring_each();
-            let mut looks = 0;
-            while round(&shared, &session, &mut looks).await.is_ok() {}
+            times.look = Instant::now();
+            while round(&shared, &session, &mut times).await.is_ok() {}
         }
         tokio::time::sleep(every).await;
     }
@@ -135,40 +154,73 @@ fn channel(schema: &str) -> String {
     format!("intertie_{schema}")
 }
 
-async fn round(shared: &Shared, session: &Session, looks: &mut u32) -> Result<(), Failure> {
-    let timeout = shared.config.transaction_timeout;
+/// Does a step of each thing that there is to do, and waits if nothing is left.
+async fn round(shared: &Shared, session: &Session, times: &mut Times) -> Result<(), Failure> {
+    let (timeout, look_every) = (shared.config.transaction_timeout, shared.config.look_every);
     let announced = shared.errands.take();
     if !announced.is_empty() {
-        let told = tell(shared, session, &announced);
-        tokio::time::timeout(timeout, told).await.map_err(|_| Failure::Late)??;
+        within(timeout, tell(shared, session, &announced)).await?;
     }
     shared.errands.forget_next();
     let (locks, step) = (shared.locks, shared.config.step.get().into());
     let passed = once(session, &Passing { locks, step }, timeout).await?.unwrap_or_default();
+    shared.tell_shut(&passed.shut);
     passed.ready.iter().for_each(|queue| shared.bells.ring(queue));
     shared.errands.announce(passed.ready.iter().cloned());
-    if passed.more {
+    if Instant::now() >= times.look {
+        times.look = Instant::now() + look_every;
+        within(timeout, look(shared, session)).await?;
+    }
+    if Instant::now() >= times.sweep && times.parts.is_empty() {
+        times.sweep = Instant::now() + SWEEP_LOOKS * look_every;
+        let gone = once(session, &Abandoning { locks, only: None }, timeout).await?;
+        gone.into_iter().flatten().for_each(|queue| shared.bells.ring_all(&queue));
+        times.parts = within(timeout, parts(session)).await?;
+    }
+    if let Some(part) = times.parts.pop_front() {
+        let more = once(session, &Sweeping { locks, step, part }, timeout).await?;
+        if more == Some(true) {
+            // After the others, so that none waits for one that never ends.
+            times.parts.push_back(part);
+        }
+    }
+    if passed.more || !times.parts.is_empty() {
         return Ok(());
     }
-    if let Some(next) = passed.next {
-        shared.errands.expect(passed.now, next);
-    }
-    let every = if passed.skipped { BUSY_WAIT } else { shared.config.look_every };
+    let mut at = times.look.min(times.sweep);
     if passed.skipped {
         shared.errands.forget_next();
-    }
-    let at = Instant::now() + every;
-    shared.errands.wait(at).await;
-    if at <= Instant::now() {
-        // What nobody told.
-        shared.bells.ring_each();
-        *looks += 1;
-        if *looks >= SWEEP_LOOKS {
-            let gone = once(session, &Abandoning { locks, only: None }, timeout).await?;
-            gone.into_iter().flatten().for_each(|queue| shared.bells.ring_all(&queue));
-            let more = once(session, &Sweeping { locks, step }, timeout).await?;
-            *looks = if more == Some(true) { SWEEP_LOOKS - 1 } else { 0 };
+        at = at.min(Instant::now() + times.busy);
+        times.busy = (2 * times.busy).min(look_every);
+    } else {
+        times.busy = BUSY_WAIT.min(look_every);
+        if let Some(next) = passed.next {
+            shared.errands.expect(passed.now, next);
         }
+    }
+    shared.errands.wait(at).await;
+    Ok(())
+}
+
+async fn within<T>(timeout: Duration, done: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::time::timeout(timeout, done).await.unwrap_or(Err(Failure::Late))
+}
+
+/// Has those look who wait here and would find something that nobody told of, and those whose queue is gone.
+async fn look(shared: &Shared, session: &Session) -> Result<(), Failure> {
+    let waited_for = shared.bells.queues();
+    if waited_for.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = waited_for.iter().map(Name::as_str).collect();
+    let sql = "SELECT t.at FROM unnest($1::text[]) WITH ORDINALITY AS t (name, at)
+               LEFT JOIN queue AS q ON q.name = t.name
+               WHERE q.number IS NULL
+                  OR EXISTS (SELECT 1 FROM message AS m WHERE m.queue = q.number AND m.state = 0)";
+    for row in session.query(sql, &[&names]).await? {
+        let at: i64 = row.try_get(0)?;
+        let queue = usize::try_from(at - 1).ok().and_then(|at| waited_for.get(at));
+        queue.into_iter().for_each(|queue| shared.bells.ring(queue));
     }
     Ok(())
 }

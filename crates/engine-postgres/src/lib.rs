@@ -8,8 +8,8 @@
 //!
 //! **A commit that was answered is in the log of the server, and synced** where the server syncs: a session whose
 //! `synchronous_commit` would be `off` is set to `on`, and stronger settings are left as they are. A server that runs
-//! with `fsync = off` is found at each connection: queues that ask for a synced copy are refused there, and receipts
-//! say `synced = 0`. How many standbys have a copy is not told by the server, so that receipts say one.
+//! with `fsync = off` is found when a connection is made: queues that ask for a synced copy are refused there, and
+//! receipts say `synced = 0`. How many standbys have a copy is not told by the server, so that receipts say one.
 //!
 //! **A commit that was answered with an error was not done**, but for
 //! [`Unknown`](intertie_messaging::commit::CommitError::Unknown): the server was told to commit, and the connection
@@ -55,7 +55,8 @@
 //! `LISTEN` belong to it. `queue`, `message` and the other tables may be read by anybody whom the server lets; who
 //! writes to them answers for what follows.
 //!
-//! Locks are advisory ones whose first key is the number of the schema, and single ones that a digest chooses.
+//! Locks are advisory ones whose first key is the number of the schema, and single ones that a digest chooses, of which
+//! all groups of a schema share 1,024.
 
 mod bells;
 mod changes;

@@ -14,6 +14,11 @@ pub enum OpenError {
     },
     /// The server follows another one, and takes no writes.
     Standby,
+    /// The database can not hold every text.
+    Encoding {
+        /// What it writes texts in.
+        found: String,
+    },
     /// A later version of this engine has written the schema.
     Later {
         /// The version of the schema.
@@ -35,6 +40,9 @@ impl fmt::Display for OpenError {
             Self::Version { found } => write!(f, "the server is PostgreSQL {found}; it must be 13 or later"),
             Self::Standby => {
                 f.write_str("the server follows another one and takes no writes; name the primary")
+            }
+            Self::Encoding { found } => {
+                write!(f, "the database writes texts in {found}; it must be made with the encoding UTF8")
             }
             Self::Later { version, known } => write!(
                 f,

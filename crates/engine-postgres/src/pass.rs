@@ -2,7 +2,7 @@
 //!
 //! Rows and groups that another transaction has are passed over, not waited for: its node, or the next look, does them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use intertie_messaging::Name;
 use intertie_messaging::queue::Cause;
@@ -33,17 +33,19 @@ pub(crate) struct Passed {
     pub(crate) more: bool,
     /// Something is due that another transaction has.
     pub(crate) skipped: bool,
+    /// Queues that are passed over, and why.
+    pub(crate) shut: BTreeMap<i32, String>,
     /// When the next is due, and what time it was.
     pub(crate) next: Option<Moment>,
     pub(crate) now: Moment,
 }
 
-/// What time it is, and when the first is due.
-async fn next(session: &Session) -> Result<(Moment, Option<Moment>), Failure> {
-    let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8 * 1000, least((SELECT min(until) FROM message WHERE state = 2),
+/// What time it is, and when the first is due that is not of one of those queues.
+async fn next(session: &Session, shut: &BTreeMap<i32, String>) -> Result<(Moment, Option<Moment>), Failure> {
+    let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8 * 1000, least((SELECT min(until) FROM message WHERE state = 2 AND queue <> ALL ($1::int4[])),
                             (SELECT min(due) FROM message WHERE state = 1),
-                            (SELECT min(ends) FROM message WHERE ends IS NOT NULL AND state <> 2))";
-    let row = session.one(sql, &[]).await?;
+                            (SELECT min(ends) FROM message WHERE ends IS NOT NULL AND state <> 2 AND queue <> ALL ($1::int4[])))";
+    let row = session.one(sql, &[&shut.keys().copied().collect::<Vec<_>>()]).await?;
     Ok((row.try_get(0)?, row.try_get(1)?))
 }
 
@@ -58,14 +60,12 @@ impl Work for Passing {
     }
 
     async fn run<'a>(&'a self, session: &'a Session) -> Result<Ended<Passed>, Failure> {
-        let (now, next) = next(session).await?;
+        let (now, next) = next(session, &BTreeMap::new()).await?;
         if next.is_none_or(|next| next > now) {
             return Ok(Ended::Rollback(Passed { next, now, ..Passed::default() }));
         }
-        let over = self.due_rows(session, now).await?;
-        let queues = over.iter().map(|row| row.queue).collect();
-        let queues = Queues::numbered(session, &queues).await?;
-        let mut passed = Passed { next, now, ..Passed::default() };
+        let (over, queues, shut) = self.due(session, now).await?;
+        let mut passed = Passed { next, now, shut, ..Passed::default() };
         let mut changes = Changes::default();
         self.bury_or_return(session, &queues, over, &mut changes, now).await?;
         changes.apply(session, now).await?;
@@ -76,7 +76,7 @@ impl Work for Passing {
         touched.extend(self.make_ready(session, now).await?);
         passed.ready =
             Queues::numbered(session, &touched).await?.iter().map(|queue| queue.name.clone()).collect();
-        passed.next = self::next(session).await?.1;
+        passed.next = self::next(session, &passed.shut).await?.1;
         let is_due = passed.next.is_some_and(|next| next <= now);
         // Where nothing could be done, others have it, and asking again at once would not help.
         (passed.more, passed.skipped) = (is_due && !touched.is_empty(), is_due && touched.is_empty());
@@ -85,22 +85,48 @@ impl Work for Passing {
 }
 
 impl Passing {
+    /// What is due, its queues, and the queues that are passed over because something of them can not be read: it must
+    /// not keep others waiting.
+    async fn due(
+        &self,
+        session: &Session,
+        now: Moment,
+    ) -> Result<(Vec<Row>, Queues, BTreeMap<i32, String>), Failure> {
+        let mut shut = BTreeMap::new();
+        loop {
+            let besides: Vec<i32> = shut.keys().copied().collect();
+            let rows = self.due_rows(session, now, &besides).await?;
+            let queues = Queues::numbered(session, &rows.iter().map(|row| row.queue).collect()).await?;
+            for row in &rows {
+                let problem = queues.problem(row.queue).map(str::to_owned);
+                let problem = problem.or_else(|| row.dead_letter().err().map(|failure| failure.to_string()));
+                if let Some(problem) = problem {
+                    shut.entry(row.queue).or_insert(problem);
+                }
+            }
+            if shut.len() == besides.len() {
+                return Ok((rows, queues, shut));
+            }
+        }
+    }
+
     /// Messages whose lease is over, and those that have waited too long.
-    async fn due_rows(&self, session: &Session, now: Moment) -> Result<Vec<Row>, Failure> {
+    async fn due_rows(&self, session: &Session, now: Moment, besides: &[i32]) -> Result<Vec<Row>, Failure> {
         let over = concat!(
             "SELECT ",
             columns!(),
-            " FROM message AS m WHERE m.state = 2 AND m.until <= $1 ORDER BY m.until LIMIT $2
+            " FROM message AS m WHERE m.state = 2 AND m.until <= $1 AND m.queue <> ALL ($3::int4[]) ORDER BY m.until LIMIT $2
               FOR UPDATE SKIP LOCKED"
         );
         let expired = concat!(
             "SELECT ",
             columns!(),
-            " FROM message AS m WHERE m.ends IS NOT NULL AND m.state <> 2 AND m.ends <= $1 ORDER BY m.ends LIMIT $2
+            " FROM message AS m WHERE m.ends IS NOT NULL AND m.state <> 2 AND m.ends <= $1
+              AND m.queue <> ALL ($3::int4[]) ORDER BY m.ends LIMIT $2
               FOR UPDATE SKIP LOCKED"
         );
-        let mut rows = session.query(over, &[&now, &self.step]).await?;
-        rows.extend(session.query(expired, &[&now, &self.step]).await?);
+        let mut rows = session.query(over, &[&now, &self.step, &besides]).await?;
+        rows.extend(session.query(expired, &[&now, &self.step, &besides]).await?);
         rows.iter().map(Row::read).collect()
     }
 
@@ -190,15 +216,43 @@ impl Passing {
     }
 }
 
-/// Forgets what need not be remembered any more, and removes what is gone, up to a step of each.
+/// What is forgotten in a transaction of its own, so that nobody waits for more than that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Requests,
+    Marks,
+    Interest,
+    /// Settlements and ids of a queue.
+    Queue(i32),
+    /// All of a queue that is gone.
+    Removed(i32),
+}
+
+/// All that there may be something to forget of.
+pub(crate) async fn parts(session: &Session) -> Result<VecDeque<Part>, Failure> {
+    let mut parts = VecDeque::from([Part::Requests, Part::Marks, Part::Interest]);
+    for row in session.query("SELECT number FROM removed ORDER BY number", &[]).await? {
+        parts.push_back(Part::Removed(row.try_get(0)?));
+    }
+    let remembering =
+        "SELECT q.number FROM queue AS q WHERE EXISTS (SELECT 1 FROM settled AS s WHERE s.queue = q.number)
+         OR EXISTS (SELECT 1 FROM seen AS s WHERE s.queue = q.number)";
+    for row in session.query(remembering, &[]).await? {
+        parts.push_back(Part::Queue(row.try_get(0)?));
+    }
+    Ok(parts)
+}
+
+/// Forgets what need not be remembered any more, or removes what is gone, up to a step of it.
 #[derive(Debug)]
 pub(crate) struct Sweeping {
     pub(crate) locks: i32,
     pub(crate) step: i64,
+    pub(crate) part: Part,
 }
 
 impl Work for Sweeping {
-    /// Whether there may be more to do at once.
+    /// Whether there may be more of it to do at once.
     type Answer = bool;
 
     const SYNC: SyncPoint = SyncPoint::Lazily;
@@ -209,22 +263,31 @@ impl Work for Sweeping {
 
     async fn run<'a>(&'a self, session: &'a Session) -> Result<Ended<bool>, Failure> {
         let (now, step) = (self::now(session).await?, &self.step);
-        let mut most = requests::forget(session, now, *step).await?;
-        let marks = "DELETE FROM mark WHERE (inbox, digest) IN (
-                         SELECT inbox, digest FROM mark WHERE until <= $1 ORDER BY until LIMIT $2
-                         FOR UPDATE SKIP LOCKED)";
-        most = most.max(session.run(marks, &[&now, step]).await?);
-        session.run("DELETE FROM interest WHERE until <= $1", &[&now]).await?;
-        let remembering = "SELECT q.number FROM queue AS q WHERE EXISTS (SELECT 1 FROM settled AS s WHERE s.queue = q.number)
-                           OR EXISTS (SELECT 1 FROM seen AS s WHERE s.queue = q.number)";
-        let numbers = session.query(remembering, &[]).await?;
-        let numbers: BTreeSet<i32> = numbers.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-        for queue in Queues::numbered(session, &numbers).await?.iter() {
-            most = most.max(self.forget(session, queue, now).await?);
-        }
-        for row in session.query("SELECT number FROM removed ORDER BY number LIMIT 1", &[]).await? {
-            most = most.max(self.clear(session, row.try_get(0)?).await?);
-        }
+        let most = match self.part {
+            Part::Requests => requests::forget(session, now, *step).await?,
+            Part::Marks => {
+                let sql = "DELETE FROM mark WHERE (inbox, digest) IN (
+                               SELECT inbox, digest FROM mark WHERE until <= $1 ORDER BY until LIMIT $2
+                               FOR UPDATE SKIP LOCKED)";
+                session.run(sql, &[&now, step]).await?
+            }
+            Part::Interest => {
+                session.run("DELETE FROM interest WHERE until <= $1", &[&now]).await?;
+                0
+            }
+            Part::Queue(number) => {
+                let queues = Queues::numbered(session, &BTreeSet::from([number])).await?;
+                match queues.numbered_as(number) {
+                    Some(queue) => self.forget(session, queue, now).await?,
+                    None => 0,
+                }
+            }
+            Part::Removed(number) => {
+                let most = self.clear(session, number).await?;
+                // The last step finds nothing.
+                return Ok(Ended::Commit(most > 0));
+            }
+        };
         Ok(Ended::Commit(most >= step.cast_unsigned()))
     }
 }

@@ -28,6 +28,9 @@ const STEPS_MAX: u32 = 8;
 /// How long other nodes know that somebody waits here.
 const INTEREST: Duration = Duration::from_secs(30);
 
+/// A consumer that waits and that there was no connection for asks again after so long, unless it is rung for.
+const OVERLOADED_WAIT: Duration = Duration::from_millis(100);
+
 const TOPICS: (&str, &str) =
     ("it keeps queues and no topics yet", "send to a queue, or keep the topic on the embedded engine");
 
@@ -77,11 +80,12 @@ impl Engine for Postgres {
             };
             let done = shared.perform(committing, move |shared, done| {
                 if matches!(done.committed, Ok(Committed::Done(_))) {
-                    named.iter().for_each(|queue| shared.bells.ring(queue));
+                    let told: BTreeSet<Name> = named.into_iter().chain(done.filled.iter().cloned()).collect();
+                    told.iter().for_each(|queue| shared.bells.ring(queue));
                     if let Some((now, next)) = done.due {
                         shared.errands.expect(now, next);
                     }
-                    shared.errands.announce(named);
+                    shared.errands.announce(told);
                 }
             });
             done.await.map_err(commit_error)?.committed
@@ -181,11 +185,17 @@ impl QueueEngine for Postgres {
                 let mut rung = std::pin::pin!(place.bell().notified());
                 // Before the question: what comes between it and the sleep rings too.
                 rung.as_mut().enable();
-                self.make_known(&place, request).await?;
-                let leased = self.lease_now(request).await?;
-                if !leased.is_empty() {
-                    return Ok(leased);
-                }
+                let asked = async {
+                    self.make_known(&place, request).await?;
+                    self.lease_now(request).await
+                };
+                let asks_again = match asked.await {
+                    Ok(leased) if leased.is_empty() => INTEREST / 3,
+                    Ok(leased) => return Ok(leased),
+                    // Who waits is not sent away because of others who ask at the same moment.
+                    Err(EngineError::Overloaded { .. }) => OVERLOADED_WAIT,
+                    Err(error) => return Err(error),
+                };
                 let over = async {
                     match end {
                         Some(end) => tokio::time::sleep_until(end).await,
@@ -195,7 +205,7 @@ impl QueueEngine for Postgres {
                 tokio::select! {
                     () = rung => {}
                     () = over => return Ok(Vec::new()),
-                    () = tokio::time::sleep(INTEREST / 3) => {}
+                    () = tokio::time::sleep(asks_again) => {}
                 }
             }
         })

@@ -24,6 +24,8 @@ pub(crate) struct Known {
 pub(crate) struct Queues {
     by_name: BTreeMap<Name, Known>,
     names: BTreeMap<i32, Name>,
+    /// Those whose rows can not be read, and why: their names, and the problem.
+    unreadable: BTreeMap<i32, (String, String)>,
 }
 
 impl Known {
@@ -48,11 +50,44 @@ impl Queues {
     fn of(rows: &[Columns]) -> Result<Self, Failure> {
         let mut queues = Self::default();
         for columns in rows {
-            let known = Known::read(columns)?;
-            queues.names.insert(known.number, known.name.clone());
-            queues.by_name.insert(known.name.clone(), known);
+            match Known::read(columns) {
+                Ok(known) => {
+                    queues.names.insert(known.number, known.name.clone());
+                    queues.by_name.insert(known.name.clone(), known);
+                }
+                Err(damaged @ Failure::Damaged { .. }) => {
+                    let name = columns.try_get(1)?;
+                    queues.unreadable.insert(columns.try_get(0)?, (name, damaged.to_string()));
+                }
+                Err(failure) => return Err(failure),
+            }
         }
         Ok(queues)
+    }
+
+    /// The same, if all of them can be read.
+    fn whole(self) -> Result<Self, Failure> {
+        match self.unreadable.values().next() {
+            None => Ok(self),
+            Some((name, problem)) => {
+                Err(Failure::Damaged { what: "queue", problem: format!("`{name}`: {problem}") })
+            }
+        }
+    }
+
+    /// Why nothing can be decided about messages of the queue: it can not be read, or the one can not that its dead go
+    /// to.
+    pub(crate) fn problem(&self, number: i32) -> Option<&str> {
+        let target = self.numbered_as(number).and_then(|queue| queue.dead_letters.as_ref());
+        let problem = self.unreadable.get(&number).or_else(|| {
+            self.unreadable.values().find(|(name, _)| target.is_some_and(|target| target.as_str() == name))
+        });
+        problem.map(|(_, problem)| &problem[..])
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.by_name.len() + self.unreadable.len()
     }
 
     /// Those of `names` that there are, and where their dead letters go.
@@ -64,10 +99,10 @@ impl Queues {
         let sql = "SELECT number, name, spec, dead_letters FROM queue WHERE name = ANY ($1)
                    UNION SELECT t.number, t.name, t.spec, t.dead_letters
                    FROM queue AS q JOIN queue AS t ON t.name = q.dead_letters WHERE q.name = ANY ($1)";
-        Self::of(&session.query(sql, &[&names]).await?)
+        Self::of(&session.query(sql, &[&names]).await?)?.whole()
     }
 
-    /// The same by their numbers.
+    /// The same by their numbers, those left out that can not be read.
     pub(crate) async fn numbered(session: &Session, numbers: &BTreeSet<i32>) -> Result<Self, Failure> {
         if numbers.is_empty() {
             return Ok(Self::default());
@@ -79,7 +114,7 @@ impl Queues {
         Self::of(&session.query(sql, &[&numbers]).await?)
     }
 
-    /// All of them.
+    /// All that can be read.
     pub(crate) async fn all(session: &Session) -> Result<Self, Failure> {
         Self::of(&session.query("SELECT number, name, spec, dead_letters FROM queue", &[]).await?)
     }
@@ -107,11 +142,21 @@ pub(crate) async fn change_structure(session: &Session, locks: i32) -> Result<()
     session.run("SELECT pg_advisory_xact_lock($1, 0)", &[&locks]).await.map(|_| ())
 }
 
-/// There is no `name`.
+/// There is no `name`. What the transaction did is given up.
 pub(crate) async fn not_found(session: &Session, name: &Name) -> Result<EngineError, Failure> {
-    let names = session.query("SELECT name FROM queue ORDER BY name", &[]).await?;
-    let names: Vec<&str> = names.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-    Ok(EngineError::NotFound { name: name.clone(), nearest: nearest(name, names) })
+    // Others differ by more than a name may, whatever their letters are.
+    let sql = "SELECT name FROM queue WHERE abs(length(name) - $1) <= (length(name) + 3) / 4 ORDER BY name";
+    let length = i32::try_from(name.as_str().len()).unwrap_or(i32::MAX);
+    let names = session.query(sql, &[&length]).await?;
+    let names: Vec<String> = names.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    // Nothing is done any more, and nobody has to wait for what is only advice.
+    session.batch("ROLLBACK; BEGIN").await?;
+    let name = name.clone();
+    let searched = tokio::task::spawn_blocking(move || {
+        let nearest = nearest(&name, names.iter().map(String::as_str));
+        EngineError::NotFound { name, nearest }
+    });
+    searched.await.map_err(|error| Failure::Changed { problem: error.to_string() })
 }
 
 /// The name that is most like `name`.

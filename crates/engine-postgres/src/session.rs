@@ -26,6 +26,8 @@ pub(crate) struct Found {
     pub(crate) syncs: bool,
     /// Whether it only follows another server.
     pub(crate) is_standby: bool,
+    /// How the database writes texts.
+    pub(crate) encoding: String,
 }
 
 /// A connection that one task has to itself.
@@ -74,6 +76,7 @@ impl Session {
             .await?;
         let sql = "SELECT current_setting('server_version'), current_setting('server_version_num')::int4,
                           current_setting('fsync')::bool, pg_is_in_recovery(),
+                          current_setting('server_encoding'),
                           set_config('synchronous_commit', CASE current_setting('synchronous_commit')
                               WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)";
         let row = self.client.query_one(sql, &[]).await?;
@@ -83,6 +86,7 @@ impl Session {
             version_number: row.try_get(1)?,
             syncs: row.try_get(2)?,
             is_standby: row.try_get(3)?,
+            encoding: row.try_get(4)?,
         })
     }
 

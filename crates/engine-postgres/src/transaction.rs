@@ -87,6 +87,7 @@ fn undone(busy: Busy, pending_max: u64) -> Undone {
 
 /// Does `work` on a connection of `pool`, whose place the caller has.
 ///
+/// What was committed and is not known to be synced is no answer; it is left in `unsynced`.
 /// It is tried again when the server gave it up in favour of another one, and when a connection that was idle turns out
 /// to be broken before anything was committed on it.
 pub(crate) async fn transact<W: Work>(
@@ -94,6 +95,7 @@ pub(crate) async fn transact<W: Work>(
     work: &W,
     tries_max: u32,
     timeout: Duration,
+    unsynced: &mut Option<W::Answer>,
 ) -> Result<W::Answer, Undone> {
     let mut tries = 0;
     let mut idle = pool.idle();
@@ -104,7 +106,7 @@ pub(crate) async fn transact<W: Work>(
             None => pool.fresh().await.map_err(|busy| undone(busy, 0))?,
         };
         let mut stage = Stage::Before;
-        let done = tokio::time::timeout(timeout, attempt(&session, work, &mut stage)).await;
+        let done = tokio::time::timeout(timeout, attempt(&session, work, &mut stage, unsynced)).await;
         let failure = match done {
             Ok(Ok(answer)) => {
                 pool.give_back(session);
@@ -144,8 +146,8 @@ pub(crate) async fn once<W: Work>(
     work: &W,
     timeout: Duration,
 ) -> Result<Option<W::Answer>, Failure> {
-    let mut stage = Stage::Before;
-    let done = tokio::time::timeout(timeout, attempt(session, work, &mut stage)).await;
+    let (mut stage, mut unsynced) = (Stage::Before, None);
+    let done = tokio::time::timeout(timeout, attempt(session, work, &mut stage, &mut unsynced)).await;
     match done.unwrap_or(Err(Failure::Late)) {
         Ok(answer) => Ok(Some(answer)),
         Err(failure) if failure.is_conflict() => session.batch("ROLLBACK").await.map(|()| None),
@@ -153,7 +155,12 @@ pub(crate) async fn once<W: Work>(
     }
 }
 
-async fn attempt<W: Work>(session: &Session, work: &W, stage: &mut Stage) -> Result<W::Answer, Failure> {
+async fn attempt<W: Work>(
+    session: &Session,
+    work: &W,
+    stage: &mut Stage,
+    unsynced: &mut Option<W::Answer>,
+) -> Result<W::Answer, Failure> {
     let mut begin = String::from("BEGIN");
     if W::SYNC != SyncPoint::First {
         begin.push_str("; SET LOCAL synchronous_commit TO off");
@@ -170,12 +177,14 @@ async fn attempt<W: Work>(session: &Session, work: &W, stage: &mut Stage) -> Res
         Ended::Commit(answer) => {
             *stage = Stage::AtCommit;
             session.batch("COMMIT").await?;
-            if W::SYNC == SyncPoint::Last {
-                *stage = Stage::After;
-                // A commit of its own, whose sync reaches all that was written before it.
-                session.one("SELECT 1 FROM pg_logical_emit_message(true, 'intertie', '')", &[]).await?;
+            if W::SYNC != SyncPoint::Last {
+                return Ok(answer);
             }
-            Ok(answer)
+            *stage = Stage::After;
+            *unsynced = Some(answer);
+            // A commit of its own, whose sync reaches all that was written before it.
+            session.one("SELECT 1 FROM pg_logical_emit_message(true, 'intertie', '')", &[]).await?;
+            unsynced.take().ok_or(Failure::Late)
         }
     }
 }

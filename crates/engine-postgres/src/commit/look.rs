@@ -73,9 +73,15 @@ async fn lock_room(
     Ok(bounded)
 }
 
-/// The lock of one group.
+/// So many locks all groups of a schema share: a server has a table of them for all of its sessions, which one commit of
+/// many groups must not fill.
+const GROUP_LOCKS: u16 = 1024;
+
+/// The lock of one group, and of some others.
 pub(crate) fn group_lock(locks: i32, queue: i32, member: &[u8]) -> i64 {
-    lock_key(&[b"group", &locks.to_be_bytes(), &queue.to_be_bytes(), member])
+    let group = lock_key(&[&queue.to_be_bytes(), member]);
+    let number = group.cast_unsigned() % u64::from(GROUP_LOCKS);
+    lock_key(&[b"group", &locks.to_be_bytes(), &number.to_be_bytes()])
 }
 
 /// Has others wait that let messages enter or leave the same groups: who is first in a group is decided by one at a
@@ -164,24 +170,34 @@ async fn remembered(
             _ => None,
         })
         .collect();
-    let mut remembered = BTreeMap::new();
-    for (number, delivery) in ended {
-        let Some(queue) = facts.queues.numbered_as(number) else { continue };
-        let most = i64::from(queue.spec.settlements_max.get());
-        // Those that came later are counted no further than to the one that pushes it out.
-        let sql = "SELECT s.secret, s.settlement, s.at,
-                          (SELECT count(*) FROM (SELECT 1 FROM settled AS l WHERE l.queue = s.queue
-                               AND (l.at, l.delivery) > (s.at, s.delivery) LIMIT $3) AS later)
-                   FROM settled AS s WHERE s.queue = $1 AND s.delivery = $2";
-        if let Some(row) = session.query(sql, &[&number, &delivery, &most]).await?.first() {
-            let is_pushed_out = row.try_get::<_, i64>(3)? >= most;
-            let (secret, settlement, at) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-            if !is_pushed_out {
-                remembered.insert((number, delivery), Remembered { secret, settlement, at });
-            }
-        }
+    if ended.is_empty() {
+        return Ok(BTreeMap::new());
     }
-    Ok(remembered)
+    let (numbers, deliveries): (Vec<_>, Vec<_>) = ended.into_iter().unzip();
+    let distinct: BTreeSet<i32> = numbers.iter().copied().collect();
+    let bounds = distinct.into_iter().filter_map(|number| {
+        let most = facts.queues.numbered_as(number)?.spec.settlements_max.get();
+        Some((number, i64::from(most)))
+    });
+    let (queues, most): (Vec<i32>, Vec<i64>) = bounds.unzip();
+    // In each queue, the latest that is pushed out by those after it, and with it all before it.
+    let sql = "WITH bound AS MATERIALIZED (
+                   SELECT q.number, l.at, l.delivery FROM unnest($3::int4[], $4::int8[]) AS q (number, most)
+                   LEFT JOIN LATERAL (
+                       SELECT s.at, s.delivery FROM settled AS s WHERE s.queue = q.number
+                       ORDER BY s.queue DESC, s.at DESC, s.delivery DESC OFFSET q.most LIMIT 1) AS l ON true)
+               SELECT s.queue, s.delivery, s.secret, s.settlement, s.at
+               FROM unnest($1::int4[], $2::int8[]) AS p (queue, delivery)
+               JOIN settled AS s ON s.queue = p.queue AND s.delivery = p.delivery
+               JOIN bound AS b ON b.number = s.queue
+               WHERE b.at IS NULL OR (s.at, s.delivery) > (b.at, b.delivery)";
+    let rows = session.query(sql, &[&numbers, &deliveries, &queues, &most]).await?;
+    let read = |row: &tokio_postgres::Row| {
+        let place = (row.try_get(0)?, row.try_get(1)?);
+        let (secret, settlement, at) = (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
+        Ok((place, Remembered { secret, settlement, at }))
+    };
+    rows.iter().map(read).collect()
 }
 
 /// How much those queues hold, counted no further than to their bound.

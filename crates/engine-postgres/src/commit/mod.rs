@@ -9,10 +9,11 @@ mod facts;
 mod look;
 mod perform;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use intertie_messaging::Durability;
 use intertie_messaging::commit::{CommitError, Committed, Refused};
+use intertie_messaging::{Durability, Name};
 
 pub(crate) use change::Change;
 pub(crate) use change::{Lease, request_digest};
@@ -40,11 +41,13 @@ pub(crate) struct Done {
     pub(crate) committed: Result<Committed, CommitError>,
     /// The moment of the commit, and the first one at which time has to do something because of it.
     pub(crate) due: Option<(Moment, Moment)>,
+    /// Queues that it put messages in without naming them: those of dead letters.
+    pub(crate) filled: BTreeSet<Name>,
 }
 
 impl From<Result<Committed, CommitError>> for Done {
     fn from(committed: Result<Committed, CommitError>) -> Self {
-        Self { committed, due: None }
+        Self { committed, due: None, filled: BTreeSet::new() }
     }
 }
 
@@ -74,8 +77,10 @@ impl Work for Committing {
             }
             return Ok(Ended::Rollback(refused((operation, cause)).into()));
         }
-        let (outcomes, next) = perform::perform(session, &self.changes, &facts, self.durability).await?;
-        let due = next.map(|next| (facts.now, next));
-        Ok(Ended::Commit(Done { committed: Ok(Committed::Done(outcomes)), due }))
+        let done = perform::perform(session, &self.changes, &facts, self.durability).await?;
+        let due = done.next.map(|next| (facts.now, next));
+        let named = |number: &i32| facts.queues.numbered_as(*number).map(|queue| queue.name.clone());
+        let filled = done.filled.iter().filter_map(named).collect();
+        Ok(Ended::Commit(Done { committed: Ok(Committed::Done(done.outcomes)), due, filled }))
     }
 }

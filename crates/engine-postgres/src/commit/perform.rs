@@ -18,13 +18,23 @@ use crate::requests;
 use crate::row::{BEHIND, Death, READY, Row, dead_text, ends, waiting};
 use crate::session::Session;
 
-/// Does all `changes`; their outcomes, and when the first of what they brought is due.
+/// What came of all changes of a commit.
+#[derive(Debug)]
+pub(crate) struct Performed {
+    pub(crate) outcomes: Vec<Outcome>,
+    /// When the first of what they brought is due.
+    pub(crate) next: Option<Moment>,
+    /// Queues that messages went to from others.
+    pub(crate) filled: BTreeSet<i32>,
+}
+
+/// Does all `changes`.
 pub(crate) async fn perform(
     session: &Session,
     changes: &[Change],
     facts: &Facts,
     durability: Durability,
-) -> Result<(Vec<Outcome>, Option<Moment>), Failure> {
+) -> Result<Performed, Failure> {
     let receipt = |position: i64| {
         let position = Some(position.cast_unsigned());
         Receipt { partition: 0, position, durability }
@@ -93,7 +103,8 @@ pub(crate) async fn perform(
     }
     done.apply(session, facts.now).await?;
     touch(session, facts, &used).await?;
-    Ok((outcomes, done.next))
+    let filled = done.moved.iter().map(|(_, row)| row.queue).collect();
+    Ok(Performed { outcomes, next: done.next, filled })
 }
 
 /// What was checked is there, under locks.

@@ -70,6 +70,19 @@ impl Subject for Schemas {
 /// How many cases wait side by side.
 const AT_ONCE: usize = 20;
 
+/// Cases that look shortly before and after moments, or that need a race: beside many others they may come late. No
+/// other is tried again.
+const TIMED: [&str; 8] = [
+    "a_delayed_message_comes_when_it_is_due",
+    "a_message_comes_at_its_moment",
+    "a_retry_comes_no_earlier_than_asked",
+    "a_settlement_is_known_for_its_window",
+    "settlements_race_the_end_of_leases_and_one_wins",
+    "the_age_of_a_message_goes_on_while_it_is_repeated",
+    "the_window_ends_at_its_edge",
+    "what_waits_longer_than_ttl_is_dead",
+];
+
 /// What may be refused, and why.
 const REFUSED: [&str; 4] = [
     "there is no port for topics",
@@ -101,7 +114,8 @@ fn two_nodes_keep_every_promise_of_the_ports_together() {
             let (case, verdict) = case.expect("cases are caught");
             match verdict {
                 Verdict::Passed => drop(passed.fetch_add(1, Ordering::Relaxed)),
-                Verdict::Failed { problem } => late.push((case, problem)),
+                Verdict::Failed { problem } if TIMED.contains(&case.name) => late.push((case, problem)),
+                Verdict::Failed { problem } => failed.push(format!("{case:?}: {problem}")),
                 Verdict::NotApplicable { why } => {
                     assert!(REFUSED.iter().any(|refused| why.contains(refused)), "{case:?}: {why}");
                     refused.fetch_add(1, Ordering::Relaxed);
@@ -109,7 +123,6 @@ fn two_nodes_keep_every_promise_of_the_ports_together() {
             }
         }
         eprintln!("{passed:?} passed, {refused:?} refused");
-        // Cases look shortly before and after moments, and beside many others they may come late to them.
         for (case, problem) in late {
             eprintln!("{case:?}, beside others: {problem}");
             let subject: Arc<dyn Subject> = Arc::new(Schemas::new(&server, true));

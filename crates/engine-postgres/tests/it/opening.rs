@@ -46,6 +46,20 @@ async fn a_server_that_does_not_sync_promises_no_synced_copy() {
     engine.declare_queue(&name("orders"), &spec).await.expect("declares");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_can_not_hold_every_text_is_refused() {
+    let (server, named) = (shared(), schema());
+    let sql =
+        format!("CREATE DATABASE {named} ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'");
+    run(&server.config(), &sql).await;
+    let mut other = server.config();
+    other.dbname(&named);
+    match Postgres::open(&other, &PostgresConfig::default()).await {
+        Err(OpenError::Encoding { found }) => assert_eq!(found, "LATIN1"),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// What `sql` does to a schema behind the engine's back.
 async fn run(server: &ServerConfig, sql: &str) {
     let (client, connection) = server.connect(NoTls).await.expect("connects");

@@ -4,15 +4,16 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use intertie_core::envelope::Envelope;
 use intertie_engine_postgres::{Postgres, PostgresConfig, ServerConfig};
-use intertie_messaging::commit::{Commit, CommitError, Committed, Outcome};
-use intertie_messaging::queue::{QueueEngine, QueueSpec, Settlement};
+use intertie_messaging::commit::{Commit, CommitError, Committed, Operation, Outcome};
+use intertie_messaging::queue::{Cause, QueueEngine, QueueSpec, Settlement};
 use intertie_messaging::{Durability, Engine, EngineError};
 use tokio::task::JoinSet;
 use tokio_postgres::{Client, NoTls};
 
 use crate::ledger::{id, name, request, send, settle};
-use crate::server::{schema, shared};
+use crate::server::{Server, schema, shared};
 
 /// Longer than anything takes that does not wait for the next look; a quarter of it is less than a consumer sleeps.
 const SOON: Duration = Duration::from_secs(20);
@@ -24,9 +25,12 @@ fn config() -> PostgresConfig {
 
 async fn opened(server: &ServerConfig, config: &PostgresConfig) -> Arc<Postgres> {
     let engine = Arc::new(Postgres::open(server, config).await.expect("opens"));
-    let spec = QueueSpec { durability: Durability::UNSYNCED, ..QueueSpec::default() };
-    engine.declare_queue(&name("orders"), &spec).await.expect("declares");
+    engine.declare_queue(&name("orders"), &unsynced()).await.expect("declares");
     engine
+}
+
+fn unsynced() -> QueueSpec {
+    QueueSpec { durability: Durability::UNSYNCED, ..QueueSpec::default() }
 }
 
 /// A session of somebody else, in the schema of the engine.
@@ -174,4 +178,145 @@ async fn of_sends_with_one_id_at_two_nodes_one_is_stored() {
     let is_stored = |committed: &Committed| matches!(committed, Committed::Done(outcomes) if matches!(outcomes[..], [Outcome::Stored(_)]));
     assert_eq!(committed.iter().filter(|committed| is_stored(committed)).count(), 1, "{committed:?}");
     assert_eq!(nodes[1].depth(&queue).await.expect("counts").ready, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_node_forgets_too_and_does_not_wait_between_steps() {
+    let (server, queue) = (shared(), name("orders"));
+    let config = PostgresConfig {
+        look_every: Duration::from_millis(300),
+        step: NonZeroU32::new(7).expect("not zero"),
+        ..config()
+    };
+    let engine = opened(&server.config(), &config).await;
+    engine.commit((0..2000).map(|number| send(&queue, number)).collect()).await.expect("sends");
+    engine.declare_queue(&name("others"), &unsynced()).await.expect("declares");
+    let busy = tokio::spawn({
+        let engine = engine.clone();
+        async move {
+            for number in 0.. {
+                engine.commit(send(&name("others"), number).into()).await.expect("sends");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    });
+    engine.delete_queue(&queue).await.expect("deletes");
+    let stranger = stranger(&server.config(), &config).await;
+    let cleared = async {
+        while !stranger.query("SELECT 1 FROM removed", &[]).await.expect("counts").is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(SOON, cleared).await.expect("all rows go");
+    busy.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_of_many_groups_leaves_others_their_locks() {
+    // A sixth of what a server has room for when nobody asked for more.
+    let server = Server::start(&["fsync = off", "max_connections = 100", "max_locks_per_transaction = 10"]);
+    let (config, queue) = (config(), name("orders"));
+    let engine = opened(&server.config(), &config).await;
+    let spec = QueueSpec { groups: true, ..unsynced() };
+    let grouped = name("grouped");
+    engine.declare_queue(&grouped, &spec).await.expect("declares");
+    let commit = (0..3500).map(|number| {
+        let envelope = Envelope::new(&number.to_string(), "/test", "tested").expect("an event");
+        let envelope = envelope.with_partition_key(&number.to_string()).expect("a key");
+        Operation::Send { queue: grouped.clone(), message: envelope.into() }
+    });
+    engine.commit(commit.collect()).await.expect("sends");
+    engine.commit(send(&queue, 1).into()).await.expect("sends");
+    assert_eq!(engine.depth(&grouped).await.expect("counts").ready, 3500);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_of_dead_letters_hears_of_one_that_a_settlement_makes() {
+    let (server, config, queue) = (shared(), config(), name("orders"));
+    let one = opened(&server.config(), &config).await;
+    let other = opened(&server.config(), &config).await;
+    one.commit([send(&queue, 1), send(&queue, 2)].into_iter().collect()).await.expect("sends");
+    for (number, waiter) in [(1, &one), (2, &other)] {
+        let leases = one.lease(&request(&queue, "worker", 1, Duration::ZERO)).await.expect("leases");
+        let (waiter, asks) = (waiter.clone(), request(&name("orders.dead"), "reader", 1, 2 * SOON));
+        let waits = tokio::spawn(async move { waiter.lease(&asks).await });
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let dies = Settlement::DeadLetter { cause: Cause::Rejected, reason: "unfit".to_owned() };
+        one.commit(settle(&queue, &leases[0], dies).into()).await.expect("settles");
+        let dead =
+            tokio::time::timeout(SOON / 4, waits).await.expect("is told").expect("ends").expect("leases");
+        assert_eq!(id(&dead[0].content), number);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_can_not_be_read_keeps_no_other_waiting() {
+    let server = shared();
+    let config = PostgresConfig {
+        look_every: Duration::from_millis(50),
+        step: NonZeroU32::new(2).expect("not zero"),
+        ..config()
+    };
+    let engine = opened(&server.config(), &config).await;
+    let spec = QueueSpec { visibility_timeout: Duration::from_millis(200), ..unsynced() };
+    let queues = [name("newer"), name("orders")];
+    for queue in &queues {
+        engine.declare_queue(queue, &spec).await.expect("declares");
+        engine.commit((0..6).map(|number| send(queue, number)).collect()).await.expect("sends");
+        assert_eq!(
+            engine.lease(&request(queue, "worker", 6, Duration::ZERO)).await.expect("leases").len(),
+            6
+        );
+    }
+    let stranger = stranger(&server.config(), &config).await;
+    stranger
+        .batch_execute("UPDATE queue SET spec = '{\"later\":true}' WHERE name = 'newer'")
+        .await
+        .expect("damages");
+    let mut again = 0;
+    while again < 6 {
+        let asks = request(&queues[1], "worker", 6, SOON / 2);
+        let leases = tokio::time::timeout(SOON, engine.lease(&asks)).await.expect("goes on").expect("leases");
+        assert!(!leases.is_empty(), "time stands still");
+        engine
+            .commit(leases.iter().map(|lease| settle(&queues[1], lease, Settlement::Ack)).collect())
+            .await
+            .expect("settles");
+        again += leases.len();
+    }
+    let told = async {
+        while engine.unreadable().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(SOON, told).await.expect("is told");
+    assert!(engine.unreadable().values().all(|problem| problem.contains("specification")));
+    let refused = engine.lease(&request(&queues[0], "worker", 1, Duration::ZERO)).await;
+    assert!(matches!(refused, Err(EngineError::Unavailable { .. })), "{refused:?}");
+    engine.declare_queue(&name("others"), &unsynced()).await.expect("declares");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn consumers_of_empty_queues_wait_while_there_are_few_connections() {
+    let server = shared();
+    let config = PostgresConfig {
+        connections_max: NonZeroU32::MIN,
+        pending_max: NonZeroU32::new(3).expect("not zero"),
+        look_every: Duration::from_millis(50),
+        ..config()
+    };
+    let engine = opened(&server.config(), &config).await;
+    let mut consumers = JoinSet::new();
+    for number in 0..12 {
+        let queue = name(&format!("orders-{number}"));
+        engine.declare_queue(&queue, &unsynced()).await.expect("declares");
+        let engine = engine.clone();
+        consumers.spawn(async move { engine.lease(&request(&queue, "worker", 1, 2 * SOON)).await });
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    let ended = tokio::time::timeout(Duration::from_secs(2), consumers.join_next()).await;
+    assert!(ended.is_err(), "somebody was sent away: {ended:?}");
+    engine.commit(send(&name("orders-7"), 7).into()).await.expect("sends");
+    let leases = consumers.join_next().await.expect("twelve").expect("ends").expect("leases");
+    assert_eq!(id(&leases[0].content), 7);
 }
