@@ -171,6 +171,21 @@ fn tokens_that_can_not_be_trusted_are_refused_where_they_stand() {
     ] {
         check(text, 2, expected);
     }
+    // Where it stands is shown, and not what: whoever reads the log would have the secret.
+    for text in [
+        "[queue.a]\n[token.a]\nsecret = \"hunter2-hunter2-hunter2\"\nallow = [\"send a\"]\n",
+        "[queue.a]\n[token.a]\nsecrt = \"hunter2-hunter2-hunter2\"\nallow = [\"send a\"]\n",
+        "[queue.a]\n[token.a]\nrate = \"hunter2-hunter2\nallow = [\"send a\"]\n",
+        "[queue.a]\n[token]\na = \"hunter2-hunter2-hunter2\"\n",
+        "token = { a = { secret = \"hunter2-hunter2\", allow = [\"send a\"] } }\n[queue.a]\n",
+        "[queue.a]\n[token.a]\nleases_max = \"hunter2-hunter2\"\nsecret = \"env:A\"\nallow = [\"send a\"]\n",
+    ] {
+        let folder = folder(text);
+        for verb in ["check", "up"] {
+            let run = intertie(folder.path(), &[verb, "intertie.toml"]);
+            assert!(run.code == 2 && !format!("{run:?}").contains("hunter2"), "{text}: {run:?}");
+        }
+    }
     for (secret, words) in [("short", "fewer than 16 bytes"), ("with a space in it", "visible ASCII")] {
         let folder = folder("[queue.a]\n[token.a]\nsecret = \"file:a\"\nallow = [\"send a\"]\n");
         std::fs::write(folder.path().join("a"), secret).expect("written");
