@@ -1,7 +1,8 @@
 //! The HTTP API of queues: a thread with a runtime of its own, apart from the data plane's.
 //!
 //! - [`Api`]: the listener, from its start to its end.
-//! - `exchange`: one request; `target`: what it is about; `fields`: what its body says.
+//! - `exchange`: one request; `target`: what it is about; `fields`: what its body says, read by `members`.
+//! - `listener`: connections; `pace`: whether those of HTTP/2 come forward.
 //! - `access`: who may do what.
 //! - `queues`, `messages`, `leases`, `dead_letters`: the resources; `resource`: how they are shown.
 //! - `failure`: what is answered when something is not done.
@@ -13,7 +14,9 @@ mod failure;
 mod fields;
 mod leases;
 mod listener;
+mod members;
 mod messages;
+mod pace;
 mod queues;
 mod resource;
 mod target;
