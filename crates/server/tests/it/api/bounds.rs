@@ -22,7 +22,8 @@ async fn a_body_above_its_bound_is_refused_whether_it_says_so_or_not() {
     assert_eq!((large.status, large.code()), (413, "BODY_TOO_LARGE"));
     assert!(large.detail().contains("body_bytes_max"), "{large:?}");
     let mut stream = caller.0.connect().await.expect("connects");
-    let head = format!("POST {path} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n800\r\n");
+    let head =
+        format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n800\r\n");
     stream.write_all(head.as_bytes()).await.expect("written");
     stream.write_all(&[b'x'; 0x800]).await.expect("written");
     let mut answer = String::new();
@@ -42,14 +43,15 @@ async fn who_is_slow_is_not_waited_for() {
         assert!(!rest.starts_with(b"HTTP/1.1 2"), "{begun}");
     }
     let mut stream = client.connect().await.expect("connects");
-    let head = b"POST /api/v1/queues/orders/messages HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nabc";
+    let head =
+        b"POST /api/v1/queues/orders/messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\nabc";
     stream.write_all(head).await.expect("written");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.expect("an answer and the end");
     assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("body_timeout"), "{answer}");
     // One that is idle after an answer is let go too.
     let mut stream = client.connect().await.expect("connects");
-    stream.write_all(b"GET /api/v1/queues HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
+    stream.write_all(b"GET /api/v1/queues HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("written");
     let mut answer = String::new();
     let read = stream.read_to_string(&mut answer);
     tokio::time::timeout(Duration::from_secs(20), read).await.expect("an end").expect("an answer");
@@ -96,7 +98,7 @@ async fn who_does_not_read_is_let_go() {
         assert_eq!(caller.ask(Method::POST, path, &headers, &event).await.status, 201);
     }
     let mut stream = caller.0.connect().await.expect("connects");
-    let head = b"GET /api/v1/queues/orders/messages HTTP/1.1\r\nhost: a\r\n\r\n";
+    let head = b"GET /api/v1/queues/orders/messages HTTP/1.1\r\nhost: localhost\r\n\r\n";
     stream.write_all(head).await.expect("written");
     until(async || server.metric("intertie_api_connections").await == 1.0, "it is open").await;
     until(async || server.metric("intertie_api_connections").await == 0.0, "it is let go").await;

@@ -53,6 +53,8 @@ async fn a_redrive_sends_what_is_wanted_again_and_not_what_comes_back_for_ever()
     assert_eq!((dry.status, positions(&dry, "positions")), (200, 2), "{dry:?}");
     assert_eq!(caller.depth("orders", "ready").await, 0, "a dry run does nothing");
     let next = dry.body["data"]["next"].as_u64().expect("one is left");
+    let before = caller.post(REDRIVES, &json!({ "dryRun": true, "until": next }).to_string()).await;
+    assert_eq!((positions(&before, "positions"), &before.body["data"]["next"]), (2, &Value::Null));
     let one = caller.post(REDRIVES, &json!({ "from": next }).to_string()).await;
     assert_eq!((positions(&one, "positions"), &one.body["data"]["next"]), (1, &Value::Null));
     let leased = caller.take("orders").await;
