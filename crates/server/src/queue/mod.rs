@@ -191,6 +191,10 @@ pub(crate) fn run(arguments: QueueArguments) -> Result<String, Failure> {
         }
     };
     let secret = arguments.token.as_deref().map(secret).transpose().map_err(Failure::Wrong)?;
+    if secret.is_some() && arguments.tls.is_none() && !api.ip().is_loopback() {
+        let message = format!("error: the token would go to {api} in the clear: speak TLS by --tls NAME\n");
+        return Err(Failure::Wrong(message));
+    }
     let tls = arguments.tls.as_deref().map(|name| Ok((tls(name, arguments.roots)?, name)));
     let tls = tls.transpose().map_err(Failure::Wrong)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -337,6 +341,10 @@ async fn redrive(
     // A step is what the rate gives in a tenth of a second, so that it does not come in heaps.
     let per_second = rate.map(|rate| rate.amount() as f64 / rate.period().as_secs_f64());
     let step = per_second.map_or(STEP, |rate| ((rate / 10.0) as u64).clamp(1, STEP));
+    // What dies again while this goes on stands behind all that is there now, and would keep it from ever ending.
+    if body["dryRun"] != true {
+        body["until"] = end_of_dead_letters(client, path, &body).await?.into();
+    }
     body["most"] = step.into();
     let (mut redriven, mut skipped) = (0, 0);
     loop {
@@ -369,13 +377,47 @@ async fn redrive(
     })
 }
 
+/// The position behind the last dead letter that is wanted now.
+async fn end_of_dead_letters(client: &mut Client, path: &str, redrive: &Value) -> Result<u64> {
+    let mut body = redrive.clone();
+    body["dryRun"] = true.into();
+    let mut end = 0;
+    loop {
+        let said = post(client, path, &body, Duration::ZERO).await?;
+        let found =
+            ["positions", "skipped"].map(|of| said["data"][of].as_array().cloned().unwrap_or_default());
+        let last = found.concat().iter().filter_map(Value::as_u64).max();
+        end = last.map_or(end, |last| last + 1);
+        let Some(next) = said["data"]["next"].as_u64() else { return Ok(end) };
+        if body["from"].as_u64() == Some(next) {
+            bail!("the server does not come further than position {next}");
+        }
+        body["from"] = next.into();
+    }
+}
+
 /// A member as it is shown: text without its quotation marks, nothing for null.
 fn plain(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+        Value::String(text) => harmless(text),
+        other => harmless(&other.to_string()),
     }
+}
+
+/// Text that whoever sent a message chose, without what a terminal would obey.
+fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        // Those that turn the direction of writing make one thing look like another.
+        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if c.is_control() || turns {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
 }
 
 /// A table of what stands in `members` of each resource, its id first.
