@@ -2,6 +2,7 @@
 
 pub mod machine;
 pub mod process;
+pub mod product;
 pub mod statistics;
 pub mod tools;
 pub mod usage;

@@ -46,6 +46,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "intertie-engine-embedded",
         ],
     ),
+    ("intertie-engine-postgres", &["intertie-core", "intertie-idempotency", "intertie-messaging"]),
     ("intertie-gateway", &["intertie-core", "intertie-resilience", "intertie-discovery"]),
     (
         "intertie",

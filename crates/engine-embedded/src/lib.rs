@@ -110,7 +110,6 @@
 //! and in the write-ahead log it ends the log there; [`store::maintenance::verify`] and backups are for that.
 //! Network filesystems are refused where they can be told, since their locks and syncs promise less.
 
-mod content;
 mod damage;
 mod embedded;
 mod inbox;
@@ -125,3 +124,4 @@ mod wakes;
 
 pub use damage::{Damage, Damaged};
 pub use embedded::{Embedded, EmbeddedConfig};
+use intertie_messaging::stored as content;

@@ -4,6 +4,7 @@
 //! - [`log`]: what happened, in order; partitions, groups, replay.
 //! - [`commit`]: what changes both, as a whole or not at all, and what of it can be done once.
 //! - [`support`]: what an engine can do of what is asked for, said when it is declared.
+//! - [`stored`]: what a message says, as bytes that engines keep.
 //! - [`engines`]: how both ports lie on six engines.
 //!
 //! With the feature `consumer` also what runs on them: `consumer`, which has the messages of a queue handled,
@@ -40,6 +41,7 @@ mod pattern;
 pub mod queue;
 #[cfg(any(test, feature = "consumer"))]
 pub mod request_reply;
+pub mod stored;
 pub mod support;
 #[cfg(any(test, feature = "consumer"))]
 mod unwind;

@@ -1,4 +1,4 @@
-//! The command line. Parsed by hand: seven flags do not pay for a dependency.
+//! The command line. Parsed by hand: eight flags do not pay for a dependency.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,9 +16,10 @@ usage: messaging [flags]
   --quick          one round of 1 s with 1 s of warm-up: does it work, not how fast is it
   --rounds N       rounds, each measuring every subject in every mode   [default 5]
   --seconds N      seconds of one measurement, after 2 s of warm-up     [default 4]
-  --only A,B       these subjects only: intertie-library, rabbitmq,
-                   postgresql, redis, nats, nats-default                [default all]
+  --only A,B       these subjects only: intertie-library, intertie,
+                   rabbitmq, postgresql, redis, nats, nats-default      [default all]
   --growth         no load: a queue of up to ten million messages, in process
+  --no-build       take target/trained/intertie as it is
   --append FILE    append the tables to FILE too
   --help           this
 ";
@@ -37,18 +38,20 @@ pub struct Args {
     pub subjects: Vec<Kind>,
     /// Growth is measured, and no load.
     pub growth: bool,
+    pub build: bool,
     pub append: Option<PathBuf>,
 }
 
 pub fn parse(words: impl IntoIterator<Item = String>) -> Result<Request> {
     let mut words = words.into_iter();
-    let (mut quick, mut growth, mut rounds, mut seconds, mut subjects, mut append) =
-        (false, false, None, None, None, None);
+    let (mut build, mut quick, mut growth, mut rounds, mut seconds, mut subjects, mut append) =
+        (true, false, false, None, None, None, None);
     while let Some(flag) = words.next() {
         let mut value = || words.next().with_context(|| format!("{flag} needs a value"));
         match flag.as_str() {
             "--quick" => quick = true,
             "--growth" => growth = true,
+            "--no-build" => build = false,
             "--rounds" => rounds = Some(within(&flag, &value()?, 100)?),
             "--seconds" => seconds = Some(within(&flag, &value()?, 600)?),
             "--only" => {
@@ -71,6 +74,7 @@ pub fn parse(words: impl IntoIterator<Item = String>) -> Result<Request> {
         },
         subjects: subjects.unwrap_or_else(|| Kind::ALL.to_vec()),
         growth,
+        build,
         append,
     }))
 }

@@ -53,8 +53,11 @@ fn run(args: &Args) -> Result<()> {
 
 fn measure_all(args: &Args) -> Result<String> {
     let machine = Machine::read()?;
-    let versions =
-        args.subjects.iter().map(|&kind| Ok((kind, kind.prepare()?))).collect::<Result<Vec<_>>>()?;
+    let versions = args
+        .subjects
+        .iter()
+        .map(|&kind| Ok((kind, kind.prepare(args.build)?)))
+        .collect::<Result<Vec<_>>>()?;
     let dir = WorkDir::create()?;
     let mut disk = vec![Disk::measure(dir.path())?];
     let mut series: Vec<_> = Series::all(&args.subjects);

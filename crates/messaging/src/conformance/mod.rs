@@ -116,11 +116,16 @@ pub fn cases() -> Vec<Case> {
     cases::all()
 }
 
+/// What the engine behind `ports` says of itself: a certificate without a case.
+pub fn claims(ports: &Ports) -> Certificate {
+    certificate::begin(ports)
+}
+
 /// Runs every case, one after the other, each on an engine of its own. On a real clock most of the time goes by
 /// waiting; there a test may rather run [`cases`] side by side, each with a [`Subject`] of its own. Dropping the
 /// future ends the case that it is at.
 pub async fn run(subject: Arc<dyn Subject>, config: &ConformanceConfig) -> Certificate {
-    let mut certificate = certificate::begin(&subject.open().await);
+    let mut certificate = claims(&subject.open().await);
     for case in cases() {
         let verdict = case.run(&subject, config).await;
         let (feature, name) = (case.feature.to_owned(), case.name.to_owned());

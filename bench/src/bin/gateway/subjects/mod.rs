@@ -11,6 +11,7 @@ use std::process::Command;
 use std::str::FromStr;
 
 use anyhow::{Context as _, Result, bail};
+use intertie_bench::product;
 
 use crate::args::Args;
 use crate::mode::Mode;
@@ -68,7 +69,7 @@ impl Subject {
     /// Finds, installs or builds it.
     pub fn prepare(kind: Kind, args: &Args) -> Result<Self> {
         let (binary, version) = match kind {
-            Kind::Intertie => intertie::prepare(args.build),
+            Kind::Intertie => product::prepare(args.build),
             Kind::Nginx => nginx::prepare(),
             Kind::Haproxy => haproxy::prepare(),
             Kind::Envoy => envoy::prepare(),

@@ -1,6 +1,7 @@
 //! The subjects. Each module says how its server is had and configured, and speaks to it through its usual client.
 
 mod embedded;
+mod intertie;
 mod nats;
 mod postgres;
 mod rabbitmq;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use bytes::Bytes;
+use intertie_bench::product;
 
 use crate::measure::{self, Length, Sample};
 use crate::mode::Mode;
@@ -63,6 +65,8 @@ pub trait Worker {
 pub enum Kind {
     /// Ours, in this process.
     Embedded,
+    /// Our server.
+    Intertie,
     RabbitMq,
     Postgres,
     Redis,
@@ -73,12 +77,20 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 6] =
-        [Self::Embedded, Self::RabbitMq, Self::Postgres, Self::Redis, Self::Nats, Self::NatsDefault];
+    pub const ALL: [Self; 7] = [
+        Self::Embedded,
+        Self::Intertie,
+        Self::RabbitMq,
+        Self::Postgres,
+        Self::Redis,
+        Self::Nats,
+        Self::NatsDefault,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Embedded => "intertie-library",
+            Self::Intertie => "intertie",
             Self::RabbitMq => "rabbitmq",
             Self::Postgres => "postgresql",
             Self::Redis => "redis",
@@ -111,7 +123,7 @@ impl Kind {
     /// What is true of a message when its sender hears that it is stored, and of one when its settlement is.
     pub fn durability(self) -> &'static str {
         match self {
-            Self::Embedded => "synced; deliveries and settlements too",
+            Self::Embedded | Self::Intertie => "synced; deliveries and settlements too",
             Self::RabbitMq => "synced (quorum queue of one member, confirms); settlements are not confirmed",
             Self::Postgres => "synced; leases and settlements too",
             Self::Redis => "synced (`appendfsync always`); leases and settlements too",
@@ -121,8 +133,9 @@ impl Kind {
     }
 
     /// Has it installed, if need be; its version.
-    pub fn prepare(self) -> Result<String> {
+    pub fn prepare(self, build: bool) -> Result<String> {
         match self {
+            Self::Intertie => Ok(product::prepare(build)?.1),
             Self::Embedded => embedded::version(),
             Self::RabbitMq => rabbitmq::prepare(),
             Self::Postgres => postgres::prepare(),
@@ -134,6 +147,7 @@ impl Kind {
     pub fn measure(self, site: &Site<'_>) -> Result<Sample> {
         match self {
             Self::Embedded => measure::run::<embedded::Embedded>(site),
+            Self::Intertie => measure::run::<intertie::Intertie>(site),
             Self::RabbitMq => measure::run::<rabbitmq::RabbitMq>(site),
             Self::Postgres => measure::run::<postgres::Postgres>(site),
             Self::Redis => measure::run::<redis::Redis>(site),

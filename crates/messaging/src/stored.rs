@@ -4,9 +4,9 @@
 //! identity of an envelope, its source and id, stands first and in one piece: it is what a window of deduplication
 //! remembers.
 
+use crate::Content;
 use bytes::{BufMut, Bytes};
 use intertie_core::envelope::{AttributeValue, Data, Envelope, EnvelopeError, Form, Time};
-use intertie_messaging::Content;
 
 const ENVELOPE: u8 = 1;
 const UNDECODABLE: u8 = 2;
@@ -23,7 +23,7 @@ const TEXT: u8 = 32;
 const BINARY: u8 = 64;
 
 /// The bytes of `content`.
-pub(crate) fn write(content: &Content) -> Vec<u8> {
+pub fn write(content: &Content) -> Vec<u8> {
     match content {
         Content::Envelope(envelope) => write_envelope(envelope),
         Content::Undecodable { bytes, headers, problem } => {
@@ -40,7 +40,8 @@ pub(crate) fn write(content: &Content) -> Vec<u8> {
     }
 }
 
-pub(crate) fn write_envelope(envelope: &Envelope) -> Vec<u8> {
+/// The same of an envelope.
+pub fn write_envelope(envelope: &Envelope) -> Vec<u8> {
     let data = envelope.data();
     let mut out = Vec::with_capacity(128 + data.map_or(0, |data| data.bytes().len()));
     out.put_u8(ENVELOPE);
@@ -87,7 +88,7 @@ pub(crate) fn write_envelope(envelope: &Envelope) -> Vec<u8> {
 }
 
 /// Source and id of an envelope; nothing for what is none.
-pub(crate) fn identity(written: &[u8]) -> Option<&str> {
+pub fn identity(written: &[u8]) -> Option<&str> {
     let mut rest = Rest(written);
     if rest.byte()? != ENVELOPE {
         return None;
@@ -96,7 +97,7 @@ pub(crate) fn identity(written: &[u8]) -> Option<&str> {
 }
 
 /// The content that was written so. Bytes that nobody here has written come back as undecodable.
-pub(crate) fn read(written: Bytes) -> Content {
+pub fn read(written: Bytes) -> Content {
     let content = match written.first() {
         Some(&ENVELOPE) => read_envelope(&written).map(Content::Envelope),
         Some(&UNDECODABLE) => read_undecodable(&written),
