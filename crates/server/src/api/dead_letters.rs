@@ -154,6 +154,7 @@ pub(super) async fn redrive(asked: Asked<'_>, queue: &Name) -> Result<Done, Fail
         .filter(|message| message.leased_until.is_none())
         .map(|message| message.position)
         .collect();
+    let mut unfit = Vec::new();
     while !dry_run && !positions.is_empty() {
         let operation =
             |position: &u64| Operation::Redrive { queue: dead.clone(), position: *position, to: to.clone() };
@@ -164,10 +165,15 @@ pub(super) async fn redrive(asked: Asked<'_>, queue: &Name) -> Result<Done, Fail
             Err(CommitError::Refused { operation, cause: Refused::NotWaiting }) => {
                 positions.remove(operation);
             }
+            // What its target takes from nobody stays where it is, and keeps no other there.
+            Err(CommitError::Refused {
+                operation,
+                cause: Refused::TooLarge { .. } | Refused::NotDeclared { .. } | Refused::Tombstone { .. },
+            }) => unfit.push(positions.remove(operation)),
             Err(error) => return Err(Failure::commit(error, false)),
         }
     }
-    let skipped = looping.into_iter().map(|message| message.position).collect();
+    let skipped = looping.into_iter().map(|message| message.position).chain(unfit).collect();
     let redriven = Redriven { positions, skipped, next: found.next, dry_run };
     Ok(Done::with(StatusCode::OK, &redriven, format!("{QUEUES}/{queue}/redrives")))
 }

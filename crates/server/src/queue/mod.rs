@@ -17,6 +17,8 @@ use intertie_core::percent;
 use intertie_core::quantity::{Rate, format_duration, parse_duration};
 use intertie_gateway::config::Protocol;
 use intertie_gateway::tls::{ServiceTls, ServiceTlsConfig};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use crate::file::{Loaded, SecretReference};
@@ -306,9 +308,21 @@ async fn list(client: &mut Client, as_json: bool) -> Result<String> {
     Ok(if as_json { json!({ "data": all }).to_string() } else { queues(&all) })
 }
 
-/// The event of `send`. Data that are JSON are sent as that, others as text.
+/// The event of `send`.
+#[derive(Serialize)]
+struct Event<'a> {
+    specversion: &'static str,
+    id: &'a str,
+    source: &'a str,
+    r#type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    datacontenttype: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Box<RawValue>>,
+}
+
+/// Data that are JSON are sent as that, as they were written; others as text.
 fn event(id: &str, source: &str, r#type: &str, data: Option<&str>) -> Result<Vec<u8>> {
-    let mut event = json!({ "specversion": "1.0", "id": id, "source": source, "type": r#type });
     let text = match data {
         Some("-") => {
             let mut text = String::new();
@@ -317,15 +331,17 @@ fn event(id: &str, source: &str, r#type: &str, data: Option<&str>) -> Result<Vec
         }
         other => other.map(str::to_owned),
     };
-    match text.map(|text| serde_json::from_str::<Value>(&text).map_err(|_| text)) {
-        Some(Ok(json)) => event["data"] = json,
-        Some(Err(text)) => {
-            event["datacontenttype"] = "text/plain".into();
-            event["data"] = text.into();
+    let mut event = Event { specversion: "1.0", id, source, r#type, datacontenttype: None, data: None };
+    if let Some(text) = text {
+        match serde_json::from_str(&text) {
+            Ok(json) => event.data = Some(json),
+            Err(_) => {
+                event.datacontenttype = Some("text/plain");
+                event.data = Some(to_raw_value(&text)?);
+            }
         }
-        None => {}
     }
-    Ok(event.to_string().into_bytes())
+    Ok(serde_json::to_vec(&event)?)
 }
 
 /// Steps until nothing is left, as fast as `rate` says.

@@ -156,3 +156,12 @@ fn a_token_goes_nowhere_in_the_clear() {
     let run = intertie(home.path(), &["queue", "list", "--api", "192.0.2.1:8081", "--token", "file:token"]);
     assert!(run.code == 2 && run.stderr.contains("in the clear"), "{run:?}");
 }
+
+#[tokio::test]
+async fn data_are_sent_as_they_were_written() {
+    let server = start("[queue.orders]\n");
+    let written = r#"{"b":1.50,"a":123456789012345678901234567890,"c":1e999}"#;
+    printed(&server, &["send", "orders", written]);
+    let said = Caller::of(&server).0.get("/api/v1/queues/orders/messages").await;
+    assert!(said.text().contains(written), "{}", said.text());
+}

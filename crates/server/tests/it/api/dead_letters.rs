@@ -84,3 +84,21 @@ async fn only_what_died_in_the_queue_is_shown_where_several_share_one() {
     let redriven = caller.post("/api/v1/queues/mail/redrives", "").await;
     assert_eq!(positions(&redriven, "positions"), 0);
 }
+
+#[tokio::test]
+async fn what_the_target_does_not_take_keeps_no_other_from_being_redriven() {
+    let server = start("[queue.orders]\n[queue.small]\nmessage_bytes_max = \"200B\"\n");
+    let caller = Caller::of(&server);
+    let long = "x".repeat(500);
+    assert_eq!(caller.send("orders", "large", &[("ce-subject", &long)]).await.status, 201);
+    assert_eq!(caller.send("orders", "fits", &[]).await.status, 201);
+    let leased = caller.take("orders").await;
+    for n in 0..2 {
+        let dies = json!({ "lease": leased.lease(n), "outcome": "dead_letter" }).to_string();
+        assert_eq!(caller.settle("orders", &dies).await.status, 200);
+    }
+    let redriven = caller.post(REDRIVES, r#"{"to":"small"}"#).await;
+    assert_eq!((positions(&redriven, "positions"), positions(&redriven, "skipped")), (1, 1), "{redriven:?}");
+    assert_eq!(caller.take("small").await.events(), ["fits"]);
+    assert_eq!(caller.get(DEAD).await.events(), ["large"]);
+}
