@@ -1,9 +1,10 @@
 //! The data directory as the process has it: opened, perhaps after the process before has closed it, and closed
 //! before the process after opens it.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use intertie_core::clock::WallClock;
@@ -28,6 +29,8 @@ pub(crate) type Queues = Vec<(Name, QueueSpec)>;
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     state: Arc<watch::Sender<State>>,
+    /// Queues that could not be declared when the process before was gone.
+    refused: Arc<Mutex<BTreeSet<Name>>>,
     events: Events,
 }
 
@@ -102,7 +105,7 @@ impl Store {
     }
 
     fn new(state: State, events: &Events) -> Self {
-        Self { state: Arc::new(watch::Sender::new(state)), events: events.clone() }
+        Self { state: Arc::new(watch::Sender::new(state)), refused: Arc::default(), events: events.clone() }
     }
 
     fn keep_trying(&self, directory: &Path, queues: &Queues) {
@@ -114,9 +117,7 @@ impl Store {
                 Err(OpenError::InUse { .. }) => std::thread::sleep(TRY_EVERY),
                 Err(error) => return self.fail(&chain(&error)),
                 Ok(engine) => {
-                    if let Err(Undeclared::Queue(name, error)) = block_on(declare(&engine, queues)) {
-                        self.tell_refused(&name, &error);
-                    }
+                    block_on(self.declare_each(&engine, queues));
                     let engine = State::Open(Arc::new(engine));
                     // Whoever closed it meanwhile has it closed: the engine is dropped here.
                     let opened = self.state.send_if_modified(|state| {
@@ -203,17 +204,34 @@ impl Store {
         }
     }
 
-    /// Makes the queues what `fresh` says. Where one of them can not be that, those before it become what `running`
+    /// Declares what can be: a queue that can not is told and tried again with each reload, and keeps no other from it.
+    async fn declare_each(&self, engine: &Embedded, queues: &Queues) {
+        let mut refused = BTreeSet::new();
+        for (name, spec) in queues {
+            if let Err(error) = engine.declare_queue(name, spec).await {
+                self.tell_refused(name, &error);
+                refused.insert(name.clone());
+            }
+        }
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+    }
+
+    /// Makes the queues what `fresh` says, also those that the directory has no more. Where one of them can not be that, those before it become what `running`
     /// says again; one that is new stays, and may be empty.
     ///
     /// # Errors
     /// Which one can not, and why.
     pub(crate) async fn redeclare(&self, running: &Queues, fresh: &Queues) -> Result<(), Undeclared> {
-        let changed: Queues = fresh.iter().filter(|queue| !running.contains(queue)).cloned().collect();
-        if changed.is_empty() {
-            return Ok(());
-        }
+        let refused = std::mem::take(&mut *self.refused.lock().unwrap_or_else(PoisonError::into_inner));
         let engine = self.engine(LET_GO).await.map_err(Undeclared::Absent)?;
+        let mut changed = Queues::new();
+        for (name, spec) in fresh {
+            let is_as_before = running.iter().any(|(before, was)| before == name && was == spec);
+            let is_there = is_as_before && engine.depth(name).await.is_ok();
+            if !is_there && !refused.contains(name) {
+                changed.push((name.clone(), spec.clone()));
+            }
+        }
         if let Err(undeclared) = declare(&engine, &changed).await {
             let is_changed = |name: &Name| changed.iter().any(|(changed, _)| changed == name);
             let before: Queues = running.iter().filter(|(name, _)| is_changed(name)).cloned().collect();
@@ -221,8 +239,12 @@ impl Store {
             if let Err(Undeclared::Queue(name, error)) = declare(&engine, &before).await {
                 self.tell_refused(&name, &error);
             }
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
             return Err(undeclared);
         }
+        // Whether they can be now what they could not be is no matter of this change.
+        let again: Queues = fresh.iter().filter(|(name, _)| refused.contains(name)).cloned().collect();
+        self.declare_each(&engine, &again).await;
         Ok(())
     }
 

@@ -51,11 +51,16 @@ impl Access {
             };
             before.tokens.iter().find(is_same).cloned().unwrap_or_else(|| {
                 let rate = config.rate.map(RateLimiterConfig::new);
-                let rate = rate.and_then(|config| RateLimiter::new(config).ok());
+                let rate = rate.map(|rate| RateLimiter::new(rate).expect("the file is refused otherwise"));
                 Arc::new(Token { name, config, digest, rate, held: Mutex::default() })
             })
         };
         Self { tokens: tokens.into_iter().map(token).collect() }
+    }
+
+    /// Whether everyone may do everything.
+    pub(super) fn is_open(&self) -> bool {
+        self.tokens.is_empty()
     }
 
     /// Whose request it is; nobody's where there are no tokens.
@@ -63,7 +68,7 @@ impl Access {
     /// # Errors
     /// The request has no token, or none of these.
     pub(super) fn client(&self, headers: &HeaderMap) -> Result<Option<Arc<Token>>, Failure> {
-        if self.tokens.is_empty() {
+        if self.is_open() {
             return Ok(None);
         }
         let denied = |detail: &str| Failure::new(ApiCode::Unauthenticated, detail);

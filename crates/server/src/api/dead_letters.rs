@@ -128,18 +128,22 @@ pub(super) async fn redrive(asked: Asked<'_>, queue: &Name) -> Result<Done, Fail
     let to = fields.parsed("to", str::parse::<Name>)?.unwrap_or_else(|| queue.clone());
     let cause = fields.parsed("cause", cause)?;
     let r#type = fields.text("type")?;
+    let until = fields.number("until")?.unwrap_or(u64::MAX);
     let redrives_max = fields.number("redrivesMax")?;
     let dry_run = fields.flag("dryRun")?;
     fields.finish()?;
     if let Some(client) = &asked.client
         && to != *queue
     {
-        may(client, Verb::Send, &to)?;
+        may(client, Verb::Send, &to)
+            .inspect_err(|failure| asked.shared.denied(asked.peer, Some(client), asked.parts, failure))?;
     }
     asked.engine.depth(queue).await?;
     let dead = asked.shared.dead_letters_name(queue)?;
     let filter = Filter { queue: queue.clone(), cause, r#type };
-    let found = look(&asked, &dead, &filter, from, most).await?;
+    let mut found = look(&asked, &dead, &filter, from, most).await?;
+    found.messages.retain(|message| message.position < until);
+    found.next = found.next.filter(|next| *next < until);
     let is_looping = |message: &Browsed| {
         let redrives = message.dead_letter.as_ref().map_or(0, |dead| u64::from(dead.redrives));
         redrives_max.is_some_and(|most| redrives >= most)
@@ -150,6 +154,7 @@ pub(super) async fn redrive(asked: Asked<'_>, queue: &Name) -> Result<Done, Fail
         .filter(|message| message.leased_until.is_none())
         .map(|message| message.position)
         .collect();
+    let mut unfit = Vec::new();
     while !dry_run && !positions.is_empty() {
         let operation =
             |position: &u64| Operation::Redrive { queue: dead.clone(), position: *position, to: to.clone() };
@@ -160,10 +165,15 @@ pub(super) async fn redrive(asked: Asked<'_>, queue: &Name) -> Result<Done, Fail
             Err(CommitError::Refused { operation, cause: Refused::NotWaiting }) => {
                 positions.remove(operation);
             }
+            // What its target takes from nobody stays where it is, and keeps no other there.
+            Err(CommitError::Refused {
+                operation,
+                cause: Refused::TooLarge { .. } | Refused::NotDeclared { .. } | Refused::Tombstone { .. },
+            }) => unfit.push(positions.remove(operation)),
             Err(error) => return Err(Failure::commit(error, false)),
         }
     }
-    let skipped = looping.into_iter().map(|message| message.position).collect();
+    let skipped = looping.into_iter().map(|message| message.position).chain(unfit).collect();
     let redriven = Redriven { positions, skipped, next: found.next, dry_run };
     Ok(Done::with(StatusCode::OK, &redriven, format!("{QUEUES}/{queue}/redrives")))
 }

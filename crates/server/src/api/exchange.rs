@@ -21,7 +21,7 @@ use super::access::Token;
 use super::failure::{ApiCode, Failure};
 use super::resource::Done;
 use super::target::{Query, Target};
-use super::{Phase, Shared, dead_letters, leases, messages, queues};
+use super::{Phase, Shared, dead_letters, leases, messages, origin, queues};
 use crate::file::Verb;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -31,7 +31,8 @@ pub(super) struct Asked<'a> {
     pub(super) shared: &'a Shared,
     pub(super) engine: Arc<Embedded>,
     pub(super) client: Option<Arc<Token>>,
-    pub(super) headers: &'a HeaderMap,
+    pub(super) peer: IpAddr,
+    pub(super) parts: &'a Parts,
     pub(super) query: Query,
     pub(super) body: Bytes,
 }
@@ -67,7 +68,11 @@ pub(super) async fn answer(
 }
 
 async fn respond(shared: &Shared, peer: IpAddr, parts: &Parts, body: Incoming) -> Result<Done, Failure> {
-    let client = shared.access().client(&parts.headers);
+    let access = shared.access();
+    if access.is_open() {
+        origin::check(parts).inspect_err(|failure| shared.denied(peer, None, parts, failure))?;
+    }
+    let client = access.client(&parts.headers);
     let client = client.inspect_err(|failure| shared.denied(peer, None, parts, failure))?;
     if let Some(client) = &client {
         client.admit()?;
@@ -85,7 +90,7 @@ async fn respond(shared: &Shared, peer: IpAddr, parts: &Parts, body: Incoming) -
         allowed.inspect_err(|failure| shared.denied(peer, Some(client), parts, failure))?;
     }
     let told = client.clone();
-    answer_to(shared, client, parts, body, target, method).await.map_err(|failure| {
+    answer_to(shared, peer, client, parts, body, target, method).await.map_err(|failure| {
         let failure = shared.told_of_a_full_disk(failure);
         let may_know = |queue: &Name| told.as_ref().is_none_or(|client| client.may(Verb::Browse, queue));
         match failure.nearest.clone().filter(may_know) {
@@ -108,6 +113,7 @@ pub(super) fn may(client: &Token, verb: Verb, queue: &Name) -> Result<(), Failur
 
 async fn answer_to(
     shared: &Shared,
+    peer: IpAddr,
     client: Option<Arc<Token>>,
     parts: &Parts,
     body: Incoming,
@@ -115,9 +121,12 @@ async fn answer_to(
     method: &Method,
 ) -> Result<Done, Failure> {
     let query = Query::of(&parts.uri)?;
+    if !matches!(target, Target::Messages(_)) {
+        is_json(&parts.headers)?;
+    }
     let body = read(shared, parts, body).await?;
     let engine = shared.store.engine(shared.store_patience).await?;
-    let asked = Asked { shared, engine, client, headers: &parts.headers, query, body };
+    let asked = Asked { shared, engine, client, peer, parts, query, body };
     match (method.as_str(), target) {
         ("GET", Target::Queues) => queues::list(asked).await,
         ("GET", Target::Queue(queue)) => queues::show(asked, &queue).await,
@@ -132,6 +141,20 @@ async fn answer_to(
         ("POST", Target::Redrives(queue)) => dead_letters::redrive(asked, &queue).await,
         (method, target) => unreachable!("{method} is no method of {target:?}"),
     }
+}
+
+/// Whether a body is of JSON, or does not say what it is of.
+///
+/// # Errors
+/// It is of something else, which a form of another site may have sent.
+fn is_json(headers: &HeaderMap) -> Result<(), Failure> {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(()) };
+    let text = value.to_str().unwrap_or_default();
+    let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if essence == "application/json" || essence.ends_with("+json") {
+        return Ok(());
+    }
+    Err(Failure::new(ApiCode::UnsupportedMediaType, "the body must be `application/json`"))
 }
 
 /// The whole body, within its bounds.
@@ -234,7 +257,8 @@ fn refusal(shared: &Shared, failure: &Failure, parts: &Parts, id: &str) -> Respo
 fn is_unread(code: ApiCode) -> bool {
     use ApiCode::{
         BodyTooLarge, Forbidden, MethodNotAllowed, NotFound, RateLimited, RequestTimeout, Unauthenticated,
+        UnsupportedMediaType,
     };
-    let before = [Forbidden, MethodNotAllowed, NotFound, RateLimited, Unauthenticated];
+    let before = [Forbidden, MethodNotAllowed, NotFound, RateLimited, Unauthenticated, UnsupportedMediaType];
     before.contains(&code) || matches!(code, BodyTooLarge | RequestTimeout)
 }

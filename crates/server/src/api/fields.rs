@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use intertie_core::quantity::{ByteSize, parse_duration};
 use intertie_gateway::config::nearest;
-use serde_json::{Map, Value};
+use serde::de::DeserializeSeed;
+use serde_json::value::RawValue;
+use serde_json::{Deserializer, Map, Value};
 
 use super::failure::{ApiCode, Failure};
+use super::members::{Elements, First, Members};
 
 /// The members of an object that were not taken yet.
 #[derive(Debug)]
@@ -27,7 +30,7 @@ impl Fields {
         if body.trim_ascii().is_empty() {
             return Ok(Self::of(Map::new(), String::new()));
         }
-        Self::object(parse(body)?, String::new())
+        Self::object(whole(body)?, String::new())
     }
 
     /// Those of each object of an array, or of one object that stands for an array of one.
@@ -35,23 +38,27 @@ impl Fields {
     /// # Errors
     /// It is neither, or has more than `most`.
     pub(super) fn read_each(body: &[u8], most: NonZeroU32) -> Result<Vec<Self>, Failure> {
-        match parse(body)? {
-            Value::Array(elements) if elements.len() > most.get() as usize => {
-                let detail = format!("{} are more than `batch_max`, which is {most}", elements.len());
-                Err(Failure::new(ApiCode::BatchTooLarge, detail))
-            }
-            Value::Array(elements) => {
-                let read = |(position, element)| Self::object(element, format!("/{position}"));
-                elements.into_iter().enumerate().map(read).collect()
-            }
-            one => Ok(vec![Self::object(one, String::new())?]),
+        let whole = whole(body)?;
+        if !whole.get().starts_with('[') {
+            return Ok(vec![Self::object(whole, String::new())?]);
         }
+        let elements = First(most.get() as usize).deserialize(&mut Deserializer::from_str(whole.get()));
+        let Elements { first, count } = elements.map_err(|error| no_json("", &error))?;
+        if count > first.len() {
+            let detail = format!("{count} are more than `batch_max`, which is {most}");
+            return Err(Failure::new(ApiCode::BatchTooLarge, detail));
+        }
+        let read = |(position, element)| Self::object(element, format!("/{position}"));
+        first.into_iter().enumerate().map(read).collect()
     }
 
-    fn object(value: Value, at: String) -> Result<Self, Failure> {
-        match value {
-            Value::Object(members) => Ok(Self::of(members, at)),
-            _ => Err(Failure::wrong(at, "an object of JSON is expected here")),
+    fn object(raw: &RawValue, at: String) -> Result<Self, Failure> {
+        if !raw.get().starts_with('{') {
+            return Err(Failure::wrong(at, "an object of JSON is expected here"));
+        }
+        match serde_json::from_str(raw.get()) {
+            Ok(Members(members)) => Ok(Self::of(members, at)),
+            Err(error) => Err(no_json(&at, &error)),
         }
     }
 
@@ -168,14 +175,14 @@ pub(super) fn within(number: u64, most: NonZeroU32) -> Option<NonZeroU32> {
     (count <= most).then_some(count)
 }
 
-fn parse(body: &[u8]) -> Result<Value, Failure> {
-    serde_json::from_slice(body).map_err(|error| {
-        let (line, column) = (error.line(), error.column());
-        Failure::wrong(
-            "",
-            format!("the body is no JSON: {error}", error = plain(&error.to_string(), line, column)),
-        )
-    })
+/// The body as it is, once it is JSON.
+fn whole(body: &[u8]) -> Result<&RawValue, Failure> {
+    serde_json::from_slice(body).map_err(|error| no_json("", &error))
+}
+
+fn no_json(at: &str, error: &serde_json::Error) -> Failure {
+    let words = plain(&error.to_string(), error.line(), error.column());
+    Failure::wrong(at, format!("the body is no JSON that can be read: {words}"))
 }
 
 /// The parser's words, which end with the place.
@@ -217,6 +224,21 @@ mod tests {
         assert_eq!(many.code, ApiCode::BatchTooLarge);
         assert_eq!(Fields::read(b"[").expect_err("no JSON").pointer.as_deref(), Some(""));
         assert_eq!(Fields::read(b"7").expect_err("no object").code, ApiCode::BadRequest);
+    }
+
+    #[test]
+    fn what_no_request_has_is_not_kept() {
+        let many: String = (0..100).map(|n| format!("\"{n}\":0,")).collect();
+        let wrong = Fields::read(format!("{{{many}\"a\":1}}").as_bytes()).expect_err("too many members");
+        assert!(wrong.detail.contains("more than 64 members"), "{wrong:?}");
+        let mut nested = fields(r#"{"a":[[1,2],{"b":3}],"c":{"d":[]},"e":"x"}"#);
+        for name in ["a", "c"] {
+            let wrong = nested.text(name).expect_err(name);
+            assert_eq!(wrong.detail, "text is expected here");
+        }
+        assert_eq!(nested.text("e").expect("text").as_deref(), Some("x"));
+        let wrong = Fields::read_each(b"[{},[1]]", NonZeroU32::MAX).expect_err("no object");
+        assert_eq!(said(&wrong), ("/1", "an object of JSON is expected here"));
     }
 
     #[test]

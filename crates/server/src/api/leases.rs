@@ -36,6 +36,10 @@ pub(super) async fn lease(asked: Asked<'_>, queue: &Name) -> Result<Done, Failur
             fields.wrong("consumer", "who leases must have a name, the same one for all its requests")
         );
     };
+    if visibility_timeout.is_some_and(|time| time.is_zero()) {
+        let detail = "a lease of 0s is over before anyone has it, and its delivery counts";
+        return Err(fields.wrong("visibilityTimeout", detail));
+    }
     fields.finish()?;
     let reserved = asked.client.as_ref().map(|client| client.reserve(most, asked.shared.clock.now()));
     let reserved = reserved.transpose()?;

@@ -17,10 +17,17 @@ use tokio::task::JoinSet;
 use tokio_rustls::server::TlsStream;
 
 use super::exchange::answer;
+use super::pace::{Pace, Standstill};
 use super::{Counted, Phase, Shared};
 
 /// How long to wait after a connection could not be accepted: most often there are too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The longest time between two looks for the second byte of a connection.
+const SECOND_BYTE_PAUSE_MAX: Duration = Duration::from_millis(100);
+
+/// How long a client of HTTP/2 may take to say that it has heard that its connection ends.
+const GOAWAY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Accepts and serves until the process ends or makes room, and then until the last connection has gone.
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) -> std::io::Result<()> {
@@ -97,12 +104,15 @@ async fn open(stream: TcpStream, shared: &Shared) -> Option<Opened> {
 /// this API has. `None` when it says nothing in time.
 async fn speaks_http2(stream: &TcpStream, limit: Duration) -> Option<bool> {
     let first = async {
-        let mut bytes = [0; 2];
+        let (mut bytes, mut pause) = ([0; 2], Duration::from_millis(1));
         loop {
             match stream.peek(&mut bytes).await {
                 Ok(0) | Err(_) => return None,
                 // The second byte is on its way; a socket that has one to read says so again at once.
-                Ok(1) if bytes[0] == b'P' => tokio::time::sleep(Duration::from_millis(1)).await,
+                Ok(1) if bytes[0] == b'P' => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(SECOND_BYTE_PAUSE_MAX);
+                }
                 Ok(_) => return Some(bytes == *b"PR"),
             }
         }
@@ -148,17 +158,29 @@ async fn serve_http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         // A client that is gone without a word is found out by it.
         .keep_alive_interval(shared.limits.header_timeout)
         .keep_alive_timeout(shared.limits.header_timeout);
-    let answering = Arc::clone(shared);
+    let pace = Pace::new();
+    let (answering, counting) = (Arc::clone(shared), Arc::clone(&pace));
     let service = service_fn(move |request| {
-        let shared = Arc::clone(&answering);
-        async move { Ok::<_, Infallible>(answer(&shared, peer, request).await) }
+        let (shared, waiting) = (Arc::clone(&answering), counting.request());
+        async move { Ok::<_, Infallible>(waiting.answered(answer(&shared, peer, request).await)) }
     });
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let limits = Standstill { idle: shared.limits.header_timeout, untaken: shared.limits.send_timeout };
     tokio::select! {
         _ = connection.as_mut() => return,
+        () = pace.until_it_stands_still(limits) => {}
         // GOAWAY says which requests are answered, so nothing is lost that is sent meanwhile.
         _ = end.wait_for(|phase| *phase > Phase::Serving) => {}
     }
+    // Who has not said anything yet has nothing to lose, and may never say the rest of the preface.
+    if !pace.is_used() && *end.borrow() != Phase::Leaving {
+        return;
+    }
     connection.as_mut().graceful_shutdown();
-    let _ = connection.await;
+    pace.begin_anew();
+    let limits = Standstill { idle: limits.idle.min(GOAWAY_PATIENCE), ..limits };
+    tokio::select! {
+        _ = connection => {}
+        () = pace.until_it_stands_still(limits) => {}
+    }
 }

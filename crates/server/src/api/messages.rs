@@ -39,9 +39,9 @@ pub(super) async fn send(asked: Asked<'_>, queue: &Name) -> Result<Done, Failure
         batch_events_max: limits.batch_max,
         ..Limits::default()
     };
-    let manner = Manner::of(asked.headers)?;
-    let key = text(asked.headers, &IDEMPOTENCY_KEY)?;
-    let content_type = text(asked.headers, &CONTENT_TYPE)?;
+    let manner = Manner::of(&asked.parts.headers)?;
+    let key = text(&asked.parts.headers, &IDEMPOTENCY_KEY)?;
+    let content_type = text(&asked.parts.headers, &CONTENT_TYPE)?;
     let mode = Mode::of(content_type).map_err(|error| Failure::event(&error))?;
     let events = match mode {
         Mode::Batch if key.is_some() => {
@@ -51,9 +51,9 @@ pub(super) async fn send(asked: Asked<'_>, queue: &Name) -> Result<Done, Failure
         Mode::Batch => batch::read(&asked.body, &limits),
         Mode::Structured => structured::read(&asked.body, &limits).map(|event| vec![event]),
         Mode::Binary => {
-            let headers = asked.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+            let headers = asked.parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
             // A key is the id of a message that has none of its own.
-            let has_id = asked.headers.contains_key("ce-id");
+            let has_id = asked.parts.headers.contains_key("ce-id");
             let id = key.filter(|_| !has_id).map(|key| ("ce-id", key.as_bytes()));
             binary::read(headers.chain(id), asked.body.clone(), &limits).map(|event| vec![event])
         }
@@ -130,8 +130,13 @@ impl Manner {
             }
             (None, None) => Due::Now,
         };
-        let priority = text(headers, &PRIORITY)?
-            .map(|priority| priority.parse().map_err(|_| wrong(&PRIORITY, "no whole number from 0 to 254")));
+        let priority = text(headers, &PRIORITY)?.map(|priority| {
+            priority
+                .parse()
+                .ok()
+                .filter(|priority| *priority < u8::MAX)
+                .ok_or_else(|| wrong(&PRIORITY, "no whole number from 0 to 254"))
+        });
         Ok(Self { priority: priority.transpose()?.unwrap_or(0), due })
     }
 }

@@ -1,8 +1,9 @@
 //! The HTTP API of queues: a thread with a runtime of its own, apart from the data plane's.
 //!
 //! - [`Api`]: the listener, from its start to its end.
-//! - `exchange`: one request; `target`: what it is about; `fields`: what its body says.
-//! - `access`: who may do what.
+//! - `exchange`: one request; `target`: what it is about; `fields`: what its body says, read by `members`.
+//! - `listener`: connections; `pace`: whether those of HTTP/2 come forward.
+//! - `access`: who may do what; `origin`: what no page of another site may.
 //! - `queues`, `messages`, `leases`, `dead_letters`: the resources; `resource`: how they are shown.
 //! - `failure`: what is answered when something is not done.
 
@@ -13,7 +14,10 @@ mod failure;
 mod fields;
 mod leases;
 mod listener;
+mod members;
 mod messages;
+mod origin;
+mod pace;
 mod queues;
 mod resource;
 mod target;
@@ -193,9 +197,12 @@ impl Api {
 
     /// Ends all connections, within `limit` with what is under way on them, and lets go of the data directory.
     pub(crate) async fn end(self, limit: Duration) {
-        self.shared.phase.send_replace(Phase::Ending);
-        wait_while(|| !self.thread.is_finished(), Instant::now() + limit).await;
-        self.shared.store.close().await;
+        let Self { listener, shared, thread } = self;
+        shared.phase.send_replace(Phase::Ending);
+        // Nobody accepts any more: who connects now is to hear so at once.
+        drop(listener);
+        wait_while(|| !thread.is_finished(), Instant::now() + limit).await;
+        shared.store.close().await;
     }
 }
 
@@ -239,6 +246,9 @@ impl Shared {
         let Some(Denials { config, told }) = &self.audit else { return };
         let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
+        // Who has no token hides no denial of those who have one; their names are the file's, and few.
+        let kind = (client.map(|client| client.name().to_owned()), failure.code.code());
+        let told = told.entry(kind).or_default();
         if told.at.is_some_and(|at| now < at + config.rejections_every) {
             told.untold += 1;
             return;
@@ -290,7 +300,8 @@ const PATH_SHOWN_MAX: usize = 200;
 /// How denials are told.
 struct Denials {
     config: AuditConfig,
-    told: Mutex<Told>,
+    /// By token and code.
+    told: Mutex<BTreeMap<(Option<String>, &'static str), Told>>,
 }
 
 #[derive(Debug, Default)]

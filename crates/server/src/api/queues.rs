@@ -1,5 +1,7 @@
 //! Which queues there are, and how much is in them.
 
+use std::num::NonZeroU32;
+
 use http::StatusCode;
 use intertie_messaging::queue::QueueEngine;
 use intertie_messaging::{EngineError, Listing, Name};
@@ -16,10 +18,12 @@ pub(super) async fn list(mut asked: Asked<'_>) -> Result<Done, Failure> {
     let most = asked.query.size(asked.shared.limits.batch_max)?;
     let after = asked.query.parsed("after", str::parse::<Name>)?;
     asked.query.finish()?;
-    let names = asked.engine.queues(&Listing { after, most }).await?;
+    let mut names = visible(&asked, after, most).await?;
+    // What comes next is told by the last that the client may know of.
+    let more = names.len() > most.get() as usize;
+    names.truncate(most.get() as usize);
     let mut data = Vec::new();
-    let may_see = |name: &&Name| asked.client.as_ref().is_none_or(|client| client.may(Verb::Browse, name));
-    for name in names.iter().filter(may_see) {
+    for name in &names {
         // One that went meanwhile is not there.
         match asked.engine.depth(name).await {
             Ok(depth) => data.push(asked.shared.queue(name, depth)),
@@ -27,9 +31,30 @@ pub(super) async fn list(mut asked: Asked<'_>) -> Result<Done, Failure> {
             Err(error) => return Err(error.into()),
         }
     }
-    let is_full = names.len() == most.get() as usize;
-    let next = names.last().filter(|_| is_full).map(|last| format!("{QUEUES}?size={most}&after={last}"));
+    let next = names.last().filter(|_| more).map(|last| format!("{QUEUES}?size={most}&after={last}"));
     Ok(Done::with(StatusCode::OK, &data, QUEUES.to_owned()).link("next", next))
+}
+
+/// The queues that the client may know of, by name; one more than `most` if there is one.
+async fn visible(
+    asked: &Asked<'_>,
+    mut after: Option<Name>,
+    most: NonZeroU32,
+) -> Result<Vec<Name>, EngineError> {
+    let may_see = |name: &Name| asked.client.as_ref().is_none_or(|client| client.may(Verb::Browse, name));
+    let wanted = most.get() as usize + 1;
+    let page = asked.shared.limits.batch_max;
+    let mut seen = Vec::new();
+    while seen.len() < wanted {
+        let names = asked.engine.queues(&Listing { after, most: page }).await?;
+        let is_last = names.len() < page.get() as usize;
+        after = names.last().cloned();
+        seen.extend(names.into_iter().filter(may_see).take(wanted - seen.len()));
+        if is_last {
+            break;
+        }
+    }
+    Ok(seen)
 }
 
 /// One queue.

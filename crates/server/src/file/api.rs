@@ -107,6 +107,19 @@ impl ApiLimitsConfig {
     }
 }
 
+/// What is wrong with a file that has no tokens for an API that listens at `running`: another address takes effect with
+/// the next start, and the tokens at once.
+pub(crate) fn opened_to_everyone(running: SocketAddr, has_tokens: bool) -> Option<Problem> {
+    let is_open = !has_tokens && !running.ip().is_loopback();
+    is_open.then(|| {
+        let message = format!(
+            "the API listens at `{running}` until the next start, and without a token it would serve everyone"
+        );
+        let problem = Problem::error(["server", "api"], message);
+        problem.help("leave the tokens in the file until the server has started anew")
+    })
+}
+
 /// What is wrong with where the API listens, when it does so at `api`, with tokens or without, and with these
 /// certificates in the file.
 pub(super) fn problems<'a>(

@@ -46,10 +46,30 @@ impl Diagnostic<'_> {
         let room = content.chars().count().saturating_sub(column - 1).max(1);
         let carets = "^".repeat(width.min(room));
         let _ = writeln!(out, "  {arrow} {}:{line}:{column}", self.file);
+        if may_hold_a_secret(self.text, line) {
+            return;
+        }
         let _ = writeln!(out, "{:margin$} |", "");
         let _ = writeln!(out, "{line} | {content}");
         let _ = writeln!(out, "{:margin$} | {before}{carets}", "");
     }
+}
+
+/// Whether a line, counted from 1, is one of a token, on which a secret may stand that belongs elsewhere: what is wrong
+/// with it is told without it. The text need not be TOML, so lines are taken for what they look like.
+pub(super) fn may_hold_a_secret(text: &str, line: usize) -> bool {
+    let is_of_token = |key: &str| {
+        key.trim_start_matches(|c: char| c.is_whitespace() || "[\"'".contains(c)).starts_with("token")
+    };
+    let mut lines = text.lines().take(line).collect::<Vec<_>>().into_iter().rev();
+    let own = lines.next().unwrap_or_default();
+    // A header, and not the beginning of a list in a list, which has a comma.
+    let is_header = |line: &&str| {
+        let line = line.trim_start();
+        line.starts_with('[') && line.contains(']') && !line.contains(',')
+    };
+    let section = std::iter::once(own).chain(lines).find(is_header);
+    own.contains("secret") || is_of_token(own) || section.is_some_and(is_of_token)
 }
 
 /// Line and column of a byte, both counted from 1, the column in characters.

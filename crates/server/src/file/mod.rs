@@ -29,7 +29,7 @@ use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 
 pub(crate) use access_log::{AccessLogConfig, AccessLogFormat, AccessLogSetting};
-pub(crate) use api::ApiLimitsConfig;
+pub(crate) use api::{ApiLimitsConfig, opened_to_everyone};
 pub(crate) use audit_log::AuditLogConfig;
 pub(crate) use load::Loaded;
 pub(crate) use script::{Script, script_schema};

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -8,7 +9,7 @@ use intertie_gateway::config::{Problem, Severity, nearest};
 use serde::de::DeserializeOwned;
 use toml::de::DeTable;
 
-use super::diagnostic::{Diagnostic, position};
+use super::diagnostic::{Diagnostic, may_hold_a_secret, position};
 use super::places::{Places, misplaced_list};
 
 /// A file's name, its text, and where each of its keys stands.
@@ -68,8 +69,13 @@ impl Source {
             return Err(diagnose("the file is empty".to_owned(), None, Some(kind.first.to_owned())));
         }
         let wrong = |error: toml::de::Error| {
-            let (message, mut help) = humane(error.message());
             let span = error.span();
+            let line = span.as_ref().map(|span| position(&text, span.start).0);
+            let told = match line.filter(|line| may_hold_a_secret(&text, *line)) {
+                Some(_) => without_value(error.message()),
+                None => Cow::Borrowed(error.message()),
+            };
+            let (message, mut help) = humane(&told);
             let value = span.clone().and_then(|span| text.get(span)).unwrap_or_default();
             if message.contains("expected a table") && value.trim_matches('"').parse::<Address>().is_ok() {
                 help = Some(format!("write {{ at = {value} }}"));
@@ -147,6 +153,18 @@ impl Source {
             None => self.name.clone(),
         }
     }
+}
+
+/// The parser's message without the value that it found, which may be a secret.
+fn without_value(message: &str) -> Cow<'_, str> {
+    for kind in ["invalid type: ", "invalid value: "] {
+        if let Some((_, expected)) =
+            message.strip_prefix(kind).and_then(|rest| rest.rsplit_once(", expected "))
+        {
+            return Cow::Owned(format!("{kind}expected {expected}"));
+        }
+    }
+    Cow::Borrowed(message)
 }
 
 /// Keys that are looked for on services, where they do not stand.

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use intertie_core::quantity::Rate;
 use intertie_gateway::config::{Problem, nearest};
+use intertie_resilience::{RateLimiter, RateLimiterConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 
@@ -117,6 +118,11 @@ pub(super) fn problems(tokens: &BTreeMap<String, TokenConfig>) -> Vec<Problem> {
             let message = "the secret stands in the file; it must be a reference";
             let problem = Problem::error(["token", name, "secret"], message);
             problems.push(problem.help("write \"env:NAME\" or \"file:PATH\""));
+        }
+        let rate = token.rate.map(RateLimiterConfig::new).map(RateLimiter::new);
+        if let Some(Err(invalid)) = rate {
+            let message = format!("the rate of the token `{name}` can not be kept: {invalid}");
+            problems.push(Problem::error(["token", name, "rate"], message));
         }
         if token.allow.is_empty() {
             let message = format!("the token `{name}` may do nothing");

@@ -15,6 +15,8 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use super::harmless;
+
 /// The longest that anything but a long poll may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -98,7 +100,7 @@ impl Client {
         }
         let error = &said["errors"][0];
         match (error["code"].as_str(), error["detail"].as_str()) {
-            (Some(code), Some(detail)) => bail!("{detail} ({status}, {code})"),
+            (Some(code), Some(detail)) => bail!("{} ({status}, {})", harmless(detail), harmless(code)),
             _ => bail!("the server answers {status}"),
         }
     }

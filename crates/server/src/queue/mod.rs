@@ -17,6 +17,8 @@ use intertie_core::percent;
 use intertie_core::quantity::{Rate, format_duration, parse_duration};
 use intertie_gateway::config::Protocol;
 use intertie_gateway::tls::{ServiceTls, ServiceTlsConfig};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use crate::file::{Loaded, SecretReference};
@@ -191,6 +193,10 @@ pub(crate) fn run(arguments: QueueArguments) -> Result<String, Failure> {
         }
     };
     let secret = arguments.token.as_deref().map(secret).transpose().map_err(Failure::Wrong)?;
+    if secret.is_some() && arguments.tls.is_none() && !api.ip().is_loopback() {
+        let message = format!("error: the token would go to {api} in the clear: speak TLS by --tls NAME\n");
+        return Err(Failure::Wrong(message));
+    }
     let tls = arguments.tls.as_deref().map(|name| Ok((tls(name, arguments.roots)?, name)));
     let tls = tls.transpose().map_err(Failure::Wrong)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -302,9 +308,21 @@ async fn list(client: &mut Client, as_json: bool) -> Result<String> {
     Ok(if as_json { json!({ "data": all }).to_string() } else { queues(&all) })
 }
 
-/// The event of `send`. Data that are JSON are sent as that, others as text.
+/// The event of `send`.
+#[derive(Serialize)]
+struct Event<'a> {
+    specversion: &'static str,
+    id: &'a str,
+    source: &'a str,
+    r#type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    datacontenttype: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Box<RawValue>>,
+}
+
+/// Data that are JSON are sent as that, as they were written; others as text.
 fn event(id: &str, source: &str, r#type: &str, data: Option<&str>) -> Result<Vec<u8>> {
-    let mut event = json!({ "specversion": "1.0", "id": id, "source": source, "type": r#type });
     let text = match data {
         Some("-") => {
             let mut text = String::new();
@@ -313,15 +331,17 @@ fn event(id: &str, source: &str, r#type: &str, data: Option<&str>) -> Result<Vec
         }
         other => other.map(str::to_owned),
     };
-    match text.map(|text| serde_json::from_str::<Value>(&text).map_err(|_| text)) {
-        Some(Ok(json)) => event["data"] = json,
-        Some(Err(text)) => {
-            event["datacontenttype"] = "text/plain".into();
-            event["data"] = text.into();
+    let mut event = Event { specversion: "1.0", id, source, r#type, datacontenttype: None, data: None };
+    if let Some(text) = text {
+        match serde_json::from_str(&text) {
+            Ok(json) => event.data = Some(json),
+            Err(_) => {
+                event.datacontenttype = Some("text/plain");
+                event.data = Some(to_raw_value(&text)?);
+            }
         }
-        None => {}
     }
-    Ok(event.to_string().into_bytes())
+    Ok(serde_json::to_vec(&event)?)
 }
 
 /// Steps until nothing is left, as fast as `rate` says.
@@ -337,6 +357,10 @@ async fn redrive(
     // A step is what the rate gives in a tenth of a second, so that it does not come in heaps.
     let per_second = rate.map(|rate| rate.amount() as f64 / rate.period().as_secs_f64());
     let step = per_second.map_or(STEP, |rate| ((rate / 10.0) as u64).clamp(1, STEP));
+    // What dies again while this goes on stands behind all that is there now, and would keep it from ever ending.
+    if body["dryRun"] != true {
+        body["until"] = end_of_dead_letters(client, path, &body).await?.into();
+    }
     body["most"] = step.into();
     let (mut redriven, mut skipped) = (0, 0);
     loop {
@@ -369,13 +393,47 @@ async fn redrive(
     })
 }
 
+/// The position behind the last dead letter that is wanted now.
+async fn end_of_dead_letters(client: &mut Client, path: &str, redrive: &Value) -> Result<u64> {
+    let mut body = redrive.clone();
+    body["dryRun"] = true.into();
+    let mut end = 0;
+    loop {
+        let said = post(client, path, &body, Duration::ZERO).await?;
+        let found =
+            ["positions", "skipped"].map(|of| said["data"][of].as_array().cloned().unwrap_or_default());
+        let last = found.concat().iter().filter_map(Value::as_u64).max();
+        end = last.map_or(end, |last| last + 1);
+        let Some(next) = said["data"]["next"].as_u64() else { return Ok(end) };
+        if body["from"].as_u64() == Some(next) {
+            bail!("the server does not come further than position {next}");
+        }
+        body["from"] = next.into();
+    }
+}
+
 /// A member as it is shown: text without its quotation marks, nothing for null.
 fn plain(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+        Value::String(text) => harmless(text),
+        other => harmless(&other.to_string()),
     }
+}
+
+/// Text that whoever sent a message chose, without what a terminal would obey.
+fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        // Those that turn the direction of writing make one thing look like another.
+        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if c.is_control() || turns {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
 }
 
 /// A table of what stands in `members` of each resource, its id first.

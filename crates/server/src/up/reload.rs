@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use intertie_gateway::tls::Terms;
 
 use super::{Server, listening, undeclared_problem, worth_saying};
-use crate::file::{Loaded, ServerConfig};
+use crate::file::{Loaded, ServerConfig, opened_to_everyone};
 use crate::operation::State;
 use crate::series::Series;
 
@@ -88,6 +88,10 @@ impl Server {
             Ok(tokens) => tokens,
             Err(problems) => return self.refuse(&fresh.render(&problems)),
         };
+        let running = self.api.as_ref().and_then(|(api, _)| api.address().ok());
+        if let Some(problem) = running.and_then(|running| opened_to_everyone(running, !tokens.is_empty())) {
+            return self.refuse(&fresh.render(&[problem]));
+        }
         if let Some((api, store)) = &self.api {
             if let Err(undeclared) = store.redeclare(&self.loaded.queues, &fresh.queues).await {
                 return self.refuse(&fresh.render(&[undeclared_problem(&undeclared)]));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::Method;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{API, Caller};
@@ -21,7 +22,8 @@ async fn a_body_above_its_bound_is_refused_whether_it_says_so_or_not() {
     assert_eq!((large.status, large.code()), (413, "BODY_TOO_LARGE"));
     assert!(large.detail().contains("body_bytes_max"), "{large:?}");
     let mut stream = caller.0.connect().await.expect("connects");
-    let head = format!("POST {path} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n800\r\n");
+    let head =
+        format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n800\r\n");
     stream.write_all(head.as_bytes()).await.expect("written");
     stream.write_all(&[b'x'; 0x800]).await.expect("written");
     let mut answer = String::new();
@@ -41,14 +43,15 @@ async fn who_is_slow_is_not_waited_for() {
         assert!(!rest.starts_with(b"HTTP/1.1 2"), "{begun}");
     }
     let mut stream = client.connect().await.expect("connects");
-    let head = b"POST /api/v1/queues/orders/messages HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nabc";
+    let head =
+        b"POST /api/v1/queues/orders/messages HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\nabc";
     stream.write_all(head).await.expect("written");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.expect("an answer and the end");
     assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("body_timeout"), "{answer}");
     // One that is idle after an answer is let go too.
     let mut stream = client.connect().await.expect("connects");
-    stream.write_all(b"GET /api/v1/queues HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("written");
+    stream.write_all(b"GET /api/v1/queues HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("written");
     let mut answer = String::new();
     let read = stream.read_to_string(&mut answer);
     tokio::time::timeout(Duration::from_secs(20), read).await.expect("an end").expect("an answer");
@@ -95,9 +98,61 @@ async fn who_does_not_read_is_let_go() {
         assert_eq!(caller.ask(Method::POST, path, &headers, &event).await.status, 201);
     }
     let mut stream = caller.0.connect().await.expect("connects");
-    let head = b"GET /api/v1/queues/orders/messages HTTP/1.1\r\nhost: a\r\n\r\n";
+    let head = b"GET /api/v1/queues/orders/messages HTTP/1.1\r\nhost: localhost\r\n\r\n";
     stream.write_all(head).await.expect("written");
     until(async || server.metric("intertie_api_connections").await == 1.0, "it is open").await;
     until(async || server.metric("intertie_api_connections").await == 0.0, "it is let go").await;
     drop(stream);
+}
+
+#[tokio::test]
+async fn a_connection_of_http2_that_comes_to_nothing_is_let_go() {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let server = limited("header_timeout = \"200ms\"");
+    let client = Client::new(server.api);
+    let mut open = Vec::new();
+    for begun in [&PREFACE[..2], &PREFACE[..20], PREFACE, &[PREFACE, SETTINGS].concat()] {
+        let mut stream = client.connect().await.expect("connects");
+        stream.write_all(begun).await.expect("written");
+        open.push(stream);
+    }
+    until(async || server.metric("intertie_api_connections").await == 4.0, "they are open").await;
+    until(async || server.metric("intertie_api_connections").await == 0.0, "they are let go").await;
+}
+
+#[tokio::test]
+async fn a_preface_that_does_not_end_holds_up_no_end() {
+    let mut server = limited("");
+    let mut stream = Client::new(server.api).connect().await.expect("connects");
+    stream.write_all(b"PRI * HTTP").await.expect("written");
+    until(async || server.metric("intertie_api_connections").await == 1.0, "it is open").await;
+    let began = std::time::Instant::now();
+    server.signal("TERM");
+    assert_eq!(server.wait(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn who_takes_no_answer_over_http2_is_let_go() {
+    let server = limited("send_timeout = \"300ms\"");
+    let caller = Caller::of(&server);
+    let large = "x".repeat(200 << 10);
+    let event = format!(r#"{{"specversion":"1.0","id":"1","source":"/a","type":"T","data":"{large}"}}"#);
+    let headers = [("content-type", "application/cloudevents+json")];
+    let path = "/api/v1/queues/orders/messages";
+    assert_eq!(caller.ask(Method::POST, path, &headers, &event).await.status, 201);
+    let stream = caller.0.connect().await.expect("connects");
+    let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(1000)
+        .handshake(TokioIo::new(stream))
+        .await
+        .expect("HTTP/2");
+    let connection = tokio::spawn(connection);
+    let uri = format!("http://{}{path}", server.api);
+    let answer = sender.send_request(super::request(Method::GET, &uri, &[], "")).await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    // It answers every ping and reads nothing of the body.
+    until(async || connection.is_finished(), "it is let go").await;
+    drop(answer);
 }

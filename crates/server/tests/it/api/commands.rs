@@ -138,3 +138,30 @@ async fn damage_in_a_directory_is_found() {
     assert!(found.code == 1 || found.code == 2, "{found:?}");
     assert!(!found.stdout.contains("sound"), "{found:?}");
 }
+
+#[test]
+fn what_messages_say_is_nothing_that_a_terminal_obeys() {
+    let server = start("[queue.orders]\n");
+    printed(&server, &["send", "orders", "red \u{1b}[31m\u{202e}\u{9b}", "--id", "1"]);
+    let peeked = printed(&server, &["peek", "orders"]);
+    assert!(peeked.contains("red \\u{1b}[31m\\u{202e}\\u{9b}"), "{peeked:?}");
+    let told = json(&server, &["peek", "orders"]);
+    assert_eq!(told["data"][0]["attributes"]["event"]["data"], "red \u{1b}[31m\u{202e}\u{9b}");
+}
+
+#[test]
+fn a_token_goes_nowhere_in_the_clear() {
+    let home = folder("[queue.orders]\n");
+    std::fs::write(home.path().join("token"), "a-secret-that-is-long-enough").expect("written");
+    let run = intertie(home.path(), &["queue", "list", "--api", "192.0.2.1:8081", "--token", "file:token"]);
+    assert!(run.code == 2 && run.stderr.contains("in the clear"), "{run:?}");
+}
+
+#[tokio::test]
+async fn data_are_sent_as_they_were_written() {
+    let server = start("[queue.orders]\n");
+    let written = r#"{"b":1.50,"a":123456789012345678901234567890,"c":1e999}"#;
+    printed(&server, &["send", "orders", written]);
+    let said = Caller::of(&server).0.get("/api/v1/queues/orders/messages").await;
+    assert!(said.text().contains(written), "{}", said.text());
+}

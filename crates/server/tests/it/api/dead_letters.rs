@@ -53,6 +53,8 @@ async fn a_redrive_sends_what_is_wanted_again_and_not_what_comes_back_for_ever()
     assert_eq!((dry.status, positions(&dry, "positions")), (200, 2), "{dry:?}");
     assert_eq!(caller.depth("orders", "ready").await, 0, "a dry run does nothing");
     let next = dry.body["data"]["next"].as_u64().expect("one is left");
+    let before = caller.post(REDRIVES, &json!({ "dryRun": true, "until": next }).to_string()).await;
+    assert_eq!((positions(&before, "positions"), &before.body["data"]["next"]), (2, &Value::Null));
     let one = caller.post(REDRIVES, &json!({ "from": next }).to_string()).await;
     assert_eq!((positions(&one, "positions"), &one.body["data"]["next"]), (1, &Value::Null));
     let leased = caller.take("orders").await;
@@ -81,4 +83,22 @@ async fn only_what_died_in_the_queue_is_shown_where_several_share_one() {
     assert!(caller.get("/api/v1/queues/mail/dead-letters").await.list().is_empty());
     let redriven = caller.post("/api/v1/queues/mail/redrives", "").await;
     assert_eq!(positions(&redriven, "positions"), 0);
+}
+
+#[tokio::test]
+async fn what_the_target_does_not_take_keeps_no_other_from_being_redriven() {
+    let server = start("[queue.orders]\n[queue.small]\nmessage_bytes_max = \"200B\"\n");
+    let caller = Caller::of(&server);
+    let long = "x".repeat(500);
+    assert_eq!(caller.send("orders", "large", &[("ce-subject", &long)]).await.status, 201);
+    assert_eq!(caller.send("orders", "fits", &[]).await.status, 201);
+    let leased = caller.take("orders").await;
+    for n in 0..2 {
+        let dies = json!({ "lease": leased.lease(n), "outcome": "dead_letter" }).to_string();
+        assert_eq!(caller.settle("orders", &dies).await.status, 200);
+    }
+    let redriven = caller.post(REDRIVES, r#"{"to":"small"}"#).await;
+    assert_eq!((positions(&redriven, "positions"), positions(&redriven, "skipped")), (1, 1), "{redriven:?}");
+    assert_eq!(caller.take("small").await.events(), ["fits"]);
+    assert_eq!(caller.get(DEAD).await.events(), ["large"]);
 }

@@ -1,6 +1,7 @@
 //! Another file, and what becomes of queues.
 
 use super::{API, Caller, start};
+use crate::harness::until;
 
 #[tokio::test]
 async fn a_queue_that_is_new_is_there_after_a_reload_and_one_that_went_stays_with_what_it_holds() {
@@ -44,4 +45,21 @@ async fn another_address_or_directory_needs_a_restart() {
     server.signal("HUP");
     let reloaded = server.wait_for("config_reloaded");
     assert!(reloaded.ends_with("needs_restart=data"), "{reloaded}");
+}
+
+#[tokio::test]
+async fn a_queue_that_deleted_itself_is_there_again_after_a_reload() {
+    let queues = "[queue.a]\nauto_delete = \"200ms\"\nvisibility_timeout = \"100ms\"\n";
+    let server = start(queues);
+    let caller = Caller::of(&server);
+    until(async || caller.get("/api/v1/queues/a").await.status == 404, "it deletes itself").await;
+    server.rewrite(API, &format!("{queues}[queue.b]\n"));
+    server.signal("HUP");
+    server.wait_for("config_reloaded");
+    assert_eq!(caller.get("/api/v1/queues/b").await.status, 200);
+    let is_there = async || {
+        server.signal("HUP");
+        caller.get("/api/v1/queues/a").await.status == 200
+    };
+    until(is_there, "it is there").await;
 }

@@ -23,7 +23,7 @@ async fn sends(client: Client, name: usize, stop: Arc<AtomicBool>, sent: Arc<Ato
         loop {
             let id = format!("{name}-{number}");
             let headers = [
-                ("host", "a"),
+                ("host", "localhost"),
                 ("ce-specversion", "1.0"),
                 ("ce-id", id.as_str()),
                 ("ce-source", "/test"),
@@ -123,7 +123,7 @@ async fn the_directory_changes_hands_while_the_old_process_has_other_clients_to_
     let (mut kept, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("handshake");
     tokio::spawn(connection);
-    let get = || super::request(Method::GET, "/api/v1/queues/orders", &[("host", "a")], "");
+    let get = || super::request(Method::GET, "/api/v1/queues/orders", &[("host", "localhost")], "");
     let answer = kept.send_request(get()).await.expect("an answer");
     assert_eq!(answer.status(), 200);
     answer.into_body().collect().await.expect("a body");

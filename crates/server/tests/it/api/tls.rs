@@ -75,6 +75,34 @@ async fn the_command_line_speaks_tls_to_whom_it_is_told() {
 }
 
 #[tokio::test]
+async fn a_reload_opens_nothing_to_everyone() {
+    let authority = Authority::new("authority");
+    let server = started(&authority);
+    let connected = || async {
+        let client = Client::new(&authority).asking_for("api.example").offering(&["http/1.1"]);
+        let stream = client.connect(server.api).await.expect("a handshake");
+        let (sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("HTTP/1.1");
+        tokio::spawn(connection);
+        sender
+    };
+    // Good as a file: it would listen on loopback, once it is started with it.
+    server.rewrite("api = \"127.0.0.1:0\"\n", "[queue.orders]\n");
+    server.signal("HUP");
+    let refused = server.wait_for("config_refused");
+    assert!(refused.contains("it would serve everyone"), "{refused}");
+    let anyone = super::request(
+        http::Method::GET,
+        "https://api.example/api/v1/queues",
+        &[("host", "api.example")],
+        "",
+    );
+    let denied = connected().await.send_request(anyone).await.expect("an answer");
+    assert_eq!(denied.status(), 401);
+    assert_eq!(connected().await.send_request(request()).await.expect("an answer").status(), 200);
+}
+
+#[tokio::test]
 async fn a_certificate_is_renewed_without_a_restart() {
     let authority = Authority::new("authority");
     let server = started(&authority);

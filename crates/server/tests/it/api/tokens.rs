@@ -61,6 +61,8 @@ async fn each_token_does_what_it_is_allowed_and_nothing_else() {
     let listed = ask(&caller, SHOP, Method::GET, "", "").await;
     let names: Vec<_> = listed.list().iter().filter_map(|queue| queue["id"].as_str()).collect();
     assert_eq!(names, ["orders"]);
+    let page = ask(&caller, SHOP, Method::GET, "?size=1", "").await;
+    assert!(page.body["links"]["next"].is_null(), "what it may not browse is no place to go on: {page:?}");
     let near = ask(&caller, SHOP, Method::POST, "/orders-e/messages", &event("1")).await;
     assert_eq!(
         (near.status, near.detail()),
@@ -90,14 +92,34 @@ async fn who_shows_no_token_is_denied_and_auditors_hear_of_it_without_any_secret
         assert_eq!(denied.answer.header("www-authenticate"), Some("Bearer"));
     }
     assert_eq!(ask(&caller, SHOP, Method::POST, "/private/messages", &event("1")).await.status, 403);
-    assert_eq!(server.metric("intertie_api_denied_total").await, 6.0);
+    let elsewhere = ask(&caller, PACKER, Method::POST, "/orders/redrives", r#"{"to":"private"}"#).await;
+    assert_eq!(elsewhere.status, 403);
+    assert_eq!(server.metric("intertie_api_denied_total").await, 7.0);
     server.signal("TERM");
     assert_eq!(server.wait(), Some(0));
     let written = std::fs::read_to_string(&log).expect("an audit log");
-    assert_eq!(written.matches("\"api_denied\"").count(), 6, "{written}");
+    assert_eq!(written.matches("\"api_denied\"").count(), 7, "{written}");
     assert!(written.contains("\"token\":\"shop\"") && written.contains("FORBIDDEN"), "{written}");
     assert_eq!(server.count("secret-of"), 0);
     assert!(!written.contains("secret-of"), "{written}");
+}
+
+#[tokio::test]
+async fn who_has_no_token_hides_no_denial_of_one() {
+    let logs = tempfile::tempdir().expect("a temporary folder");
+    let log = logs.path().join("audit.log");
+    let audit = format!("[server.audit_log]\nto = {log:?}\nrejections_every = \"1h\"\n");
+    let mut server = start(TOKENS, &audit);
+    let caller = Caller::of(&server);
+    for _ in 0..3 {
+        assert_eq!(caller.get("/api/v1/queues").await.status, 401);
+        assert_eq!(ask(&caller, SHOP, Method::POST, "/private/messages", &event("1")).await.status, 403);
+    }
+    server.signal("TERM");
+    assert_eq!(server.wait(), Some(0));
+    let written = std::fs::read_to_string(&log).expect("an audit log");
+    assert_eq!(written.matches("\"api_denied\"").count(), 2, "{written}");
+    assert!(written.contains("UNAUTHENTICATED") && written.contains("FORBIDDEN"), "{written}");
 }
 
 #[tokio::test]
@@ -170,6 +192,21 @@ fn tokens_that_can_not_be_trusted_are_refused_where_they_stand() {
         ("[queue.a]\n[token.a]\nsecret = \"env:A\"\n", &["`allow` is missing"]),
     ] {
         check(text, 2, expected);
+    }
+    // Where it stands is shown, and not what: whoever reads the log would have the secret.
+    for text in [
+        "[queue.a]\n[token.a]\nsecret = \"hunter2-hunter2-hunter2\"\nallow = [\"send a\"]\n",
+        "[queue.a]\n[token.a]\nsecrt = \"hunter2-hunter2-hunter2\"\nallow = [\"send a\"]\n",
+        "[queue.a]\n[token.a]\nrate = \"hunter2-hunter2\nallow = [\"send a\"]\n",
+        "[queue.a]\n[token]\na = \"hunter2-hunter2-hunter2\"\n",
+        "token = { a = { secret = \"hunter2-hunter2\", allow = [\"send a\"] } }\n[queue.a]\n",
+        "[queue.a]\n[token.a]\nleases_max = \"hunter2-hunter2\"\nsecret = \"env:A\"\nallow = [\"send a\"]\n",
+    ] {
+        let folder = folder(text);
+        for verb in ["check", "up"] {
+            let run = intertie(folder.path(), &[verb, "intertie.toml"]);
+            assert!(run.code == 2 && !format!("{run:?}").contains("hunter2"), "{text}: {run:?}");
+        }
     }
     for (secret, words) in [("short", "fewer than 16 bytes"), ("with a space in it", "visible ASCII")] {
         let folder = folder("[queue.a]\n[token.a]\nsecret = \"file:a\"\nallow = [\"send a\"]\n");
