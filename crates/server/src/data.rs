@@ -7,8 +7,6 @@ use clap::{Args, Subcommand};
 use intertie_engine_embedded::store::maintenance::{self, MaintenanceError, Progress, Stats};
 use serde_json::json;
 
-use crate::store::chain;
-
 /// What to do with which directory.
 #[derive(Debug, Args)]
 pub(crate) struct DataArguments {
@@ -52,10 +50,10 @@ enum Verb {
 /// # Errors
 /// Why nothing was done, ready to be printed.
 pub(crate) fn run(arguments: &DataArguments) -> Result<(String, bool), String> {
-    let refused = |error: MaintenanceError| format!("error: {}\n", chain(&error));
+    let refused = |error: MaintenanceError| format!("error: {:#}\n", anyhow::Error::new(error));
     match &arguments.verb {
         Verb::Verify { directory } => {
-            // The structure is the whole truth: what rows say was checked when they were written.
+            // Pages and their order; rows that do not decode are told by the server that meets them.
             let findings = maintenance::verify(directory, |_| Ok(Vec::new())).map_err(refused)?;
             if findings.is_empty() {
                 return Ok((format!("{}: sound", directory.display()), true));

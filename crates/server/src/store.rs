@@ -2,7 +2,7 @@
 //! before the process after opens it.
 
 use std::collections::BTreeSet;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -115,7 +115,7 @@ impl Store {
             }
             match open(directory, &self.events) {
                 Err(OpenError::InUse { .. }) => std::thread::sleep(TRY_EVERY),
-                Err(error) => return self.fail(&chain(&error)),
+                Err(error) => return self.fail(&format!("{:#}", anyhow::Error::new(error))),
                 Ok(engine) => {
                     block_on(self.declare_each(&engine, queues));
                     let engine = State::Open(Arc::new(engine));
@@ -183,7 +183,7 @@ impl Store {
             State::Failed(cause) => Some(cause.to_string()),
             State::Open(engine) => match engine.health() {
                 Health::Serving { .. } => None,
-                Health::Failed { cause } => Some(chain(&cause)),
+                Health::Failed { cause } => Some(format!("{:#}", anyhow::Error::new(cause))),
             },
         }
     }
@@ -299,14 +299,4 @@ async fn declare(engine: &Embedded, queues: &Queues) -> Result<(), Undeclared> {
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     runtime.expect("a runtime without sockets asks the system for nothing").block_on(future)
-}
-
-/// An error with its causes, for people.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    for cause in causes {
-        let _ = write!(text, ": {cause}");
-    }
-    text
 }

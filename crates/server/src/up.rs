@@ -30,7 +30,7 @@ use crate::audit::Audit;
 use crate::file::{AccessLogConfig, AccessLogFormat, Loaded};
 use crate::operation::{Activation, Notify, State, Takeover, listen_failure, needed, raise_limit};
 use crate::series::Series;
-use crate::store::{Store, Undeclared, chain};
+use crate::store::{Store, Undeclared};
 use crate::traces::TraceExport;
 use crate::watch::Watch;
 
@@ -427,7 +427,7 @@ impl Server {
 /// Opens the data directory and makes the queues what the file says.
 fn open_store(loaded: &Loaded, directory: &Path, events: &Events) -> Result<Store, Failure> {
     let opened = Store::open(directory, &loaded.queues, events);
-    match opened.map_err(|error| Failure::NotStarted(anyhow::anyhow!(chain(&error))))? {
+    match opened.map_err(|error| Failure::NotStarted(error.into()))? {
         Ok(store) => Ok(store),
         Err(undeclared) => Err(Failure::Refused(loaded.render(&[undeclared_problem(&undeclared)]))),
     }

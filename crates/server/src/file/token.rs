@@ -166,7 +166,7 @@ pub(super) fn secrets(
         let mut wrong = |message: String| problems.push(Problem::error(["token", name, "secret"], message));
         let Some(reference) = SecretReference::parse(&token.secret) else { continue };
         match reference.read(folder) {
-            Err(error) => wrong(crate::store::chain(&error)),
+            Err(error) => wrong(format!("{:#}", anyhow::Error::new(error))),
             Ok(secret) if secret.len() < SECRET_BYTES_MIN => {
                 wrong(format!("the secret has fewer than {SECRET_BYTES_MIN} bytes; anyone could guess it"));
             }

@@ -22,7 +22,6 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use crate::file::{Loaded, SecretReference};
-use crate::store::chain;
 use client::Client;
 use table::table;
 
@@ -220,7 +219,7 @@ fn tls(name: &str, roots: Option<PathBuf>) -> Result<ServiceTls, String> {
 fn secret(reference: &str) -> Result<String, String> {
     let parsed = SecretReference::parse(reference);
     let parsed = parsed.ok_or_else(|| "error: a token is env:NAME or file:PATH\n".to_owned())?;
-    parsed.read(Path::new("")).map_err(|error| format!("error: {}\n", chain(&error)))
+    parsed.read(Path::new("")).map_err(|error| format!("error: {:#}\n", anyhow::Error::new(error)))
 }
 
 impl Verb {
